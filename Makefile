@@ -1,0 +1,38 @@
+# pcc: Postfix Country Control.  `make help` tells what there is.
+
+# The system's own Python if it is 3.10 or later, because the user that spawn(8)
+# runs pcc_policy.py as must be able to execute it; else the first on PATH.
+PYTHON := $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	2>/dev/null && echo /usr/bin/python3 || command -v python3)
+VENV = .venv
+RUN = $(VENV)/bin/python
+
+.DEFAULT_GOAL := help
+.PHONY: help venv run test lint
+
+help: ## tell what there is
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+venv: $(VENV)/made ## make .venv with all that running needs (PYTHON= chooses the interpreter)
+
+$(VENV)/made: requirements.txt
+	$(PYTHON) -m venv $(VENV)
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(RUN) -m compileall -q pcc
+	touch $@
+
+$(VENV)/made-dev: requirements-dev.txt $(VENV)/made
+	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	touch $@
+
+run: venv ## play a recorded submission session, and list what is blocked
+	$(RUN) examples/session.py
+
+test: $(VENV)/made-dev ## set up and pass the tests, a real Postfix among them
+	tests/install-packages
+	$(RUN) -m pytest $(TESTFLAGS)
+
+lint: $(VENV)/made-dev ## check style and types
+	$(RUN) -m ruff check .
+	$(RUN) -m ruff format --check .
+	$(RUN) -m mypy pcc pcc_policy.py pcc_admin.py examples tests benchmarks data

@@ -1,0 +1,375 @@
+"""Commands about accounts: list, show, check, block, unblock, forget."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from pcc import maillog
+from pcc.admin import DONE, NOT_DONE, PARTLY
+from pcc.admin.commands import add_command, duration
+from pcc.admin.output import Moment, rfc3339
+from pcc.blocking import notice_channels
+from pcc.store import incidents, upkeep
+
+if TYPE_CHECKING:
+    from pcc.admin.commands import Commands
+    from pcc.admin.context import Context
+    from pcc.store.incidents import IncidentRow
+
+
+def add_commands(commands: Commands) -> None:
+    """Describe the commands to argparse."""
+    _add_list(commands)
+    _add_show(commands)
+    _add_check(commands)
+    _add_block(commands)
+    _add_unblock(commands)
+    _add_forget(commands)
+
+
+def _add_list(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "list",
+        list_accounts,
+        "list blocked accounts",
+        "Shows since when and why each account is blocked, and how much of its mail was held\n"
+        "or refused since.",
+    )
+    parser.add_argument(
+        "--observed",
+        action="store_true",
+        help="list accounts that would be blocked, had they not only been observed",
+    )
+    parser.add_argument("--history", action="store_true", help="list lifted ones, too")
+
+
+def list_accounts(context: Context, options: argparse.Namespace) -> int:
+    """List open incidents, or all that are remembered."""
+    mode = "observe" if options.observed else "enforce"
+    if options.history:
+        rows = incidents.all_incidents(context.database, mode)
+    else:
+        rows = incidents.open_incidents(context.database, mode, context.now)
+    context.output.data([_incident_data(row, history=options.history) for row in rows])
+    columns = ["STATE", "ACCOUNT", "SINCE", "RULE", "COUNTRIES", "CLIENT ADDRESS", "ACTION"]
+    columns += ["HELD", "TRIES", "EXPIRES"]
+    if rows:
+        context.output.table(columns, [_incident_line(row, context.now) for row in rows])
+    elif context.output.is_terminal:
+        context.output.say("No account is blocked." if mode == "enforce" else "None is observed.")
+    return DONE
+
+
+def _incident_data(row: IncidentRow, *, history: bool = False) -> dict[str, Any]:
+    data = {
+        "account": row.account,
+        "since": rfc3339(row.began),
+        "rule": row.rule,
+        "countries": row.countries.split(",") if row.countries else [],
+        "client_address": row.client_address or None,
+        "action": row.action,
+        "held": row.held,
+        "tries": row.tries,
+        "expires": rfc3339(row.expires),
+    }
+    return {**data, "ended": rfc3339(row.ended)} if history else data
+
+
+def _incident_line(row: IncidentRow, now: float) -> list[Any]:
+    return [
+        _state(row, now),
+        row.account,
+        Moment(row.began),
+        row.rule,
+        row.countries,
+        row.client_address,
+        row.action,
+        row.held,
+        row.tries,
+        Moment(row.expires) if row.expires else None,
+    ]
+
+
+def _state(row: IncidentRow, now: float) -> str:
+    if row.ended is not None:
+        return "lifted"
+    if row.expires and row.expires <= now:
+        return "expired"
+    return "BLOCKED" if row.mode == "enforce" else "OBSERVED"
+
+
+def _add_show(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "show",
+        show,
+        "show where an account was seen, its block, and what happened",
+    )
+    parser.add_argument("account", metavar="ACCOUNT")
+
+
+def show(context: Context, options: argparse.Namespace) -> int:
+    """Show all that is known of one account."""
+    database = context.database
+    account = context.account(options.account)
+    seen = incidents.sightings_of(database, account)
+    events = incidents.events_of(database, account)
+    block = incidents.open_incident(database, account)
+    exemption = next(
+        (
+            row
+            for row in incidents.exemptions(database)
+            if (row.kind, row.value) == ("account", account)
+        ),
+        None,
+    )
+    if not (seen or events or block or exemption):
+        context.output.data(_account_data(account, None, None, [], []))
+        context.complain(f"nothing is known of {account}")
+        return NOT_DONE
+    exempt_until = None
+    if exemption and (not exemption.until or exemption.until > context.now):
+        exempt_until = rfc3339(exemption.until) or "for ever"
+    blocking = block if block and _state(block, context.now) == "BLOCKED" else None
+    context.output.data(_account_data(account, blocking, exempt_until, seen, events))
+    _show_to_people(context, account, block, exempt_until, seen, events)
+    return DONE
+
+
+def _account_data(
+    account: str, block: IncidentRow | None, exempt_until: str | None, seen: Any, events: Any
+) -> dict[str, Any]:
+    return {
+        "account": account,
+        "blocked": _incident_data(block) if block else None,
+        "exempt_until": exempt_until,
+        "sightings": [
+            {
+                "country": row.country,
+                "address": row.address,
+                "client_name": row.client_name,
+                "mails": row.mails,
+                "first_seen": rfc3339(row.first_seen),
+                "last_seen": rfc3339(row.last_seen),
+            }
+            for row in seen
+        ],
+        "events": [
+            {"at": rfc3339(row.at), "what": row.what, "by": row.by, "detail": row.detail}
+            for row in events
+        ],
+    }
+
+
+def _show_to_people(
+    context: Context,
+    account: str,
+    block: IncidentRow | None,
+    exempt_until: str | None,
+    seen: Any,
+    events: Any,
+) -> None:
+    output = context.output
+    output.title(account)
+    if block:
+        output.table(
+            ["STATE", "SINCE", "RULE", "COUNTRIES", "ACTION", "HELD", "TRIES"],
+            [
+                [
+                    _state(block, context.now),
+                    Moment(block.began),
+                    block.rule,
+                    block.countries,
+                    block.action,
+                    block.held,
+                    block.tries,
+                ]
+            ],
+        )
+    if exempt_until:
+        output.say(f"Exempt until {exempt_until}.")
+    if seen:
+        output.table(
+            ["COUNTRY", "ADDRESS", "CLIENT NAME", "FIRST SEEN", "LAST SEEN", "MAILS"],
+            [
+                [
+                    row.country,
+                    row.address,
+                    row.client_name,
+                    Moment(row.first_seen),
+                    Moment(row.last_seen),
+                    row.mails,
+                ]
+                for row in seen
+            ],
+        )
+    if events:
+        output.table(
+            ["AT", "WHAT", "BY", "DETAIL"],
+            [[Moment(row.at), row.what, row.by, row.detail] for row in events],
+        )
+
+
+def _add_check(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "check",
+        check,
+        "tell the verdict that a mail would get now, and why",
+        "Writes nothing.  Exit status 1 if the mail would be stopped; in observe mode none is.",
+    )
+    parser.add_argument("account", metavar="ACCOUNT")
+    parser.add_argument("address", metavar="ADDRESS")
+    parser.add_argument(
+        "--client-name", metavar="NAME", default="unknown", help="the client's verified host name"
+    )
+
+
+def check(context: Context, options: argparse.Namespace) -> int:
+    """Tell the verdict that a mail would get now."""
+    from pcc.preview import preview
+
+    account = context.account(options.account)
+    seen = preview(
+        context.config,
+        context.database,
+        account,
+        options.address,
+        options.client_name,
+        context.now,
+    )
+    for problem in seen.problems:
+        context.complain(problem)
+    context.output.data(
+        {
+            "account": account,
+            "client_address": options.address,
+            "country": seen.country or None,
+            "action": seen.action,
+            "would_block": seen.stopped,
+            "rule": seen.rule or None,
+            "countries": seen.countries,
+            "because": seen.because,
+        }
+    )
+    context.output.table(
+        ["ACCOUNT", "CLIENT ADDRESS", "COUNTRY", "ACTION", "BECAUSE"],
+        [[account, options.address, seen.country, seen.action, seen.because]],
+    )
+    return NOT_DONE if seen.stopped else DONE
+
+
+def _add_block(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "block",
+        block,
+        "block an account by hand",
+        "Its mail is answered with policy.action from now on, until it is unblocked.",
+    )
+    parser.add_argument("account", metavar="ACCOUNT")
+    _add_reason(parser)
+
+
+def _add_reason(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--reason",
+        metavar="TEXT",
+        default="",
+        help="kept for administrators; what a client reads is policy.reason",
+    )
+
+
+def block(context: Context, options: argparse.Namespace) -> int:
+    """Block an account by hand."""
+    account = context.account(options.account)
+    policy = context.config.policy_for(account)
+    expires = context.now + policy.block_for if policy.block_for else 0
+    action = policy.action.partition(" ")[0]
+    if not incidents.block(
+        context.database, account, action, expires, context.by, options.reason, context.now
+    ):
+        context.complain(f"{account} is blocked already")
+        return NOT_DONE
+    maillog.open_log(context.config.log_name)
+    maillog.block_by_hand(account, context.by, options.reason)
+    context.output.data({"blocked": [account]})
+    context.output.say(f"{account} is blocked.")
+    if policy.observes:
+        context.complain(f"mail of {account} passes all the same: policy.mode is observe")
+    return DONE
+
+
+def _add_unblock(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "unblock",
+        unblock,
+        "lift the block of accounts, and deal with their held mail",
+        "Counting starts afresh for these accounts alone.  An observed incident is cleared\n"
+        "the same way.",
+    )
+    parser.add_argument("accounts", metavar="ACCOUNT", nargs="+")
+    parser.add_argument(
+        "--exempt-for", type=duration, metavar="TIME", help="and let it be for so long, e.g. 7d"
+    )
+    _add_reason(parser)
+
+
+def unblock(context: Context, options: argparse.Namespace) -> int:
+    """Lift blocks."""
+    until = context.now + options.exempt_for if options.exempt_for else 0
+    maillog.open_log(context.config.log_name)
+    result: dict[str, list[str]] = {
+        name: [] for name in ("unblocked", "released", "deleted", "missing", "unsure")
+    }
+    accounts = list(dict.fromkeys(context.account(text) for text in options.accounts))
+    for account in accounts:
+        lifted = incidents.unblock(
+            context.database, account, context.by, options.reason, until, context.now
+        )
+        if lifted is None:
+            context.complain(f"{account} is not blocked")
+            continue
+        result["unblocked"].append(account)
+        maillog.unblocked(account, context.by, options.reason)
+        context.output.say(f"{account} is unblocked.")
+        _leave_notice(context, lifted, options)
+    context.output.data(result)
+    if len(result["unblocked"]) == len(accounts):
+        return DONE
+    return PARTLY if result["unblocked"] else NOT_DONE
+
+
+def _leave_notice(context: Context, lifted: IncidentRow, options: argparse.Namespace) -> None:
+    detail = {"by": context.by, "reason": options.reason, "released": 0, "deleted": 0}
+    incidents.add_unblock_notice(
+        context.database, lifted, notice_channels(context.config), detail, context.now
+    )
+
+
+def _add_forget(commands: Commands) -> None:
+    parser = add_command(
+        commands,
+        "forget",
+        forget,
+        "remove every trace of an account",
+        "Its sightings, block, exemption, held mail records, events and notices; mail in the\n"
+        "queue stays.",
+    )
+    parser.add_argument("account", metavar="ACCOUNT")
+
+
+def forget(context: Context, options: argparse.Namespace) -> int:
+    """Remove every trace of an account."""
+    account = context.account(options.account)
+    removed = upkeep.forget(context.database, account)
+    context.output.data({"account": account, "removed": removed})
+    if not any(removed.values()):
+        context.complain(f"nothing is known of {account}")
+        return NOT_DONE
+    found = ", ".join(f"{count} of {table}" for table, count in removed.items() if count)
+    context.output.say(f"{account} is forgotten: {found}.")
+    return DONE

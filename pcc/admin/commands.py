@@ -1,0 +1,47 @@
+"""How a command is described to argparse, the same way for all."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from pcc.admin import add_global_options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pcc.admin.context import Context
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]
+    Run = Callable[[Context, Any], int]
+
+
+def add_command(
+    commands: Commands, name: str, run: Run, summary: str, details: str = ""
+) -> argparse.ArgumentParser:
+    """Add a command; `summary` is a line for the list, `details` more for its own help."""
+    parser = commands.add_parser(
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.\n\n{details}".strip(),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    # Without a default of its own, so that it can't undo what stood before the name.
+    add_global_options(parser, argparse.SUPPRESS, json=argparse.SUPPRESS)
+    parser.set_defaults(run=run)
+    return parser
+
+
+def duration(text: str) -> int:
+    """Return the seconds of a Postfix time such as `7d`, for argparse."""
+    from pcc.options import duration_seconds
+
+    try:
+        seconds = duration_seconds(text)
+    except ValueError:
+        seconds = 0
+    if not seconds:
+        raise argparse.ArgumentTypeError(
+            f'must be a time such as 7d (a number and one of s, m, h, d, w), got "{text}"'
+        )
+    return seconds

@@ -1,0 +1,82 @@
+"""What every command works with: configuration, database, output, and who is asking."""
+
+from __future__ import annotations
+
+import os
+import pwd
+import sys
+import time
+from functools import cached_property
+from typing import Any
+
+from pcc import options, prepared
+from pcc.admin.output import Output
+from pcc.config import Config
+from pcc.errors import ConfigError, PccError
+from pcc.store.database import Database
+
+
+class Context:
+    """One run of the command.  `now`: UTC seconds when it began."""
+
+    def __init__(self, config_path: str, *, json: bool) -> None:
+        self.config_path = config_path
+        self.output = Output(json=json)
+        self.now = time.time()
+        self._database: Database | None = None
+
+    @cached_property
+    def config(self) -> Config:
+        """The configuration, whose prepared form is renewed where needed; raises ConfigError."""
+        values = prepared.read(self.config_path)
+        return Config(values or self.prepare()[0])
+
+    def prepare(self) -> tuple[dict[str, Any], str]:
+        """Parse pcc.toml and keep its prepared form; return its values, and why it was not kept."""
+        path = self.config_path
+        try:
+            source = os.stat(path)
+        except OSError as error:
+            raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
+        values = options.read_values(path)
+        if not prepared.is_ours(source):
+            return values, "it belongs to another user"
+        try:
+            prepared.write(path, values, source)
+        except OSError as error:
+            return values, error.strerror or str(error)
+        return values, ""
+
+    @property
+    def database(self) -> Database:
+        """The open database; raises StoreError."""
+        if self._database is None:
+            self._database = Database(self.config.store_database)
+        return self._database
+
+    def close(self) -> None:
+        """Close the database if it was opened."""
+        if self._database is not None:
+            self._database.close()
+
+    @cached_property
+    def by(self) -> str:
+        """Who runs the command, as records of what was done name them."""
+        sudo = os.environ.get("SUDO_USER", "")
+        if sudo and os.getuid() == 0:
+            return sudo
+        try:
+            return pwd.getpwuid(os.getuid()).pw_name
+        except KeyError:
+            return str(os.getuid())
+
+    def account(self, text: str) -> str:
+        """Return the normalised account for what was typed; raises PccError for nothing."""
+        account = self.config.normalised_account(text)
+        if not account:
+            raise PccError("an account is empty")
+        return account
+
+    def complain(self, message: str) -> None:
+        """Tell what is wrong, in a sentence on stderr."""
+        print(f"pcc_admin.py: {message}", file=sys.stderr)

@@ -1,0 +1,112 @@
+"""Commands that look after pcc itself: init, cleanup, notify, stats."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from pcc.admin.commands import add_command
+from pcc.store import creation, upkeep
+
+if TYPE_CHECKING:
+    from pcc.admin.commands import Commands
+    from pcc.admin.context import Context
+
+DAY = 86400
+
+
+def add_commands(commands: Commands) -> None:
+    """Describe the commands to argparse."""
+    add_command(
+        commands,
+        "init",
+        init,
+        "create or upgrade the database, ready the configuration and the country database",
+        "Run it once after the installation, and again after every change of pcc.toml or\n"
+        "upgrade of pcc; what is there already stays as it is.  An upgrade of the database\n"
+        "is made in one transaction, and a copy of the old file is kept beside it.",
+    )
+    cleaning = add_command(
+        commands,
+        "cleanup",
+        cleanup,
+        "drop what is older than the configured keep times",
+        "Blocks and exemptions in force stay.  Meant for cron; may run while mail flows, and\n"
+        "twice at once.",
+    )
+    cleaning.add_argument(
+        "--days", type=_days, metavar="N", help="drop what is older than N days instead"
+    )
+    add_command(
+        commands,
+        "notify",
+        notify,
+        "send the notices that are still in the outbox",
+        "Meant for cron: notices are sent as they arise, and this sends again what failed.",
+    )
+
+
+def init(context: Context, options: argparse.Namespace) -> int:
+    """Create or upgrade the database; ready configuration and country database."""
+    say = context.output.say
+    _, problem = context.prepare()  # from the file itself, whatever was prepared before
+    if problem:
+        context.complain(f"{context.config_path}: can't be prepared for quick loading: {problem}")
+    else:
+        say(f"{context.config_path}: prepared for quick loading")
+    database = context.config.store_database
+    done = creation.create_or_upgrade(database)
+    say(f"{database}: {done}")
+    _ready_country_database(context)
+    return 0
+
+
+def _ready_country_database(context: Context) -> None:
+    from pcc import bundled
+
+    path = context.config.country_database
+    if os.path.exists(path):
+        context.output.say(f"{path}: there already")
+        return
+    bundled.unpack(path)
+    context.output.say(f"{path}: unpacked from the bundled DB-IP Lite database")
+
+
+def cleanup(context: Context, options: argparse.Namespace) -> int:
+    """Drop what is older than the keep times, or than so many days."""
+    config, database, now = context.config, context.database, context.now
+    policies = [config.policy, *[policy for _, policy in config.overrides]]
+    longest_window = max(policy.windows[-1] for policy in policies)
+    keep_sightings = max(config.keep_sightings, longest_window)
+    keep_incidents = config.keep_incidents
+    if options.days is not None:
+        keep_sightings = keep_incidents = options.days * DAY
+    upkeep.end_expired(database, now)
+    dropped = {
+        "sightings": upkeep.drop_old_sightings(database, now - keep_sightings),
+        "incidents": upkeep.drop_old_incidents(database, now - keep_incidents),
+    }
+    context.output.data(dropped)
+    if any(dropped.values()):
+        context.output.say(
+            f"dropped {dropped['sightings']} sightings and {dropped['incidents']} incidents"
+        )
+    return 0
+
+
+def notify(context: Context, options: argparse.Namespace) -> int:
+    """Send what is in the outbox."""
+    from pcc import notify as notices
+
+    sent, failures = notices.send_outbox(context.config, context.database)
+    context.output.data({"sent": sent, "failed": len(failures)})
+    for failure in failures:
+        context.complain(failure)
+    return 3 if failures and sent else 1 if failures else 0
+
+
+def _days(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and len(text) < 6):
+        raise argparse.ArgumentTypeError(f'must be a number of days, got "{text}"')
+    return int(text)

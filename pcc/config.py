@@ -1,0 +1,210 @@
+"""The configuration as immutable records, and the prepared form it is kept in.
+
+`load()` gives the Config of a pcc.toml.  Parsing TOML costs more than a bare
+interpreter, and every policy connection is a new process, so the parsed values
+are kept beside the file in a prepared form, as Postfix keeps its maps.  The
+prepared form is used only when nothing about pcc.toml has changed since, and
+when nobody could have written it who could not have written pcc.toml;
+otherwise the TOML is parsed as if it were not there.  See pcc/prepared.py.
+
+The options themselves, their defaults, types and ranges are in pcc/options.py,
+which only parsing needs.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pcc.address import Network
+
+DEFAULT_PATH = "/etc/pcc/pcc.toml"
+
+
+class Record:
+    """Named values that can't be changed once made; each child lists its own."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        for name in self.__slots__:
+            object.__setattr__(self, name, values[name])
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} can't be changed")
+
+
+class Limit(Record):
+    """How many countries and client addresses an account may be seen with.
+
+    `max_countries` and `max_addresses`: the most that pass; 0 is off.
+    `window`: seconds.  `window_text`: the window as the operator wrote it.
+    """
+
+    __slots__ = ("max_addresses", "max_countries", "window", "window_text")
+    max_addresses: int
+    max_countries: int
+    window: int
+    window_text: str
+
+
+class Policy(Record):
+    """What holds for one account: `[policy]`, or that with an `[[override]]` over it.
+
+    `block_for`: seconds, 0 until an administrator lifts it.  `group_of`: the
+    name of a country's group, for the countries that are in one.  `limits`:
+    the limit of `[policy]` first, then the further ones.
+    """
+
+    __slots__ = (
+        "action",
+        "block_for",
+        "familiar_after",
+        "group_of",
+        "hold_limit",
+        "ignore_countries",
+        "limits",
+        "min_mails",
+        "mode",
+        "narrowest_window",
+        "reason",
+        "windows",
+    )
+    action: str
+    block_for: int
+    familiar_after: int
+    group_of: dict[str, str]
+    hold_limit: int
+    ignore_countries: frozenset[str]
+    limits: tuple[Limit, ...]
+    min_mails: int
+    mode: str
+    narrowest_window: int
+    reason: str
+    windows: tuple[int, ...]
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        limits = tuple([Limit(limit) for limit in values["limits"]])
+        windows = tuple(sorted({limit.window for limit in limits}))
+        super().__init__(
+            {**values, "limits": limits, "windows": windows, "narrowest_window": windows[0]}
+        )
+
+    @property
+    def observes(self) -> bool:
+        """Whether mail passes that would be stopped in enforce mode."""
+        return self.mode == "observe"
+
+
+class Notify(Record):
+    """Who is told of incidents, and how.
+
+    `sender`: the `from` option.  `smtp`: host and port.
+    """
+
+    __slots__ = ("command", "sender", "sendmail", "smtp", "to", "transport")
+    command: tuple[str, ...]
+    sender: str
+    sendmail: str
+    smtp: tuple[str, int]
+    to: tuple[str, ...]
+    transport: str
+
+
+class Config(Record):
+    """All that one pcc.toml says.
+
+    `path`: the file itself.  `keep_sightings`, `keep_incidents`: seconds.
+    `exempt_accounts` and `domains` are in lower case, exempt domains begin
+    with `@`.
+    """
+
+    __slots__ = (
+        "account",
+        "country_database",
+        "default_domain",
+        "domains",
+        "exempt_accounts",
+        "exempt_names",
+        "exempt_networks",
+        "keep_incidents",
+        "keep_sightings",
+        "log_name",
+        "notify",
+        "overrides",
+        "path",
+        "policy",
+        "store_database",
+        "verbose",
+    )
+    account: str
+    country_database: str
+    default_domain: str
+    domains: frozenset[str]
+    exempt_accounts: frozenset[str]
+    exempt_names: tuple[str, ...]
+    exempt_networks: tuple[Network, ...]
+    keep_incidents: int
+    keep_sightings: int
+    log_name: str
+    notify: Notify
+    overrides: tuple[tuple[frozenset[str], Policy], ...]
+    path: str
+    policy: Policy
+    store_database: str
+    verbose: bool
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        overrides = [(accounts, Policy(override)) for accounts, override in values["overrides"]]
+        super().__init__(
+            {
+                **values,
+                "policy": Policy(values["policy"]),
+                "overrides": tuple(overrides),
+                "notify": Notify(values["notify"]),
+            }
+        )
+
+    def policy_for(self, account: str) -> Policy:
+        """Return the policy of a normalised account: the first override that names it."""
+        if self.overrides:
+            domain = at_domain(account)
+            for accounts, policy in self.overrides:
+                if account in accounts or domain in accounts:
+                    return policy
+        return self.policy
+
+    def normalised_account(self, login: str) -> str:
+        """Return the account of a login: stripped, in lower case, with a domain."""
+        account = login.strip().lower()
+        if self.default_domain and account and "@" not in account:
+            return f"{account}@{self.default_domain}"
+        return account
+
+    def covers(self, account: str) -> bool:
+        """Whether pcc looks at this account at all: in scope and not exempt."""
+        domain = at_domain(account)
+        if self.domains and domain[1:] not in self.domains:
+            return False
+        return account not in self.exempt_accounts and domain not in self.exempt_accounts
+
+
+def at_domain(account: str) -> str:
+    """Return the account's domain with its `@`, or `@` alone for one without."""
+    return "@" + account.rpartition("@")[2] if "@" in account else "@"
+
+
+def load(path: str = DEFAULT_PATH) -> Config:
+    """Return the configuration in the file at `path`.
+
+    Raises ConfigError, naming file, key, rule and value.
+    """
+    from pcc import prepared
+
+    values = prepared.read(path)
+    if values is None:
+        from pcc import options  # with tomli dearer than a bare interpreter
+
+        values = options.read_values(path)
+    return Config(values)

@@ -1,0 +1,122 @@
+"""One line in the mail log per event: syslog(3), facility mail, `key=value`.
+
+One function per event; nothing else in pcc talks to syslog.  Values that came
+from outside are escaped and stand in angle brackets:
+
+    blocked account=<user@example.org> client_address=<203.0.113.9> country=BR
+        countries=ES,FR,BR,VN rule=<max_countries 3 in 2d> action=REJECT
+        queue_id=4F2ABC instance=<1b7.5f.0>
+
+Errors that would be told again by every mail are told once per process by
+their callers.
+"""
+
+from __future__ import annotations
+
+import syslog
+
+from pcc.escaping import escaped
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pcc.protocol import PolicyRequest
+
+
+def open_log(name: str) -> None:
+    """Name the program in the log: `name[PID]`, facility mail."""
+    syslog.openlog(name, syslog.LOG_PID, syslog.LOG_MAIL)
+
+
+def blocked(
+    account: str,
+    request: PolicyRequest,
+    country: str,
+    countries: Sequence[str],
+    rule: str,
+    action: str,
+) -> None:
+    """Tell that this mail made its account cross a limit and be blocked."""
+    details = _crossing(account, request, country, countries, rule)
+    syslog.syslog(syslog.LOG_WARNING, f"blocked {details} action={action}{_mail(request)}")
+
+
+def observed(
+    account: str, request: PolicyRequest, country: str, countries: Sequence[str], rule: str
+) -> None:
+    """Tell that this mail would have blocked its account in enforce mode."""
+    details = _crossing(account, request, country, countries, rule)
+    syslog.syslog(syslog.LOG_WARNING, f"observed {details} action=DUNNO{_mail(request)}")
+
+
+def refused(account: str, request: PolicyRequest, action: str) -> None:
+    """Tell that a mail of a blocked account was answered with its action."""
+    syslog.syslog(
+        syslog.LOG_INFO,
+        f"refused account=<{escaped(account)}> {_client(request)} action={escaped(action)}"
+        f"{_mail(request)}",
+    )
+
+
+def held(account: str, request: PolicyRequest) -> None:
+    """Tell that a mail of a blocked account was put on hold."""
+    syslog.syslog(
+        syslog.LOG_INFO,
+        f"held account=<{escaped(account)}> {_client(request)} action=HOLD{_mail(request)}",
+    )
+
+
+def passed(account: str, request: PolicyRequest, country: str) -> None:
+    """Tell that a mail passed; only asked for when verbose."""
+    syslog.syslog(
+        syslog.LOG_INFO,
+        f"passed account=<{escaped(account)}> {_client(request)} country={country or '-'}"
+        f" action=DUNNO{_mail(request)}",
+    )
+
+
+def unblocked(account: str, by: str, reason: str) -> None:
+    """Tell that the account may send again; `by` is a person or `expiry`."""
+    syslog.syslog(
+        syslog.LOG_NOTICE,
+        f"unblocked account=<{escaped(account)}> by=<{escaped(by)}> reason=<{escaped(reason)}>",
+    )
+
+
+def block_by_hand(account: str, by: str, reason: str) -> None:
+    """Tell that an administrator blocked the account."""
+    syslog.syslog(
+        syslog.LOG_WARNING,
+        f"blocked account=<{escaped(account)}> rule=<by hand> by=<{escaped(by)}>"
+        f" reason=<{escaped(reason)}>",
+    )
+
+
+def notice_sent(incident: int, channel: str) -> None:
+    """Tell that a notice left the outbox."""
+    syslog.syslog(syslog.LOG_INFO, f"notice incident={incident} channel={channel} sent")
+
+
+def error(message: str) -> None:
+    """Tell what went wrong, in one sentence."""
+    syslog.syslog(syslog.LOG_ERR, f"error {escaped(message)}")
+
+
+def _crossing(
+    account: str, request: PolicyRequest, country: str, countries: Sequence[str], rule: str
+) -> str:
+    return (
+        f"account=<{escaped(account)}> {_client(request)} country={country}"
+        f" countries={','.join(countries)} rule=<{rule}>"
+    )
+
+
+def _client(request: PolicyRequest) -> str:
+    return f"client_address=<{escaped(request.client_address)}>"
+
+
+def _mail(request: PolicyRequest) -> str:
+    return (
+        f" queue_id={escaped(request.queue_id) or '-'} instance={escaped(request.instance) or '-'}"
+    )

@@ -1,0 +1,115 @@
+"""The policy delegation protocol of Postfix: bytes in, requests out; no I/O.
+
+A request is a block of `name=value` lines ended by an empty line; the reply is
+one `action=` line and an empty line (SMTPD_POLICY_README).  Unknown attributes
+are skipped, order does not matter, of a repeated attribute the last one counts.
+A value may contain `=`.  Bytes that are not UTF-8 are kept as backslash escapes.
+
+A request is malformed when a line has no `=`, when it contains a NUL, when it
+is longer than LONGEST_REQUEST, or when `request` is not `smtpd_access_policy`.
+Postfix sends none of these: the caller disconnects without a reply.
+"""
+
+from __future__ import annotations
+
+from pcc.errors import ProtocolError
+
+LONGEST_REQUEST = 65536
+"""Bytes; Postfix's own requests have about a thousand."""
+
+
+class PolicyRequest:
+    """The attributes of one request that pcc looks at, named as Postfix names them.
+
+    Attributes that were not sent are empty.  `instance` is the same for all
+    requests about one mail.  `queue_id` is empty for the first recipient.
+    """
+
+    __slots__ = (
+        "client_address",
+        "client_name",
+        "instance",
+        "protocol_state",
+        "queue_id",
+        "sasl_username",
+        "sender",
+    )
+
+    def __init__(self, attributes: dict[str, str]) -> None:
+        get = attributes.get
+        self.client_address = get("client_address", "")
+        self.client_name = get("client_name", "")
+        self.instance = get("instance", "")
+        self.protocol_state = get("protocol_state", "")
+        self.queue_id = get("queue_id", "")
+        self.sasl_username = get("sasl_username", "")
+        self.sender = get("sender", "")
+
+
+class RequestReader:
+    """Turns the bytes of one policy connection into requests.
+
+    Feed it with `receive()` as bytes arrive, in pieces of any size, and take
+    complete requests out with `next_request()` until that returns None.
+    """
+
+    def __init__(self) -> None:
+        self._buffer = bytearray()
+        self._searched = 0  # up to here the buffer holds no end of a request
+
+    def receive(self, data: bytes) -> None:
+        """Append what was read from the connection."""
+        self._buffer += data
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a request has begun that is not complete."""
+        return bool(self._buffer)
+
+    def next_request(self) -> PolicyRequest | None:
+        """Return the next complete request, or None when more bytes are needed.
+
+        Raises ProtocolError for a malformed one; the connection is of no use then.
+        """
+        end = self._buffer.find(b"\n\n", self._searched)
+        if self._buffer[:1] == b"\n":
+            raise ProtocolError("malformed policy request: it has no attributes")
+        if end > LONGEST_REQUEST or (end < 0 and len(self._buffer) > LONGEST_REQUEST):
+            raise ProtocolError(
+                f"malformed policy request: it is longer than {LONGEST_REQUEST} bytes"
+            )
+        if end < 0:
+            self._searched = max(0, len(self._buffer) - 1)
+            return None
+        block = bytes(self._buffer[:end])
+        del self._buffer[: end + 2]
+        self._searched = 0
+        return parse_request(block)
+
+
+def parse_request(block: bytes) -> PolicyRequest:
+    """Return the request in `block`: the lines of a request without the empty one.
+
+    Raises ProtocolError when it is malformed.
+    """
+    if b"\0" in block:
+        raise ProtocolError("malformed policy request: it contains a NUL character")
+    lines = block.decode("utf-8", "backslashreplace").split("\n")
+    try:
+        attributes = dict([line.split("=", 1) for line in lines])
+    except ValueError:
+        line = next(line for line in lines if "=" not in line)
+        raise ProtocolError(f'malformed policy request: no "=" in the line "{line}"') from None
+    if attributes.get("request") != "smtpd_access_policy":
+        raise ProtocolError(
+            "malformed policy request: request must be smtpd_access_policy, got "
+            f'"{attributes.get("request", "")}"'
+        )
+    return PolicyRequest(attributes)
+
+
+def reply(action: str) -> bytes:
+    """Return the reply that tells Postfix `action`, an access(5) action on one line."""
+    if "\n" in action:
+        raise ValueError(f"an action is one line, got {action!r}")
+    return f"action={action}\n\n".encode()

@@ -1,0 +1,308 @@
+"""The policy process: the straight line from stdin to stdout.
+
+    pcc_policy.py [-c FILE | --config FILE]
+
+spawn(8) runs one process per policy connection, its stdin and stdout on the
+SMTP server's socket.  The process reads requests, answers each with an action,
+and ends at the end of input, after ten minutes without a request, or at
+SIGTERM; what was answered has been counted by then.
+
+In trouble it does not answer: it logs one line with the cause, disconnects and
+exits with a status of sysexits(3).  Postfix asks again in a new process and
+then applies the `default_action` of its check_policy_service.  A decision that
+takes longer than DECISION_SECONDS is trouble, too: spawn(8) does not enforce
+its time limit before Postfix 3.10.
+
+Before the first verdict on a known account and address nothing is imported
+that costs more than a millisecond; a test holds this.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from select import POLLIN, poll
+from time import monotonic, time
+
+from pcc import config as configuration
+from pcc.errors import DeadlineError, PccError, ProtocolError
+from pcc.protocol import RequestReader, reply
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from signal import SIG_DFL, SIG_IGN, SIGALRM, SIGCHLD, SIGPIPE, SIGTERM, alarm
+    from signal import signal as on_signal
+
+    from pcc.config import Config
+    from pcc.protocol import PolicyRequest
+    from pcc.verdict import Verdict, Verdicts
+else:  # `signal` would cost more than all the rest: it makes enums of these
+    from _signal import SIG_DFL, SIG_IGN, SIGALRM, SIGCHLD, SIGPIPE, SIGTERM, alarm
+    from _signal import signal as on_signal
+
+DECISION_SECONDS = 8
+"""Less than the 10 s that master.cf.snippet tells Postfix to wait."""
+
+IDLE_SECONDS = 600
+"""More than Postfix keeps an idle connection (smtpd_policy_service_max_idle, 300 s)."""
+
+READ_BYTES = 65536
+
+USAGE = "usage: pcc_policy.py [-c FILE | --config FILE]\n"
+
+
+class Terminated(BaseException):
+    """SIGTERM came while nothing was being decided."""
+
+
+def main(arguments: list[str]) -> None:
+    """Serve the connection on stdin and stdout, then end the process."""
+    status = 0
+    try:
+        path = config_path(arguments[1:])
+        config = configuration.load(path)
+        PolicyService(config, path).serve()
+    except PccError as error:
+        status = error.exit_status
+        _tell(str(error))
+    except Terminated:
+        pass
+    except Exception as error:  # a bug: tell where it is, in a line
+        status = 70  # EX_SOFTWARE
+        _tell(f"internal error: {_place_and_text(error)}")
+    # Nothing is left to be done that the interpreter's own way out would do.
+    os._exit(status)
+
+
+def config_path(arguments: list[str]) -> str:
+    """Return the configuration's path from the command line; usage errors end the process."""
+    if not arguments:
+        return configuration.DEFAULT_PATH
+    if len(arguments) == 2 and arguments[0] in ("-c", "--config"):
+        return arguments[1]
+    if len(arguments) == 1 and arguments[0].startswith("--config="):
+        return arguments[0].removeprefix("--config=")
+    if arguments in (["-h"], ["--help"]):
+        sys.stdout.write(f"{USAGE}\n{__doc__}")
+        sys.exit(0)
+    if arguments == ["--version"]:
+        from pcc import VERSION
+
+        sys.stdout.write(f"pcc {VERSION}\n")
+        sys.exit(0)
+    sys.stderr.write(USAGE)
+    _tell(f"unknown arguments: {' '.join(arguments)}")
+    sys.exit(64)  # EX_USAGE
+
+
+class PolicyService:
+    """One policy connection: stdin to stdout.
+
+    `config_path` is what children are started with.
+    """
+
+    def __init__(self, config: Config, config_path: str) -> None:
+        self._config = config
+        self._config_path = config_path
+        self._reader = RequestReader()
+        self._verdicts: Verdicts | None = None
+        self._next_flush = 0.0
+        self._is_waiting = False
+        self._is_ending = False
+        self._told: set[str] = set()
+
+    def serve(self) -> None:
+        """Answer requests until the connection ends.
+
+        Raises PccError when a request can't be answered.
+        """
+        on_signal(SIGALRM, _on_alarm)
+        on_signal(SIGTERM, self._on_terminate)
+        on_signal(SIGPIPE, SIG_IGN)
+        on_signal(SIGCHLD, SIG_IGN)  # children are not waited for
+        try:
+            while not self._is_ending:
+                request = self._reader.next_request()
+                if request is not None:
+                    self._answer(request)
+                elif not self._read():
+                    break
+            if self._reader.unfinished and not self._is_ending:
+                raise ProtocolError("malformed policy request: the connection ended within it")
+        finally:
+            self._end()
+
+    def _answer(self, request: PolicyRequest) -> None:
+        alarm(DECISION_SECONDS)
+        verdict = self._verdict(request)
+        alarm(0)
+        if not _send(reply(verdict.action if verdict else "DUNNO")):
+            self._is_ending = True  # Postfix has gone
+        if verdict is not None:
+            self._after(verdict)
+
+    def _verdict(self, request: PolicyRequest) -> Verdict | None:
+        """Return the verdict, None for a mail that pcc does not look at."""
+        from pcc.case import account_of
+
+        if not request.sasl_username:
+            return None
+        account = account_of(self._config, request)
+        if not account or not self._config.covers(account):
+            return None
+        if self._verdicts is None:
+            self._verdicts = self._open()
+        return self._verdicts.verdict(account, request, time())
+
+    def _open(self) -> Verdicts:
+        from pcc.case import CountryLookup
+        from pcc.store.database import Database
+        from pcc.verdict import Verdicts
+
+        lookup = CountryLookup(
+            self._config.country_database, lambda error: self._complain("country", error)
+        )
+        return Verdicts(self._config, Database(self._config.store_database), lookup)
+
+    def _after(self, verdict: Verdict) -> None:
+        """Do what need not be done before the reply."""
+        alarm(DECISION_SECONDS)
+        if verdict.events:
+            from pcc import maillog
+
+            maillog.open_log(self._config.log_name)
+            for event, details in verdict.events:
+                event(*details)
+        if verdict.notify:
+            self._start_notifier()
+        self._flush_if_due()
+        alarm(0)
+
+    def _flush_if_due(self) -> None:
+        """Count answered mails: at once after a quiet time, in groups under load."""
+        from pcc.verdict import UNCOUNTED_MAILS, UNCOUNTED_SECONDS
+
+        verdicts = self._verdicts
+        if verdicts is None:
+            return
+        now = monotonic()
+        if verdicts.counts.waiting and (
+            now >= self._next_flush or verdicts.counts.waiting >= UNCOUNTED_MAILS
+        ):
+            # Staggered, so that the processes of a busy server don't meet.
+            self._next_flush = now + UNCOUNTED_SECONDS * (0.25 + os.getpid() % 64 / 100)
+            self._flush(verdicts)
+        verdicts.database.checkpoint_if_due()
+
+    def _flush(self, verdicts: Verdicts) -> None:
+        """Count answered mails; where that can't be done they wait, and it is told once."""
+        try:
+            verdicts.flush()
+        except PccError as error:
+            waiting = verdicts.counts.waiting
+            self._complain("count", f"{waiting} mails wait to be counted: {error}")
+
+    def _complain(self, subject: str, message: str) -> None:
+        """Log what is wrong but stops nothing, once per process and subject."""
+        if subject not in self._told:
+            self._told.add(subject)
+            _tell(message, self._config.log_name)
+
+    def _read(self) -> bool:
+        """Wait for input and take it in; return False when the connection has ended."""
+        if not self._wait_for_input():
+            return False
+        try:
+            data = os.read(0, READ_BYTES)
+        except ConnectionResetError:
+            return False
+        self._reader.receive(data)
+        return bool(data)
+
+    def _wait_for_input(self) -> bool:
+        """Wait until there is input, counting meanwhile; return False after an idle time."""
+        poller = poll()
+        poller.register(0, POLLIN)
+        waiting = self._verdicts is not None and self._verdicts.counts.waiting
+        if waiting:
+            pause = max(0.0, self._next_flush - monotonic())
+            if self._poll(poller, pause):
+                return True
+            alarm(DECISION_SECONDS)
+            self._flush_if_due()
+            alarm(0)
+        return self._poll(poller, IDLE_SECONDS)
+
+    def _poll(self, poller: poll, seconds: float) -> bool:
+        self._is_waiting = True
+        try:
+            if self._is_ending:
+                raise Terminated
+            return bool(poller.poll(seconds * 1000))
+        finally:
+            self._is_waiting = False
+
+    def _on_terminate(self, signal: int, frame: object) -> None:
+        self._is_ending = True
+        if self._is_waiting:
+            raise Terminated
+
+    def _start_notifier(self) -> None:
+        """Send what is in the outbox by a process of its own that has none of our descriptors."""
+        folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+        program = [sys.executable, os.path.join(folder, "pcc_admin.py")]
+        os.posix_spawn(
+            sys.executable,
+            [*program, "--config", self._config_path, "notify"],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+            ],
+            setsid=True,
+            setsigdef=[SIGCHLD, SIGPIPE],
+        )
+
+    def _end(self) -> None:
+        """Count what was answered, and close the database."""
+        alarm(0)
+        if self._verdicts is None:
+            return
+        on_signal(SIGALRM, SIG_DFL)
+        alarm(DECISION_SECONDS)
+        self._flush(self._verdicts)
+        self._verdicts.database.close()
+        alarm(0)
+
+
+def _on_alarm(signal: int, frame: object) -> None:
+    raise DeadlineError(f"no decision within {DECISION_SECONDS} seconds")
+
+
+def _send(data: bytes) -> bool:
+    """Write a whole reply to stdout; return False when nobody reads it any more."""
+    try:
+        while data:
+            data = data[os.write(1, data) :]
+    except (BrokenPipeError, ConnectionResetError):
+        return False
+    return True
+
+
+def _tell(message: str, log_name: str = "pcc") -> None:
+    """Log an error; who tries the program on a terminal sees it there, too."""
+    from pcc import maillog
+
+    maillog.open_log(log_name)
+    maillog.error(message)
+    if os.isatty(2):
+        sys.stderr.write(f"pcc_policy.py: {message}\n")
+
+
+def _place_and_text(error: Exception) -> str:
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}: " if trace else ""
+    return f"{place}{type(error).__name__}: {error}"

@@ -1,0 +1,87 @@
+"""Creating a database from schema.sql, and bringing an older one up to date.
+
+Both in one transaction, so that a policy process sees the old state or the
+new one.  Before an upgrade the old file is copied beside it.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+
+from pcc.errors import StoreError
+from pcc.store.database import APPLICATION_ID, SCHEMA_FILE, SCHEMA_VERSION
+
+UPGRADES: dict[int, str] = {}
+"""For each older schema version the SQL that makes the next version of it."""
+
+
+def create_or_upgrade(path: str) -> str:
+    """Make sure that `path` is a database of this version of pcc; return what was done.
+
+    The result is "created", "upgraded" or "unchanged".  As root, the file gets
+    the owner of its folder.  Raises StoreError, with the file as it was.
+    """
+    try:
+        if not os.path.exists(path):
+            _create(path)
+            return "created"
+        return _upgrade(path)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"{path}: {error}") from None
+
+
+def _create(path: str) -> None:
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        raise StoreError(f"{path}: there is no folder {folder}")
+    temporary = f"{path}.{os.getpid()}.new"
+    os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640))
+    try:
+        with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            script = Path(SCHEMA_FILE).read_text(encoding="utf-8")
+            connection.executescript(f"BEGIN; {script} COMMIT;")
+        give_to_owner_of(folder, temporary)
+        os.link(temporary, path)  # unlike a rename this never replaces a database
+    finally:
+        os.unlink(temporary)
+
+
+def _upgrade(path: str) -> str:
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as connection:
+        (version,) = connection.execute("PRAGMA user_version").fetchone()
+        (application,) = connection.execute("PRAGMA application_id").fetchone()
+        if application != APPLICATION_ID:
+            raise StoreError(f"{path}: is not a database of pcc")
+        if version == SCHEMA_VERSION:
+            return "unchanged"
+        if version not in UPGRADES:
+            raise StoreError(
+                f"{path}: has schema version {version}, this pcc knows only up to {SCHEMA_VERSION}"
+            )
+        _keep_copy(connection, path, version)
+        steps = "".join(
+            f"{UPGRADES[step]} PRAGMA user_version = {step + 1};"
+            for step in range(version, SCHEMA_VERSION)
+        )
+        connection.executescript(f"BEGIN IMMEDIATE; {steps} COMMIT;")
+    return "upgraded"
+
+
+def _keep_copy(connection: sqlite3.Connection, path: str, version: int) -> None:
+    copy = f"{path}.version{version}"
+    descriptor = os.open(copy, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o640)
+    os.close(descriptor)
+    with closing(sqlite3.connect(copy)) as target:
+        connection.backup(target)
+    give_to_owner_of(os.path.dirname(path) or ".", copy)
+
+
+def give_to_owner_of(folder: str, path: str) -> None:
+    """As root, give a file to the owner of the state folder: the service user."""
+    if os.geteuid() == 0:
+        owner = os.stat(folder)
+        os.chown(path, owner.st_uid, owner.st_gid)

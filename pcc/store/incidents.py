@@ -1,0 +1,278 @@
+"""What administrators read and change: blocks, incidents, held mail, events.
+
+Reads are single statements, so that no reader keeps the write-ahead log from
+being reset for long.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import NamedTuple
+
+from pcc.store import sightings
+from pcc.store.database import Database
+
+_INCIDENT = (
+    "id, account, mode, rule, window, countries, country, client_address, client_name, queue_id,"
+    " action, began, expires, ended, held, tries, last_try"
+)
+
+
+class IncidentRow(NamedTuple):
+    """One incident as the database has it; see schema.sql for the columns."""
+
+    id: int
+    account: str
+    mode: str
+    rule: str
+    window: int
+    countries: str
+    country: str
+    client_address: str
+    client_name: str
+    queue_id: str
+    action: str
+    began: float
+    expires: float
+    ended: float | None
+    held: int
+    tries: int
+    last_try: float | None
+
+
+class SightingRow(NamedTuple):
+    """An account's sightings from one address."""
+
+    country: str
+    address: str
+    client_name: str
+    mails: int
+    first_seen: float
+    last_seen: float
+
+
+class HeldRow(NamedTuple):
+    """A mail that was put on hold; `state` is as last known."""
+
+    incident: int
+    instance: str
+    account: str
+    queue_id: str
+    sender: str
+    at: float
+    state: str
+
+
+class EventRow(NamedTuple):
+    """Something that happened to an account."""
+
+    at: float
+    what: str
+    by: str
+    detail: str
+
+
+def open_incidents(database: Database, mode: str, now: float) -> list[IncidentRow]:
+    """Return the incidents of a mode that are in force, oldest first."""
+    return _incidents(
+        database,
+        "ended IS NULL AND mode = ? AND (expires = 0 OR expires > ?) ORDER BY began, id",
+        (mode, now),
+    )
+
+
+def all_incidents(database: Database, mode: str) -> list[IncidentRow]:
+    """Return the incidents of a mode, lifted ones too, oldest first."""
+    return _incidents(database, "mode = ? ORDER BY began, id", (mode,))
+
+
+def open_incident(database: Database, account: str) -> IncidentRow | None:
+    """Return the account's open incident, which may have expired."""
+    rows = _incidents(database, "id = (SELECT incident FROM account WHERE account = ?)", (account,))
+    return rows[0] if rows else None
+
+
+def incident(database: Database, number: int) -> IncidentRow | None:
+    """Return an incident by its id."""
+    rows = _incidents(database, "id = ?", (number,))
+    return rows[0] if rows else None
+
+
+def _incidents(database: Database, condition: str, values: tuple[object, ...]) -> list[IncidentRow]:
+    return [
+        IncidentRow(*row)
+        for row in database.rows(f"SELECT {_INCIDENT} FROM incident WHERE {condition}", values)
+    ]
+
+
+def sightings_of(database: Database, account: str) -> list[SightingRow]:
+    """Return where an account was seen, the latest first."""
+    rows = database.rows(
+        "SELECT country, address, client_name, mails, first_seen, last_seen FROM sighting"
+        " WHERE account = ? ORDER BY last_seen DESC, first_seen DESC",
+        (account,),
+    )
+    return [SightingRow(*row) for row in rows]
+
+
+def events_of(database: Database, account: str) -> list[EventRow]:
+    """Return what happened to an account, oldest first."""
+    rows = database.rows(
+        "SELECT at, what, by, detail FROM event WHERE account = ? ORDER BY id", (account,)
+    )
+    return [EventRow(*row) for row in rows]
+
+
+def held_mail(database: Database, account: str = "") -> list[HeldRow]:
+    """Return the mails on hold as far as is known, oldest first; of all accounts for ""."""
+    rows = database.rows(
+        "SELECT incident, instance, account, queue_id, sender, at, state FROM held"
+        " WHERE state = 'held' AND (account = ? OR ? = '') ORDER BY at, queue_id",
+        (account, account),
+    )
+    return [HeldRow(*row) for row in rows]
+
+
+def set_held_state(database: Database, held: HeldRow, state: str) -> None:
+    """Note what has become of a held mail, in a transaction of its own."""
+    with database:
+        database.write(
+            "UPDATE held SET state = ? WHERE incident = ? AND instance = ?",
+            (state, held.incident, held.instance),
+        )
+
+
+def block(
+    database: Database,
+    account: str,
+    action: str,
+    expires: float,
+    by: str,
+    reason: str,
+    now: float,
+) -> bool:
+    """Block an account by hand; return False if it is blocked already."""
+    with database:
+        before = open_incident(database, account)
+        if before is not None:
+            if before.mode == "enforce" and not (before.expires and before.expires <= now):
+                return False
+            sightings.end_incident(database, account, before.id, now)
+        sightings.open_incident(
+            database,
+            account,
+            {
+                "mode": "enforce",
+                "rule": "by hand",
+                "window": 0,
+                "countries": "",
+                "country": "",
+                "client_address": "",
+                "client_name": "",
+                "queue_id": "",
+                "action": action,
+                "began": now,
+                "expires": expires,
+            },
+        )
+        sightings.add_event(database, account, "blocked", by, reason, now)
+    database.sync()
+    return True
+
+
+def unblock(
+    database: Database,
+    account: str,
+    by: str,
+    reason: str,
+    exempt_until: float,
+    now: float,
+) -> IncidentRow | None:
+    """Lift the block, or clear the observed incident, of an account; return it if there was one.
+
+    Counting starts afresh for this account alone.  With `exempt_until` the
+    account is exempt until then, from the same moment on.
+    """
+    with database:
+        lifted = open_incident(database, account)
+        if lifted is None:
+            return None
+        sightings.end_incident(database, account, lifted.id, now)
+        sightings.add_event(database, account, "unblocked", by, reason, now)
+        if exempt_until:
+            write_exemption(database, "account", account, exempt_until, by, reason, now)
+    database.sync()
+    return lifted
+
+
+def add_unblock_notice(
+    database: Database,
+    lifted: IncidentRow,
+    channels: tuple[str, ...],
+    detail: dict[str, object],
+    now: float,
+) -> None:
+    """Leave a notice about an unblock, once it is known what became of the held mail."""
+    with database:
+        text = json.dumps(detail)
+        sightings.add_notice(database, lifted.id, lifted.account, "unblocked", channels, now, text)
+
+
+def record_event(
+    database: Database, account: str, what: str, by: str, detail: str, now: float
+) -> None:
+    """Record what happened to an account, in a transaction of its own."""
+    with database:
+        sightings.add_event(database, account, what, by, detail, now)
+
+
+class ExemptionRow(NamedTuple):
+    """An exemption in the database; `until` is 0 for one that does not end."""
+
+    kind: str
+    value: str
+    until: float
+    by: str
+    reason: str
+
+
+def exemptions(database: Database) -> list[ExemptionRow]:
+    """Return all exemptions in the database, expired ones too."""
+    rows = database.rows(
+        "SELECT kind, value, until, by, reason FROM exemption ORDER BY kind, value"
+    )
+    return [ExemptionRow(*row) for row in rows]
+
+
+def exempt(
+    database: Database, kind: str, value: str, until: float, by: str, reason: str, now: float
+) -> None:
+    """Add an exemption, or change the one that is there."""
+    with database:
+        write_exemption(database, kind, value, until, by, reason, now)
+    database.sync()
+
+
+def write_exemption(
+    database: Database, kind: str, value: str, until: float, by: str, reason: str, now: float
+) -> None:
+    """Add or change an exemption inside the caller's transaction."""
+    database.write(
+        "INSERT OR REPLACE INTO exemption (kind, value, until, created, by, reason)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (kind, value, until, now, by, reason),
+    )
+    if kind == "account":
+        sightings.add_event(database, value, "exempted", by, reason, now)
+
+
+def end_exemption(database: Database, kind: str, value: str, by: str, now: float) -> bool:
+    """Remove an exemption; return whether it was there."""
+    with database:
+        removed = database.write(
+            "DELETE FROM exemption WHERE kind = ? AND value = ?", (kind, value)
+        )
+        if removed and kind == "account":
+            sightings.add_event(database, value, "exemption removed", by, "", now)
+    database.sync()
+    return bool(removed)

@@ -1,0 +1,354 @@
+"""What a verdict reads and writes: sightings, presences, and an account's incident.
+
+Reads take no lock.  Everything that changes a verdict is written inside
+`with database:`, after reading again what it depends on.
+"""
+
+from __future__ import annotations
+
+from pcc.policy import History, Seen
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from pcc.config import Policy
+    from pcc.policy import Crossing
+    from pcc.protocol import PolicyRequest
+    from pcc.store.database import Database
+
+
+class Incident:
+    """The open incident of an account, as far as a verdict needs it.
+
+    `mode`: "enforce" or "observe".  `expires`: UTC seconds, 0 for never.
+    `held`: mails put on hold so far.
+    """
+
+    __slots__ = ("action", "countries", "expires", "held", "id", "mode", "rule")
+
+    def __init__(
+        self,
+        id: int,
+        mode: str,
+        expires: float,
+        held: int,
+        action: str,
+        rule: str,
+        countries: str,
+    ) -> None:
+        self.id = id
+        self.mode = mode
+        self.expires = expires
+        self.held = held
+        self.action = action
+        self.rule = rule
+        self.countries = countries
+
+    def blocks(self, now: float) -> bool:
+        """Whether mail is stopped because of it at this time."""
+        return self.mode == "enforce" and not (self.expires and self.expires <= now)
+
+
+class Sighting(Seen):
+    """An address an account was seen from, with its country and latest mail."""
+
+    __slots__ = ("client_name", "country", "instance")
+
+    def __init__(self, address: str, country: str, first_seen: float, last_seen: float) -> None:
+        super().__init__(address, first_seen, last_seen)
+        self.country = country
+        self.client_name = ""
+        self.instance = ""
+
+
+def exemptions(database: Database, account: str, now: float) -> list[tuple[str, str]]:
+    """Return kind and value of the unexpired exemptions of account, domain and all clients."""
+    return database.rows(
+        "SELECT kind, value FROM exemption WHERE (kind = 'client'"
+        " OR (kind = 'account' AND value = ?) OR (kind = 'domain' AND value = ?))"
+        " AND (until = 0 OR until > ?)",
+        (account, account.rpartition("@")[2], now),
+    )
+
+
+def account_state(database: Database, account: str) -> tuple[int, Incident | None]:
+    """Return the account's generation and its open incident."""
+    row = database.row(
+        "SELECT generation, id, mode, expires, held, action, rule, countries FROM account"
+        " LEFT JOIN incident ON incident.id = account.incident WHERE account.account = ?",
+        (account,),
+    )
+    if row is None:
+        return 0, None
+    return row[0], Incident(*row[1:]) if row[1] is not None else None
+
+
+def sighting(database: Database, account: str, address: str) -> Sighting | None:
+    """Return what is known of the account at an address, None for a new one."""
+    row = database.row(
+        "SELECT country, first_seen, last_seen, mails, generation, days, runs, client_name,"
+        " instance FROM sighting WHERE account = ? AND address = ?",
+        (account, address),
+    )
+    if row is None:
+        return None
+    seen = Sighting(address, row[0], row[1], row[2])
+    seen.mails, seen.generation, seen.days, seen.runs = row[3:7]
+    seen.client_name, seen.instance = row[7:]
+    return seen
+
+
+def history(
+    database: Database, account: str, generation: int, incident: Incident | None
+) -> History:
+    """Return what the rule needs of an account; addresses are read when it asks for them."""
+    countries = {
+        row[0]: Seen(*row)
+        for row in database.rows(
+            "SELECT country, first_seen, last_seen, mails, generation, days, runs"
+            " FROM presence WHERE account = ?",
+            (account,),
+        )
+    }
+    known = History(
+        generation,
+        countries,
+        lambda since: _addresses_since(database, account, known.generation, since),
+    )
+    if incident is not None:
+        known.incident = incident.mode
+        known.expires = incident.expires
+    return known
+
+
+def _addresses_since(
+    database: Database, account: str, generation: int, since: float
+) -> Iterator[Seen]:
+    rows = database.connection.execute(
+        "SELECT address, first_seen, last_seen, mails, generation, days, runs FROM sighting"
+        " WHERE account = ? AND last_seen >= ? AND generation = ? ORDER BY last_seen DESC",
+        (account, since, generation),
+    )
+    for row in rows:
+        yield Seen(*row)
+
+
+def save_sighting(database: Database, account: str, seen: Sighting) -> None:
+    """Write the record of an address."""
+    database.write(
+        "INSERT OR REPLACE INTO sighting (account, address, country, client_name, first_seen,"
+        " last_seen, mails, generation, days, runs, instance)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            account,
+            seen.name,
+            seen.country,
+            seen.client_name,
+            seen.first_seen,
+            seen.last_seen,
+            seen.mails,
+            seen.generation,
+            seen.days,
+            seen.runs,
+            seen.instance,
+        ),
+    )
+
+
+def save_presence(database: Database, account: str, seen: Seen) -> None:
+    """Write the record of a country."""
+    database.write(
+        "INSERT OR REPLACE INTO presence (account, country, first_seen, last_seen, mails,"
+        " generation, days, runs) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            account,
+            seen.name,
+            seen.first_seen,
+            seen.last_seen,
+            seen.mails,
+            seen.generation,
+            seen.days,
+            seen.runs,
+        ),
+    )
+
+
+def count_mails(
+    database: Database,
+    account: str,
+    address: str,
+    country: str,
+    mails: int,
+    last_seen: float,
+    instance: str,
+    client_name: str,
+) -> None:
+    """Add mails that changed no verdict to an address and its country."""
+    database.write(
+        "UPDATE sighting SET mails = mails + ?, last_seen = max(last_seen, ?), instance = ?,"
+        " client_name = ? WHERE account = ? AND address = ?",
+        (mails, last_seen, instance, client_name, account, address),
+    )
+    database.write(
+        "UPDATE presence SET mails = mails + ?, last_seen = max(last_seen, ?)"
+        " WHERE account = ? AND country = ?",
+        (mails, last_seen, account, country),
+    )
+
+
+def shift_times(database: Database, account: str, since: float, seconds: float) -> None:
+    """Put the account's times from `since` on back, after the clock jumped back."""
+    for table in ("sighting", "presence"):
+        database.write(
+            f"UPDATE {table} SET first_seen = min(first_seen, last_seen - ?),"
+            " last_seen = last_seen - ? WHERE account = ? AND last_seen >= ?",
+            (seconds, seconds, account, since),
+        )
+
+
+def void_unfamiliar_days(database: Database, account: str, is_familiar: object) -> None:
+    """Make the days of all addresses void that are not familiar; `is_familiar` takes `days`."""
+    database.function("is_familiar", 1, is_familiar)
+    database.write(
+        "UPDATE sighting SET days = '' WHERE account = ? AND NOT is_familiar(days)", (account,)
+    )
+
+
+def begin_incident(
+    database: Database,
+    account: str,
+    policy: Policy,
+    crossing: Crossing,
+    request: PolicyRequest,
+    country: str,
+    now: float,
+) -> int:
+    """Open an incident for the mail that crosses a limit; return its id."""
+    expires = now + policy.block_for if policy.block_for and not policy.observes else 0
+    return open_incident(
+        database,
+        account,
+        {
+            "mode": policy.mode,
+            "rule": crossing.rule,
+            "window": crossing.limit.window,
+            "countries": ",".join(crossing.countries),
+            "country": country,
+            "client_address": request.client_address,
+            "client_name": request.client_name,
+            "queue_id": request.queue_id,
+            "action": policy.action.partition(" ")[0],
+            "began": now,
+            "expires": expires,
+        },
+    )
+
+
+def open_incident(database: Database, account: str, values: dict[str, object]) -> int:
+    """Insert an incident with these columns and make it the account's open one."""
+    names = ", ".join(values)
+    marks = ", ".join("?" * len(values))
+    incident = database.insert(
+        f"INSERT INTO incident (account, held, tries, {names}) VALUES (?, 0, 0, {marks})",
+        (account, *values.values()),
+    )
+    database.write(
+        "INSERT INTO account (account, generation, incident) VALUES (?, 0, ?)"
+        " ON CONFLICT (account) DO UPDATE SET incident = excluded.incident",
+        (account, incident),
+    )
+    return incident
+
+
+def end_incident(database: Database, account: str, incident: int, now: float) -> None:
+    """Close the account's open incident; counting starts afresh with a new generation."""
+    database.write("UPDATE incident SET ended = ? WHERE id = ?", (now, incident))
+    database.write(
+        "UPDATE account SET incident = NULL, generation = generation + 1 WHERE account = ?",
+        (account,),
+    )
+
+
+def close_incident(database: Database, incident: int, now: float) -> None:
+    """Close an incident that another takes the place of."""
+    database.write("UPDATE incident SET ended = ? WHERE id = ?", (now, incident))
+
+
+def held_queue_id(database: Database, incident: int, instance: str) -> str | None:
+    """Return the queue id of a mail that was held in this incident, None if it was not."""
+    row = database.row(
+        "SELECT queue_id FROM held WHERE incident = ? AND instance = ?", (incident, instance)
+    )
+    return None if row is None else str(row[0])
+
+
+def held_count(database: Database, incident: int) -> int:
+    """Return how many mails were put on hold in an incident."""
+    row = database.row("SELECT held FROM incident WHERE id = ?", (incident,))
+    return int(row[0]) if row else 0
+
+
+def hold(
+    database: Database,
+    incident: int,
+    account: str,
+    instance: str,
+    request: PolicyRequest,
+    now: float,
+) -> None:
+    """Remember a mail that is put on hold, and count it as a try."""
+    database.write(
+        "INSERT INTO held (incident, instance, account, queue_id, sender, at, state)"
+        " VALUES (?, ?, ?, ?, ?, ?, 'held')",
+        (incident, instance, account, request.queue_id, request.sender, now),
+    )
+    database.write(
+        "UPDATE incident SET held = held + 1, tries = tries + 1, last_try = ? WHERE id = ?",
+        (now, incident),
+    )
+
+
+def remember_queue_id(database: Database, incident: int, instance: str, queue_id: str) -> None:
+    """Add the queue id of a held mail, which Postfix did not give at first."""
+    database.write(
+        "UPDATE held SET queue_id = ? WHERE incident = ? AND instance = ?",
+        (queue_id, incident, instance),
+    )
+
+
+def count_tries(database: Database, incident: int, tries: int, last_try: float) -> None:
+    """Add mails that were refused because of an incident."""
+    database.write(
+        "UPDATE incident SET tries = tries + ?, last_try = max(ifnull(last_try, 0), ?)"
+        " WHERE id = ?",
+        (tries, last_try, incident),
+    )
+
+
+def add_event(
+    database: Database, account: str, what: str, by: str, detail: str, now: float
+) -> None:
+    """Record what happened to an account."""
+    database.write(
+        "INSERT INTO event (at, account, what, by, detail) VALUES (?, ?, ?, ?, ?)",
+        (now, account, what, by, detail),
+    )
+
+
+def add_notice(
+    database: Database,
+    incident: int,
+    account: str,
+    what: str,
+    channels: tuple[str, ...],
+    now: float,
+    detail: str = "{}",
+) -> None:
+    """Leave a notice in the outbox, one row per channel ("mail", "command")."""
+    for channel in channels:
+        database.write(
+            "INSERT INTO outbox (incident, account, what, channel, detail, created, taken, tries,"
+            " last_error) VALUES (?, ?, ?, ?, ?, ?, 0, 0, '')",
+            (incident, account, what, channel, detail, now),
+        )

@@ -1,0 +1,127 @@
+"""Upkeep of the database: dropping what is old, forgetting an account, figures.
+
+Deleting goes in small transactions, and looking for what to delete in short
+reads, so that verdicts never wait long and the write-ahead log stays short.
+"""
+
+from __future__ import annotations
+
+from pcc.store import sightings
+from pcc.store.database import Database
+
+BATCH = 500
+"""Rows that are looked at, and at most deleted, at a time."""
+
+
+def drop_old_sightings(database: Database, before: float) -> int:
+    """Drop sightings last seen at that time or before; return how many.
+
+    Presences go with them.  Blocks, and what was seen since, stay.
+    """
+    dropped = _drop_by_key(database, "sighting", "address", before)
+    _drop_by_key(database, "presence", "country", before)
+    return dropped
+
+
+def _drop_by_key(database: Database, table: str, name: str, before: float) -> int:
+    """Walk through a table in the order of its key, dropping old rows batch by batch."""
+    dropped = 0
+    account, place = "", ""
+    while True:
+        rows = database.rows(
+            f"SELECT account, {name}, last_seen FROM {table} WHERE (account, {name}) > (?, ?)"
+            f" ORDER BY account, {name} LIMIT {BATCH * 4}",
+            (account, place),
+        )
+        if not rows:
+            return dropped
+        old = [row[:2] for row in rows if row[2] <= before]
+        for start in range(0, len(old), BATCH):
+            with database:
+                for key in old[start : start + BATCH]:
+                    dropped += database.write(
+                        f"DELETE FROM {table} WHERE account = ? AND {name} = ? AND last_seen <= ?",
+                        (*key, before),
+                    )
+            database.checkpoint_if_due()
+        account, place = rows[-1][:2]
+
+
+def drop_old_incidents(database: Database, before: float) -> int:
+    """Drop incidents that ended by that time, their held mail and old events; return how many."""
+    dropped = 0
+    while True:
+        with database:
+            found = database.rows(
+                f"SELECT id FROM incident WHERE ended <= ? LIMIT {BATCH}", (before,)
+            )
+            for (number,) in found:
+                database.write("DELETE FROM held WHERE incident = ?", (number,))
+                database.write("DELETE FROM incident WHERE id = ?", (number,))
+            dropped += len(found)
+        if len(found) < BATCH:
+            break
+    while True:
+        with database:
+            events = database.write(
+                f"DELETE FROM event WHERE id IN (SELECT id FROM event WHERE at <= ? LIMIT {BATCH})",
+                (before,),
+            )
+        if events < BATCH:
+            return dropped
+
+
+def end_expired(database: Database, now: float) -> list[str]:
+    """End blocks and drop exemptions that have expired; return the accounts unblocked."""
+    expired = database.rows(
+        "SELECT account, id FROM incident WHERE ended IS NULL AND expires > 0 AND expires <= ?",
+        (now,),
+    )
+    for account, number in expired:
+        with database:
+            sightings.end_incident(database, account, number, now)
+            sightings.add_event(database, account, "expired", "pcc", "expired", now)
+    with database:
+        database.write("DELETE FROM exemption WHERE until > 0 AND until <= ?", (now,))
+    return [account for account, _ in expired]
+
+
+FORGOTTEN = ("sighting", "presence", "held", "incident", "account", "event", "outbox")
+"""The tables that have an account's traces, besides its exemption."""
+
+
+def forget(database: Database, account: str) -> dict[str, int]:
+    """Remove every trace of an account; return how many rows of each table."""
+    removed = {}
+    with database:
+        database.write("UPDATE account SET incident = NULL WHERE account = ?", (account,))
+        for table in FORGOTTEN:
+            removed[table] = database.write(f"DELETE FROM {table} WHERE account = ?", (account,))
+        removed["exemption"] = database.write(
+            "DELETE FROM exemption WHERE kind = 'account' AND value = ?", (account,)
+        )
+    database.sync()
+    return removed
+
+
+def figures(database: Database, now: float) -> dict[str, int]:
+    """Return counts for monitoring: gauges, and ages in seconds (0 where there is nothing)."""
+    queries = {
+        "accounts": "SELECT count(DISTINCT account) FROM presence",
+        "countries": "SELECT count(DISTINCT country) FROM presence",
+        "sightings": "SELECT count(*) FROM sighting",
+        "mails": "SELECT ifnull(sum(mails), 0) FROM presence",
+        "blocked": "SELECT count(*) FROM incident WHERE ended IS NULL AND mode = 'enforce'"
+        " AND (expires = 0 OR expires > :now)",
+        "observed": "SELECT count(*) FROM incident WHERE ended IS NULL AND mode = 'observe'",
+        "held": "SELECT count(*) FROM held WHERE state = 'held'",
+        "outbox": "SELECT count(*) FROM outbox",
+        "outbox_age": "SELECT ifnull(:now - min(created), 0) FROM outbox",
+        "last_sighting_age": "SELECT ifnull(:now - max(last_seen), 0) FROM presence",
+        "oldest_sighting_age": "SELECT ifnull(:now - min(first_seen), 0) FROM presence",
+    }
+    figures = {}
+    for name, query in queries.items():
+        row = database.row(query.replace(":now", str(int(now))))
+        figures[name] = int(row[0]) if row else 0
+    return figures

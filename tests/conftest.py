@@ -1,0 +1,112 @@
+"""What every test run has: its markers and their order, and its last words.
+
+Tests without a marker come first, then `subprocess`, then `postfix`, so that what fails fast fails
+first.  Where a real Postfix can't be had, the tests marked `postfix` are skipped, and the last
+lines of the run say so; --require-postfix, or PCC_REQUIRE_POSTFIX=1, makes failures of them.
+A process that a test leaves behind fails the run.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+from collections import Counter
+from collections.abc import Generator, Iterator
+
+import postfix
+import pytest
+from deployment import Deployment, deploy, end_processes_of, session_folder
+
+MARKERS = {
+    "subprocess": "starts child processes",
+    "postfix": "needs root, Postfix, libsasl2-modules and sasl2-bin",
+}
+SKIPPED = pytest.StashKey[Counter[str]]()
+LEFT_BEHIND = pytest.StashKey[list[str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --require-postfix."""
+    parser.addoption(
+        "--require-postfix",
+        action="store_true",
+        default=os.environ.get("PCC_REQUIRE_POSTFIX", "") not in ("", "0"),
+        help="fail the tests of a real Postfix where they would be skipped",
+    )
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the markers, and mark this session's processes from the first one on."""
+    # What tests write for the service user it must be able to read, whatever the caller's umask.
+    os.umask(0o022)
+    for name, meaning in MARKERS.items():
+        config.addinivalue_line("markers", f"{name}: {meaning}")
+    config.stash[SKIPPED] = Counter()
+    config.stash[LEFT_BEHIND] = []
+    session_folder()
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the fast tests first."""
+    ranks = {name: rank for rank, name in enumerate(MARKERS, start=1)}
+    items.sort(
+        key=lambda item: max((ranks.get(mark.name, 0) for mark in item.iter_markers()), default=0)
+    )
+
+
+@functools.cache
+def _missing() -> str:
+    return postfix.missing()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip a test of a real Postfix, before its fixtures, where there is none."""
+    if item.get_closest_marker("postfix") and _missing():
+        pytest.skip(_missing())
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Count the skipped tests of a real Postfix, for whatever reason, or make failures of them."""
+    report = yield
+    if report.skipped and not hasattr(report, "wasxfail") and item.get_closest_marker("postfix"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        reason = reason.removeprefix("Skipped: ")
+        item.config.stash[SKIPPED][reason] += 1
+        if item.config.getoption("--require-postfix"):
+            report.outcome = "failed"
+            report.longrepr = f"a test of a real Postfix must not be skipped: {reason}"
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Fail the run, and kill them by process id, when processes were left behind."""
+    left = end_processes_of(session_folder(), patience=2)
+    if left:
+        session.config.stash[LEFT_BEHIND] = left
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Say last, below the totals, what a green run would hide."""
+    lines = [f"LEFT BEHIND, and killed: {command}" for command in config.stash[LEFT_BEHIND]]
+    lines += [
+        f"{count} TESTS OF A REAL POSTFIX WERE SKIPPED: {reason}"
+        for reason, count in config.stash[SKIPPED].items()
+    ]
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None:
+        for line in lines:
+            reporter.write_line(line, red=True, bold=True)
+
+
+@pytest.fixture
+def deployment() -> Iterator[Deployment]:
+    """The product in a folder where the service user can run it, removed afterwards."""
+    deployed = deploy()
+    yield deployed
+    shutil.rmtree(deployed.folder)
