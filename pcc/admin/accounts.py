@@ -10,7 +10,7 @@ from pcc.admin import DONE, NOT_DONE, PARTLY
 from pcc.admin.commands import add_command, duration
 from pcc.admin.output import Moment, rfc3339
 from pcc.blocking import notice_channels
-from pcc.store import incidents, upkeep
+from pcc.store import exemptions, incidents, upkeep
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
@@ -120,7 +120,7 @@ def show(context: Context, options: argparse.Namespace) -> int:
     exemption = next(
         (
             row
-            for row in incidents.exemptions(database)
+            for row in exemptions.all_exemptions(database)
             if (row.kind, row.value) == ("account", account)
         ),
         None,
