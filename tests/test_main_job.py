@@ -1,0 +1,246 @@
+"""The main job: a stolen account is stopped behind a real Postfix, and nobody else is harmed."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from checkout import IPV6_NETWORKS, NETWORKS, ROOT, address, address6
+from deployment import Deployment, deploy
+from mmdb import write_country_database
+from postfix import Policy, PrivatePostfix
+from smtp import Reply, Session, send
+
+pytestmark = pytest.mark.postfix
+
+TEXT = "Sending is blocked"
+
+
+def installation(policy: str = "", more: str = "") -> Deployment:
+    """Install the product for a service user, its country database one that the tests know."""
+    pcc = deploy()
+    write_country_database(pcc.state / "country.mmdb", {**NETWORKS, **IPV6_NETWORKS})
+    (pcc.state / "country.mmdb").chmod(0o644)
+    pcc.write_config(
+        f'[policy]\nfamiliar_after = 0\n{policy}\n[store]\ndatabase = "{pcc.state}/pcc.db"\n'
+        f'[country]\ndatabase = "{pcc.state}/country.mmdb"\n{more}'
+    )
+    done = pcc.admin("init")
+    assert done.returncode == 0, done.stderr
+    return pcc
+
+
+def mail(mta: PrivatePostfix, account: str, country: str, **options: Any) -> Reply:
+    """Send a mail as an account from a country."""
+    client = options.pop("client_address", "") or address(country)
+    options.setdefault("sender", account)
+    options.setdefault("recipients", ["friend@example.net"])
+    return send(mta.submission, account, client, **options)
+
+
+@pytest.fixture(scope="module")
+def pcc() -> Deployment:
+    return installation()
+
+
+@pytest.fixture(scope="module")
+def mta(pcc: Deployment) -> Iterator[PrivatePostfix]:
+    with PrivatePostfix(Policy(pcc.policy_argv(), ("data",))) as running:
+        yield running
+
+
+def test_a_thief_is_stopped_at_the_crossing_mail_and_a_colleague_is_not(
+    mta: PrivatePostfix, pcc: Deployment
+) -> None:
+    for country in ("ES", "FR", "BR"):
+        assert mail(mta, "joe@example.org", country).accepted
+    crossing = mail(mta, "joe@example.org", "VN")
+    assert (crossing.stage, crossing.code) == ("DATA", 554)
+    assert TEXT in crossing.text
+    assert not mail(mta, "joe@example.org", "ES").accepted
+    assert mail(mta, "ann@example.org", "VN").accepted
+    assert "joe@example.org" in pcc.admin("list").stdout
+
+
+def test_the_notice_is_delivered_through_sendmail(mta: PrivatePostfix) -> None:
+    before = len(mta.delivered())
+    for country in ("ES", "FR", "BR", "VN", "DE"):
+        mail(mta, "noticed@example.org", country)
+    deadline = time.monotonic() + 15
+    while time.monotonic() < deadline:
+        notices = [
+            message
+            for message in mta.delivered()[before:]
+            if "noticed@example.org blocked" in str(message["Subject"])
+        ]
+        if notices:
+            break
+        time.sleep(0.2)
+    (notice,) = notices
+    assert str(notice["Subject"]) == (
+        "[pcc] noticed@example.org blocked: mail from ES, FR, BR, VN within 2d"
+    )
+
+
+def test_an_unblocked_account_sends_again(mta: PrivatePostfix, pcc: Deployment) -> None:
+    for country in ("ES", "FR", "BR", "VN"):
+        mail(mta, "back@example.org", country)
+    assert not mail(mta, "back@example.org", "ES").accepted
+    assert mta.run(pcc.admin_argv("unblock", "back@example.org")).returncode == 0
+    for country in ("ES", "FR", "BR"):
+        assert mail(mta, "back@example.org", country).accepted
+
+
+def test_ipv6_clients_are_located(mta: PrivatePostfix) -> None:
+    for country in ("ES", "FR", "BR"):
+        assert mail(mta, "six@example.org", "", client_address=address6(country)).accepted
+    assert not mail(mta, "six@example.org", "", client_address=address6("VN")).accepted
+
+
+def test_several_users_and_mails_in_one_session(mta: PrivatePostfix) -> None:
+    session = Session(mta.submission)
+    results = []
+    for account, country in [("a", "ES"), ("b", "FR"), ("a", "FR"), ("a", "BR"), ("a", "VN")]:
+        session.xclient(f"{account}@shared.example", address(country))
+        session.reset()
+        reply = session.mail(f"{account}@shared.example", ["x@example.net"])
+        results.append(reply.accepted)
+    session.quit()
+    assert results == [True, True, True, True, False]
+
+
+def test_bdat_is_judged_like_data(mta: PrivatePostfix) -> None:
+    for country in ("ES", "FR", "BR"):
+        assert mail(mta, "bdat@example.org", country, chunked=True).accepted
+    assert not mail(mta, "bdat@example.org", "VN", chunked=True).accepted
+
+
+def test_mail_without_a_login_is_not_looked_at(mta: PrivatePostfix, pcc: Deployment) -> None:
+    reply = send(
+        mta.submission,
+        "",
+        "11.4.0.9",
+        sender="stranger@example.com",
+        recipients=["x@example.net"],
+        xclient=False,
+    )
+    assert reply.accepted or reply.stage == "RCPT"  # whatever Postfix itself says of strangers
+    assert "stranger" not in pcc.admin("--json", "list").stdout
+
+
+@pytest.mark.parametrize(
+    ("stage", "shown"), [("recipient", "RCPT"), ("end_of_data", "END-OF-MESSAGE")]
+)
+def test_mail_is_refused_at_the_other_stages_too(stage: str, shown: str) -> None:
+    pcc = installation("max_countries = 1")
+    with PrivatePostfix(Policy(pcc.policy_argv(), (stage,))) as mta:
+        three = ["a@example.net", "b@example.net", "c@example.net"]
+        assert mail(mta, "joe@example.org", "ES", recipients=three).accepted
+        refused = mail(mta, "joe@example.org", "FR", recipients=three)
+        assert (refused.stage, refused.code) == (shown, 554)
+        assert TEXT in refused.text
+    (sighting,) = [
+        line for line in pcc.admin("show", "joe@example.org").stdout.splitlines() if "11.1" in line
+    ]
+    assert sighting.split()[-1] == "1"  # one mail, whatever its recipients
+
+
+def test_one_mail_through_all_stages_is_counted_once() -> None:
+    pcc = installation("max_countries = 1")
+    with PrivatePostfix(Policy(pcc.policy_argv(), ("recipient", "data", "end_of_data"))) as mta:
+        for _ in range(2):
+            assert mail(mta, "joe@example.org", "ES", recipients=["a@b.example", "c@d.example"])
+        assert not mail(mta, "joe@example.org", "FR").accepted
+    shown = pcc.admin("show", "joe@example.org").stdout
+    assert re.search(r"ES +11\.1\.0\.1 .* 2$", shown, re.MULTILINE)
+
+
+def test_held_mail_waits_in_the_queue_and_is_released_by_hand() -> None:
+    pcc = installation('max_countries = 1\naction = "HOLD"')
+    with PrivatePostfix(Policy(pcc.policy_argv(), ("data",))) as mta:
+        assert mail(mta, "joe@example.org", "ES").accepted
+        held = mail(mta, "joe@example.org", "FR")
+        assert held.accepted
+        (entry,) = [row for row in mta.queue() if row["queue_name"] == "hold"]
+        assert entry["queue_id"] == held.queue_id
+        assert entry["sender"] == "joe@example.org"
+        done = mta.run(pcc.admin_argv("unblock", "joe@example.org"))
+        assert done.returncode == 0, done.stderr
+        mta.run(["postsuper", "-H", entry["queue_id"]])
+        mta.run(["postqueue", "-i", entry["queue_id"]])
+        mta.wait_for_delivered(1)
+        assert mail(mta, "joe@example.org", "FR").accepted
+
+
+@pytest.mark.parametrize(("default_action", "accepted"), [("DUNNO", True), ("REJECT", False)])
+def test_default_action_is_taken_when_the_script_can_not_answer(
+    default_action: str, accepted: bool
+) -> None:
+    pcc = installation()
+    (pcc.state / "pcc.db").unlink()
+    with PrivatePostfix(Policy(pcc.policy_argv(), ("data",), default_action=default_action)) as mta:
+        assert mail(mta, "joe@example.org", "ES").accepted is accepted
+        assert pcc.admin("init").returncode == 0
+        assert mail(mta, "joe@example.org", "ES").accepted  # it recovers by itself
+
+
+def test_real_authentication_names_the_account() -> None:
+    pcc = installation("max_countries = 1")
+    with PrivatePostfix(Policy(pcc.policy_argv(), ("data",))) as mta:
+        mta.add_user("joe@example.org", "secret")
+        reply = send(
+            mta.submission,
+            "joe@example.org",
+            address("ES"),
+            sender="other@example.org",
+            recipients=["x@example.net"],
+            xclient=False,
+            password="secret",
+        )
+        assert reply.accepted
+        # The client's address is loopback's, which has no country; the block is the account's.
+        assert mta.run(pcc.admin_argv("block", "joe@example.org")).returncode == 0
+        reply = send(
+            mta.submission,
+            "joe@example.org",
+            address("ES"),
+            sender="other@example.org",
+            recipients=["x@example.net"],
+            xclient=False,
+            password="secret",
+        )
+        assert (reply.stage, reply.code) == ("DATA", 554)
+
+
+def snippet_lines(pcc: Deployment) -> tuple[str, dict[str, str]]:
+    """Return the lines of master.cf.snippet as an administrator would put them in."""
+    text = (ROOT / "master.cf.snippet").read_text()
+    argv = pcc.policy_argv()
+    text = text.replace("/opt/pcc/.venv/bin/python", argv[0])
+    text = text.replace("/opt/pcc", str(pcc.folder)).replace("user=pcc", f"user={pcc.user}")
+    text = text.replace("/etc/pcc/pcc.toml", argv[-1])
+    entry = "".join(re.findall(r"^(?:pcc .*|  user=.*)\n", text, re.MULTILINE))
+    restriction = re.search(r"\(5\)\n# +(check_policy_service .*)", text)
+    limit = re.search(r"^#pcc_time_limit = (\S+)", text, re.MULTILINE)
+    assert restriction
+    assert limit
+    return entry, {"mua_data_restrictions": restriction[1], "pcc_time_limit": limit[1]}
+
+
+def test_the_lines_of_the_snippet_work_as_they_are() -> None:
+    pcc = installation("max_countries = 1")
+    entry, main = snippet_lines(pcc)
+    with PrivatePostfix(None, main=main, master=entry) as mta:
+        assert mail(mta, "joe@example.org", "ES").accepted
+        assert not mail(mta, "joe@example.org", "FR").accepted
+        assert not send(
+            mta.submissions,
+            "joe@example.org",
+            address("ES"),
+            sender="joe@example.org",
+            recipients=["x@example.net"],
+        ).accepted
+    assert "joe@example.org" in pcc.admin("list").stdout
