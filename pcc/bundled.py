@@ -1,0 +1,93 @@
+"""The country database that comes with pcc: DB-IP's IP to Country Lite, compressed.
+
+data/README.md says where it comes from and what its licence asks for.  It's unpacked into the
+state folder when pcc is set up, and only where there is no country database yet: one that an
+administrator put there is never replaced.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+
+from pcc.errors import CountryError
+
+BUNDLED = os.path.join(
+    os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
+    "data",
+    "dbip-country-lite.mmdb.xz",
+)
+_MODE = 0o640
+_CHUNK = 1 << 20
+
+
+def unpack(target: str) -> None:
+    """Write the bundled country database to `target`, which must not exist.
+
+    It appears there whole or not at all, readable by its owner and group.  When root does it, it
+    belongs to the owner and group of its folder, as the state folder belongs to the service user.
+    Raises CountryError.
+    """
+    if os.path.lexists(target):
+        raise CountryError(f"{target}: exists already and is not replaced by the bundled database")
+    temporary = f"{target}.{os.getpid()}-{os.urandom(4).hex()}"
+    try:
+        with _removed_on_failure(temporary):
+            _write(temporary, os.path.dirname(target) or ".")
+            os.rename(temporary, target)
+        _sync_folder(os.path.dirname(target) or ".")
+    except OSError as error:
+        raise CountryError(
+            f"{target}: the bundled country database can't be written: {error.strerror}"
+        ) from None
+
+
+def _write(temporary: str, folder: str) -> None:
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
+    with open(descriptor, "wb") as file:
+        os.fchmod(descriptor, _MODE)  # whatever the umask says, the group reads it
+        if os.geteuid() == 0:
+            owner = os.stat(folder)
+            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        for chunk in _chunks():
+            file.write(chunk)
+        file.flush()
+        os.fsync(descriptor)
+
+
+def _chunks() -> Iterator[bytes]:
+    """Yield the bundled database, unpacked; its own checksum vouches for it."""
+    try:
+        import lzma  # 2 ms, for the one command that needs it
+    except ImportError:
+        raise _broken("this Python was built without lzma") from None
+    try:
+        with lzma.open(BUNDLED) as packed:
+            while chunk := packed.read(_CHUNK):
+                yield chunk
+    except (OSError, EOFError, lzma.LZMAError) as error:
+        raise _broken(str(error)) from None
+
+
+def _broken(cause: str) -> CountryError:
+    return CountryError(f"{BUNDLED}: the bundled country database can't be unpacked: {cause}")
+
+
+@contextlib.contextmanager
+def _removed_on_failure(path: str) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(path)
+        raise
+
+
+def _sync_folder(folder: str) -> None:
+    """Make the new name in the folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
