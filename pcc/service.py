@@ -19,7 +19,7 @@ that costs more than a millisecond; a test holds this.
 
 from __future__ import annotations
 
-import os
+import posix  # what `os` adds to it would cost a tenth of the interpreter's start
 import sys
 from select import POLLIN, poll
 from time import monotonic, time
@@ -71,7 +71,7 @@ def main(arguments: list[str]) -> None:
         status = 70  # EX_SOFTWARE
         _tell(f"internal error: {_place_and_text(error)}")
     # Nothing is left to be done that the interpreter's own way out would do.
-    os._exit(status)
+    posix._exit(status)
 
 
 def config_path(arguments: list[str]) -> str:
@@ -190,7 +190,7 @@ class PolicyService:
             now >= self._next_flush or verdicts.counts.waiting >= UNCOUNTED_MAILS
         ):
             # Staggered, so that the processes of a busy server don't meet.
-            self._next_flush = now + UNCOUNTED_SECONDS * (0.25 + os.getpid() % 64 / 100)
+            self._next_flush = now + UNCOUNTED_SECONDS * (0.25 + posix.getpid() % 64 / 100)
             self._flush(verdicts)
         verdicts.database.checkpoint_if_due()
 
@@ -213,7 +213,7 @@ class PolicyService:
         if not self._wait_for_input():
             return False
         try:
-            data = os.read(0, READ_BYTES)
+            data = posix.read(0, READ_BYTES)
         except ConnectionResetError:
             return False
         self._reader.receive(data)
@@ -248,21 +248,12 @@ class PolicyService:
             raise Terminated
 
     def _start_notifier(self) -> None:
-        """Send what is in the outbox by a process of its own that has none of our descriptors."""
-        folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-        program = [sys.executable, os.path.join(folder, "pcc_admin.py")]
-        os.posix_spawn(
-            sys.executable,
-            [*program, "--config", self._config_path, "notify"],
-            os.environ,
-            file_actions=[
-                (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-            ],
-            setsid=True,
-            setsigdef=[SIGCHLD, SIGPIPE],
-        )
+        from pcc.notifier import start
+
+        try:
+            start(self._config_path)
+        except OSError as error:  # the notice waits for the next one, or for cron
+            self._complain("notify", f"{sys.executable}: can't be started: {error.strerror}")
 
     def _end(self) -> None:
         """Count what was answered, and close the database."""
@@ -284,7 +275,7 @@ def _send(data: bytes) -> bool:
     """Write a whole reply to stdout; return False when nobody reads it any more."""
     try:
         while data:
-            data = data[os.write(1, data) :]
+            data = data[posix.write(1, data) :]
     except (BrokenPipeError, ConnectionResetError):
         return False
     return True
@@ -296,7 +287,7 @@ def _tell(message: str, log_name: str = "pcc") -> None:
 
     maillog.open_log(log_name)
     maillog.error(message)
-    if os.isatty(2):
+    if posix.isatty(2):
         sys.stderr.write(f"pcc_policy.py: {message}\n")
 
 

@@ -12,7 +12,10 @@ from contextlib import closing
 from pathlib import Path
 
 from pcc.errors import StoreError
-from pcc.store.database import APPLICATION_ID, SCHEMA_FILE, SCHEMA_VERSION
+from pcc.store.database import SCHEMA_VERSION
+
+APPLICATION_ID = 1886610273
+SCHEMA_FILE = Path(__file__).resolve().parent.parent.parent / "schema.sql"
 
 UPGRADES: dict[int, str] = {}
 """For each older schema version the SQL that makes the next version of it."""
@@ -42,7 +45,7 @@ def _create(path: str) -> None:
     try:
         with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-            script = Path(SCHEMA_FILE).read_text(encoding="utf-8")
+            script = SCHEMA_FILE.read_text(encoding="utf-8")
             connection.executescript(f"BEGIN; {script} COMMIT;")
         give_to_owner_of(folder, temporary)
         os.link(temporary, path)  # unlike a rename this never replaces a database

@@ -16,24 +16,18 @@ could not even make its side files (a read-only folder), as immutable.
 
 from __future__ import annotations
 
-import os
+import posix  # what `os` adds to it would cost a tenth of the interpreter's start
 import time
-
-# `sqlite3` itself also imports datetime and collections, which cost as much again.
-from _sqlite3 import Connection, Error, OperationalError, connect
 from fcntl import LOCK_EX, LOCK_UN, flock
 
 from pcc.errors import StoreError
+from pcc.store.quick_sqlite import Connection, Error, OperationalError, connect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
 SCHEMA_VERSION = 1
-APPLICATION_ID = 1886610273
-SCHEMA_FILE = os.path.join(
-    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))), "schema.sql"
-)
 
 BUSY_SECONDS = 0.5
 """How long SQLite waits for a lock of its own before it is asked again."""
@@ -63,7 +57,7 @@ class Database:
         """Close the file; SQLite tidies up its side files if this was the last user."""
         self.connection.close()
         if self._lock >= 0:
-            os.close(self._lock)
+            posix.close(self._lock)
             self._lock = -1
 
     def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
@@ -123,11 +117,11 @@ class Database:
     def sync(self) -> None:
         """Wait until all that was committed is on disk (fdatasync of the write-ahead log)."""
         try:
-            descriptor = os.open(self.path + "-wal", os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = posix.open(self.path + "-wal", posix.O_RDONLY | posix.O_CLOEXEC)
             try:
-                os.fdatasync(descriptor)
+                posix.fdatasync(descriptor)
             finally:
-                os.close(descriptor)
+                posix.close(descriptor)
         except FileNotFoundError:
             return  # checkpointed and removed, which syncs the database itself
         except OSError as error:
@@ -136,7 +130,7 @@ class Database:
     def checkpoint_if_due(self) -> None:
         """Move a long write-ahead log into the database; to be called outside transactions."""
         try:
-            if os.stat(self.path + "-wal").st_size > CHECKPOINT_BYTES:
+            if posix.stat(self.path + "-wal").st_size > CHECKPOINT_BYTES:
                 self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
         except FileNotFoundError:
             return
@@ -149,7 +143,7 @@ class Database:
 
     def _open(self) -> Connection:
         attempts = [("rw", ""), ("ro", ""), ("ro", "&immutable=1")]
-        if os.access(self.path, os.R_OK) and not os.access(self.path, os.W_OK):
+        if posix.access(self.path, posix.R_OK) and not posix.access(self.path, posix.W_OK):
             attempts = attempts[1:]
         failure: Error | None = None
         for mode, more in attempts:
@@ -209,10 +203,12 @@ class Database:
             raise StoreError(f"{self.path}.lock: {error.strerror}") from None
 
     def _open_lock(self) -> int:
-        lock = os.open(self.path + ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
-        if os.geteuid() == 0:  # root leaves no file that the service user can't open
-            owner = os.stat(self.path)
-            os.fchown(lock, owner.st_uid, owner.st_gid)
+        lock = posix.open(
+            self.path + ".lock", posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o640
+        )
+        if posix.geteuid() == 0:  # root leaves no file that the service user can't open
+            owner = posix.stat(self.path)
+            posix.fchown(lock, owner.st_uid, owner.st_gid)
         return lock
 
     def _give_turn_back(self) -> None:
@@ -235,8 +231,8 @@ class Database:
             pass  # SQLite has rolled back by itself: there is no transaction left
 
     def _error(self, error: Error | None) -> StoreError:
-        if not os.path.exists(self.path):
+        if not posix.access(self.path, posix.F_OK):
             return StoreError(f"{self.path}: there is no database: run pcc_admin.py init")
-        if not os.access(self.path, os.R_OK):
+        if not posix.access(self.path, posix.R_OK):
             return StoreError(f"{self.path}: can't be read: no permission")
         return StoreError(f"{self.path}: {error}")

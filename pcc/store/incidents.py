@@ -12,6 +12,9 @@ from typing import NamedTuple
 from pcc.store import exemptions, sightings
 from pcc.store.database import Database
 
+BATCH = 500
+"""Rows that are changed in one transaction, so that verdicts never wait long."""
+
 _INCIDENT = (
     "id, account, mode, rule, window, countries, country, client_address, client_name, queue_id,"
     " action, began, expires, ended, held, tries, last_try"
@@ -133,13 +136,15 @@ def held_mail(database: Database, account: str = "") -> list[HeldRow]:
     return [HeldRow(*row) for row in rows]
 
 
-def set_held_state(database: Database, held: HeldRow, state: str) -> None:
-    """Note what has become of a held mail, in a transaction of its own."""
-    with database:
-        database.write(
-            "UPDATE held SET state = ? WHERE incident = ? AND instance = ?",
-            (state, held.incident, held.instance),
-        )
+def set_held_states(database: Database, held: list[HeldRow], state: str) -> None:
+    """Note what has become of held mails, in transactions of a few hundred."""
+    for start in range(0, len(held), BATCH):
+        with database:
+            for row in held[start : start + BATCH]:
+                database.write(
+                    "UPDATE held SET state = ? WHERE incident = ? AND instance = ?",
+                    (state, row.incident, row.instance),
+                )
 
 
 def block(
