@@ -14,11 +14,12 @@ help: ## tell what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(VENV)/made ## make .venv with all that running needs (PYTHON= chooses the interpreter)
+	@# The service user can't write bytecode, and would compile at every start.
+	$(RUN) -m compileall -q pcc
 
 $(VENV)/made: requirements.txt
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	$(RUN) -m compileall -q pcc
 	touch $@
 
 $(VENV)/made-dev: requirements-dev.txt $(VENV)/made

@@ -3,9 +3,17 @@
 
 import os
 import sys
+from importlib.util import find_spec
 
-sys.path.insert(0, os.path.dirname(os.path.realpath(__file__)))
+FOLDER = os.path.dirname(os.path.realpath(__file__))
+OWN_PYTHON = os.path.join(FOLDER, ".venv", "bin", "python")
 
-from pcc.admin import main
+# So that it works by its name alone, where its packages are only in .venv.
+if find_spec("tomli") is None and os.path.exists(OWN_PYTHON):
+    os.execv(OWN_PYTHON, [OWN_PYTHON, *sys.argv])  # noqa: S606
+
+sys.path.insert(0, FOLDER)
+
+from pcc.admin import main  # noqa: E402
 
 sys.exit(main(sys.argv[1:]))
