@@ -50,13 +50,13 @@ def _write(temporary: str, folder: str) -> None:
         if os.geteuid() == 0:
             owner = os.stat(folder)
             os.fchown(descriptor, owner.st_uid, owner.st_gid)
-        for chunk in _chunks():
+        for chunk in chunks():
             file.write(chunk)
         file.flush()
         os.fsync(descriptor)
 
 
-def _chunks() -> Iterator[bytes]:
+def chunks() -> Iterator[bytes]:
     """Yield the bundled database, unpacked; its own checksum vouches for it."""
     try:
         import lzma  # 2 ms, for the one command that needs it

@@ -1,0 +1,263 @@
+"""The commands `country show` and `country update`.
+
+A new country database is written beside the one in place, checked, and only
+then renamed over it: policy processes see the old one or the new one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import filecmp
+import os
+import stat
+import sys
+from typing import TYPE_CHECKING, Any
+
+from pcc import bundled, fetching
+from pcc.admin import DONE, NOT_DONE, USAGE
+from pcc.admin.commands import add_command
+from pcc.admin.output import Moment, rfc3339
+from pcc.country import CountryDatabase, describe
+from pcc.errors import CountryError, PccError
+from pcc.escaping import escaped
+
+if TYPE_CHECKING:
+    from pcc.admin.commands import Commands
+    from pcc.admin.context import Context
+    from pcc.country import DatabaseInfo
+    from pcc.fetching import Progress
+
+DAY = 86400
+
+WELL_KNOWN = {
+    "128.32.0.1": "US",  # University of California, Berkeley
+    "128.100.100.1": "CA",  # University of Toronto
+    "129.78.5.8": "AU",  # University of Sydney
+    "129.132.19.216": "CH",  # ETH Zurich
+    "130.79.200.1": "FR",  # University of Strasbourg
+    "130.88.1.1": "GB",  # University of Manchester
+    "130.225.0.1": "DK",  # Danish research network
+    "130.237.28.40": "SE",  # Royal Institute of Technology, Stockholm
+    "133.11.0.1": "JP",  # University of Tokyo
+    "134.130.4.17": "DE",  # RWTH Aachen
+    "143.248.1.1": "KR",  # KAIST
+    "147.83.2.135": "ES",  # Polytechnic University of Catalonia
+    "193.0.6.139": "NL",  # RIPE NCC
+    "193.206.158.22": "IT",  # Italian research network
+    "200.160.2.3": "BR",  # NIC.br
+}
+"""Addresses of old institutions that don't move, and their countries."""
+
+ENOUGH = 10
+"""So many of WELL_KNOWN must be where we know them to be."""
+
+_MODE = 0o640
+
+UPDATE_DETAILS = """\
+From a file, an http or https URL, gzipped or not, or without an argument the DB-IP Lite
+database that came with pcc.  It replaces the one in place only if it opens, is of a type that
+pcc reads, is not older, and knows a few well-known addresses; running processes follow by
+themselves.  Owner and mode stay.
+
+  geoipupdate       keeps MaxMind's files fresh by itself: let country.database name its
+                    file, and this command isn't needed
+  DB-IP, monthly    pcc_admin.py country update \\
+                      https://download.db-ip.com/free/dbip-country-lite-$(date +%Y-%m).mmdb.gz
+
+Exit status 1 if the new one can't be had or fails a check: the old one stays."""
+
+
+def add_commands(commands: Commands) -> None:
+    """Describe the commands to argparse."""
+    parser = add_command(commands, "country", show, "show or update the country database")
+    actions = parser.add_subparsers(metavar="show|update", title="actions", required=True)
+    add_command(actions, "show", show, "show type, build date and age of the country database")
+    updating = add_command(
+        actions, "update", update, "install a country database after checking it", UPDATE_DETAILS
+    )
+    updating.add_argument("source", metavar="URL or FILE", nargs="?", default="")
+    updating.add_argument(
+        "--force",
+        action="store_true",
+        help="install it even if it is older, or does not know well-known addresses",
+    )
+
+
+def show(context: Context, options: argparse.Namespace) -> int:
+    """Show what the country database says of itself."""
+    info = describe(context.config.country_database)
+    context.output.data(_data(info, context.now))
+    context.output.table(
+        ["PATH", "TYPE", "BUILT", "AGE"],
+        [[info.path, info.type, Moment(info.build_epoch), f"{_days(info, context.now)} d"]],
+    )
+    return DONE
+
+
+def _data(info: DatabaseInfo, now: float) -> dict[str, Any]:
+    return {
+        "path": info.path,
+        "type": info.type,
+        "built": rfc3339(info.build_epoch),
+        "age": max(0, int(now - info.build_epoch)),
+    }
+
+
+def _days(info: DatabaseInfo, now: float) -> int:
+    return max(0, int(now - info.build_epoch)) // DAY
+
+
+def update(context: Context, options: argparse.Namespace) -> int:
+    """Install a country database after checking it."""
+    source, target = options.source, context.config.country_database
+    try:
+        if fetching.is_url(source):
+            fetching.check_url(source)
+    except CountryError as error:
+        context.complain(str(error))
+        return USAGE
+    if source.lower().startswith("http://"):
+        context.complain("http lets others change the database on its way: prefer https")
+    try:
+        installed = _install(context, source, target, force=options.force)
+    except CountryError as error:
+        context.complain(f"{error}; {target} stays as it is")
+        return NOT_DONE
+    info = describe(target)
+    context.output.data({"installed": installed, **_data(info, context.now)})
+    what = "installed" if installed else "there already"
+    context.output.say(
+        f"{target}: {what}: {escaped(info.type)}, {_days(info, context.now)} days old"
+    )
+    return DONE
+
+
+def _install(context: Context, source: str, target: str, *, force: bool) -> bool:
+    """Write, check and rename; return False if the same is there already.
+
+    Raises CountryError for what is wrong with the source, PccError where the
+    target can't be written.
+    """
+    temporary = f"{target}.{os.getpid()}-{os.urandom(4).hex()}"
+    try:
+        # Open until it has owner and mode: in the service user's folder names can't be trusted.
+        with open(os.open(temporary, _NEW, 0o600), "wb") as file:
+            _write(context, source, file)
+            _check(temporary, source, target, context.now, force=force)
+            if os.path.exists(target) and filecmp.cmp(temporary, target, shallow=False):
+                return False
+            _give_rights_of(target, file.fileno())
+            os.fsync(file.fileno())
+            os.rename(temporary, target)
+        _sync_folder(target)
+    except OSError as error:
+        raise PccError(f"{target}: can't be written: {error.strerror}") from None
+    finally:
+        with contextlib.suppress(OSError):
+            os.unlink(temporary)
+    return True
+
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _write(context: Context, source: str, file: Any) -> None:
+    with contextlib.ExitStack() as stack:
+        progress = _progress(context, stack)
+        for chunk in fetching.read(source, progress) if source else bundled.chunks():
+            file.write(chunk)
+    file.flush()
+
+
+def _progress(context: Context, stack: contextlib.ExitStack) -> Progress:
+    """Return what draws a progress bar, on a terminal, until `stack` ends."""
+
+    def draw(done: int, total: int) -> None:
+        if bar:
+            bar.update(task, completed=done, total=total or None)
+
+    if context.output.json or not sys.stderr.isatty():
+        bar = None
+        return draw
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+    columns = (TextColumn("country database"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    bar = stack.enter_context(Progress(*columns, console=Console(stderr=True), transient=True))
+    task = bar.add_task("", total=None)
+    return draw
+
+
+def _check(new: str, source: str, target: str, now: float, *, force: bool) -> None:
+    """Raise CountryError unless the new database may replace the one at `target`."""
+    name = escaped(source.partition("?")[0]) or "the bundled database"
+    if os.path.islink(target):
+        raise CountryError(f"{target}: is a symbolic link: update what it points to")
+    try:
+        info = describe(new)
+        known = _well_known(new)
+    except CountryError as error:
+        hint = ": unpack the .mmdb file from this tar archive" if _is_tar(new) else ""
+        raise CountryError(f"{str(error).replace(new, name)}{hint}") from None
+    if info.build_epoch > now + 7 * DAY:  # or no later one would ever replace it
+        raise CountryError(f"{name}: says that it was built {rfc3339(info.build_epoch)}")
+    if force:
+        return
+    if known < ENOUGH:
+        raise CountryError(
+            f"{name}: has only {known} of {len(WELL_KNOWN)} well-known addresses where they are"
+            " (--force installs it all the same)"
+        )
+    in_place = _build_epoch(target)
+    if info.build_epoch < in_place <= now:
+        raise CountryError(
+            f"{name}: was built {rfc3339(info.build_epoch)}, before the one in place"
+            " (--force installs it all the same)"
+        )
+
+
+def _build_epoch(path: str) -> int:
+    try:
+        return describe(path).build_epoch
+    except CountryError:
+        return 0  # anything is better than a missing or a broken one
+
+
+def _well_known(path: str) -> int:
+    """Return how many of the well-known addresses are where they are."""
+    database = CountryDatabase(path)
+    try:
+        return sum(database.country(address) == code for address, code in WELL_KNOWN.items())
+    finally:
+        database.close()
+
+
+def _is_tar(path: str) -> bool:
+    with open(path, "rb") as file:
+        return file.read(512)[257:262] == b"ustar"
+
+
+def _give_rights_of(target: str, descriptor: int) -> None:
+    """Give an open file the mode of the one in place, and as root its owner.
+
+    Where none is in place: mode 0640, and the owner of the folder, who is the
+    service user.
+    """
+    try:
+        model = os.lstat(target)
+        mode = stat.S_IMODE(model.st_mode) & 0o644
+    except FileNotFoundError:
+        model = os.stat(os.path.dirname(target) or ".")
+        mode = _MODE
+    os.fchmod(descriptor, mode)
+    if os.geteuid() == 0:
+        os.fchown(descriptor, model.st_uid, model.st_gid)
+
+
+def _sync_folder(target: str) -> None:
+    descriptor = os.open(os.path.dirname(target) or ".", os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
