@@ -9,15 +9,16 @@ from __future__ import annotations
 
 from pcc import maillog
 from pcc.errors import DeadlineError, StoreError
+from pcc.mail import DUNNO, Verdict
 from pcc.policy import Seen
 from pcc.store import sightings
-from pcc.verdict import DUNNO, Verdict
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pcc.config import Config, Policy
+    from pcc.mail import Answered, Counts, Mail
     from pcc.policy import History, Judgement, Rule
-    from pcc.verdict import Mail, Verdicts
+    from pcc.store.database import Database
 
 
 def stopping_action(policy: Policy) -> str:
@@ -37,125 +38,124 @@ def notice_channels(config: Config) -> tuple[str, ...]:
     return (*mail, "command") if config.notify.command else mail
 
 
-def follow(
-    verdicts: Verdicts, mail: Mail, rule: Rule, history: History, judgement: Judgement
-) -> Verdict:
-    """Carry out a judgement that ended or began an incident, in the caller's transaction."""
-    case, database = mail.case, verdicts.database
-    before: list[tuple[str, str, str]] = []
-    if judgement.ended and case.incident:
-        sightings.end_incident(database, case.account, case.incident.id, rule.now)
-        what = "expired" if judgement.ended == "expired" else "cleared"
-        sightings.add_event(database, case.account, what, "pcc", judgement.ended, rule.now)
-        before.append((case.account, "pcc", judgement.ended))
-        case.incident = None
-    if judgement.begins:
-        verdict = _begin_incident(verdicts, mail, rule, history, judgement)
-    else:
-        verdict = verdicts.passing(mail)
-    verdict.events[:0] = [(maillog.unblocked, details) for details in before]
-    return verdict
+class Blocking:
+    """Begins and ends incidents, and stops mail, for the verdicts of one process."""
 
+    def __init__(
+        self, config: Config, database: Database, answered: Answered, counts: Counts
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._answered = answered
+        self._counts = counts
 
-def _begin_incident(
-    verdicts: Verdicts, mail: Mail, rule: Rule, history: History, judgement: Judgement
-) -> Verdict:
-    case, crossing, database, now = mail.case, judgement.crossing, verdicts.database, rule.now
-    assert crossing is not None
-    if case.incident:  # an observed one, which the block takes the place of
-        sightings.close_incident(database, case.incident.id, now)
-    _void_unfamiliar_days(verdicts, mail, rule, history)
-    incident = sightings.begin_incident(
-        database, case.account, case.policy, crossing, mail.request, case.country, now
-    )
-    what = "observed" if case.policy.observes else "blocked"
-    detail = f"{crossing.rule}: {','.join(crossing.countries)}"
-    sightings.add_event(database, case.account, what, "pcc", detail, now)
-    channels = notice_channels(verdicts.config)
-    sightings.add_notice(database, incident, case.account, what, channels, now)
-    details = (case.account, mail.request, case.country, crossing.countries, crossing.rule)
-    if case.policy.observes:
-        verdict = verdicts.passing(mail).then(maillog.observed, *details)
-    else:
-        verdict = Verdict(_count_stopped(verdicts, mail, incident, now))
-        verdict.then(maillog.blocked, *details, verdict.action.partition(" ")[0])
-    verdict.notify = bool(channels)
-    return verdict
-
-
-def _void_unfamiliar_days(verdicts: Verdicts, mail: Mail, rule: Rule, history: History) -> None:
-    account = mail.case.account
-    for seen in history.countries.values():
-        sightings.save_presence(verdicts.database, account, seen)
-    sightings.void_unfamiliar_days(
-        verdicts.database, account, lambda days: rule.is_familiar(Seen("", 0, 0, days=days))
-    )
-
-
-def stop(verdicts: Verdicts, mail: Mail, now: float) -> Verdict:
-    """Return the verdict on a mail of a blocked account.
-
-    Raises StoreError only if the account has been unblocked meanwhile and the
-    mail can't be judged.
-    """
-    action, queue_id = verdicts.answered.answer(mail)
-    if action and action != DUNNO and (action != "HOLD" or queue_id == mail.request.queue_id):
-        return Verdict(action)  # another recipient or stage of a mail that was stopped
-    if mail.case.policy.action.partition(" ")[0] == "HOLD":
-        return _hold(verdicts, mail, now)
-    return _refuse(verdicts, mail, now)
-
-
-def _refuse(verdicts: Verdicts, mail: Mail, now: float) -> Verdict:
-    """Refuse a mail; the try is counted after the reply."""
-    assert mail.case.incident is not None
-    action = stopping_action(mail.case.policy)
-    try:
-        verdicts.database.sync()  # the block may be newer than what is on disk
-    except (StoreError, DeadlineError):
-        pass  # and holds all the same
-    verdicts.counts.add_try(mail.case.incident.id, now)
-    verdicts.answered.remember(mail, action)
-    return Verdict(action).then(maillog.refused, mail.account, mail.request, action)
-
-
-def _hold(verdicts: Verdicts, mail: Mail, now: float) -> Verdict:
-    """Hold a mail, which is remembered first; refuse it where that can't be done."""
-    case = mail.case
-    try:
-        with verdicts.database as database:
-            _, case.incident = sightings.account_state(database, case.account)
-            if case.incident is not None and case.is_blocked(now):
-                action = _count_stopped(verdicts, mail, case.incident.id, now)
-            else:
-                action = ""
-        verdicts.database.sync()
-    except (StoreError, DeadlineError) as error:
-        action = stopping_action(case.policy)
-        return (
-            Verdict(action)
-            .then(maillog.refused, mail.account, mail.request, action)
-            .then(maillog.error, str(error))
+    def follow(self, mail: Mail, rule: Rule, history: History, judgement: Judgement) -> Verdict:
+        """Carry out a judgement that ended or began an incident, in the caller's transaction."""
+        account = mail.account
+        ended = judgement.ended and mail.case.incident
+        if ended:
+            self._end_incident(mail, judgement, rule.now)
+        verdict = (
+            self._begin_incident(mail, rule, history, judgement)
+            if judgement.begins
+            else Verdict(DUNNO)
         )
-    if not action:  # unblocked meanwhile
-        return verdicts.verdict(case.account, mail.request, now)
-    verdicts.answered.remember(mail, action)
-    if action == "HOLD":
-        return Verdict(action).then(maillog.held, mail.account, mail.request)
-    return Verdict(action).then(maillog.refused, mail.account, mail.request, action)
+        if ended:
+            verdict.events.insert(0, (maillog.unblocked, (account, "pcc", judgement.ended)))
+        return verdict
 
+    def stop(self, mail: Mail, now: float) -> Verdict | None:
+        """Return the verdict on a mail of a blocked account, None if it is blocked no more."""
+        action, queue_id = self._answered.answer(mail)
+        if action not in ("", DUNNO) and (action != "HOLD" or queue_id == mail.request.queue_id):
+            return Verdict(action)  # another recipient or stage of a mail that was stopped
+        if mail.case.policy.action.partition(" ")[0] == "HOLD":
+            return self._hold(mail, now)
+        return self._refuse(mail, now)
 
-def _count_stopped(verdicts: Verdicts, mail: Mail, incident: int, now: float) -> str:
-    """Count a stopped mail once, in the caller's transaction; return the action for it."""
-    database, policy, request = verdicts.database, mail.case.policy, mail.request
-    if policy.action.partition(" ")[0] == "HOLD":
-        queue_id = sightings.held_queue_id(database, incident, mail.instance)
-        if queue_id is not None:
-            if request.queue_id and not queue_id:
-                sightings.remember_queue_id(database, incident, mail.instance, request.queue_id)
-            return "HOLD"
-        if not policy.hold_limit or sightings.held_count(database, incident) < policy.hold_limit:
-            sightings.hold(database, incident, mail.account, mail.instance, request, now)
-            return "HOLD"
-    sightings.count_tries(database, incident, 1, now)
-    return stopping_action(policy)
+    def _end_incident(self, mail: Mail, judgement: Judgement, now: float) -> None:
+        case, database = mail.case, self._database
+        assert case.incident is not None
+        sightings.end_incident(database, case.account, case.incident.id, now)
+        what = "expired" if judgement.ended == "expired" else "cleared"
+        sightings.add_event(database, case.account, what, "pcc", judgement.ended, now)
+        case.incident = None
+
+    def _begin_incident(
+        self, mail: Mail, rule: Rule, history: History, judgement: Judgement
+    ) -> Verdict:
+        case, crossing, database, now = mail.case, judgement.crossing, self._database, rule.now
+        assert crossing is not None
+        if case.incident:  # an observed one, which the block takes the place of
+            sightings.close_incident(database, case.incident.id, now)
+        self._void_unfamiliar_days(mail, rule, history)
+        incident = sightings.begin_incident(
+            database, case.account, case.policy, crossing, mail.request, case.country, now
+        )
+        what = "observed" if case.policy.observes else "blocked"
+        detail = f"{crossing.rule}: {','.join(crossing.countries)}"
+        sightings.add_event(database, case.account, what, "pcc", detail, now)
+        channels = notice_channels(self._config)
+        sightings.add_notice(database, incident, case.account, what, channels, now)
+        details = (case.account, mail.request, case.country, crossing.countries, crossing.rule)
+        if case.policy.observes:
+            verdict = Verdict(DUNNO).then(maillog.observed, *details)
+        else:
+            verdict = Verdict(self._count_stopped(mail, incident, now))
+            verdict.then(maillog.blocked, *details, verdict.action.partition(" ")[0])
+        verdict.notify = bool(channels)
+        return verdict
+
+    def _void_unfamiliar_days(self, mail: Mail, rule: Rule, history: History) -> None:
+        for seen in history.countries.values():
+            sightings.save_presence(self._database, mail.account, seen)
+        sightings.void_unfamiliar_days(
+            self._database, mail.account, lambda days: rule.is_familiar(Seen("", 0, 0, days=days))
+        )
+
+    def _refuse(self, mail: Mail, now: float) -> Verdict:
+        """Refuse a mail; the try is counted after the reply."""
+        assert mail.case.incident is not None
+        action = stopping_action(mail.case.policy)
+        try:
+            self._database.sync()  # the block may be newer than what is on disk
+        except (StoreError, DeadlineError):
+            pass  # and holds all the same
+        self._counts.add_try(mail.case.incident.id, now)
+        self._answered.remember(mail, action)
+        return Verdict(action).then(maillog.refused, mail.account, mail.request, action)
+
+    def _hold(self, mail: Mail, now: float) -> Verdict | None:
+        """Hold a mail, which is remembered first; refuse it where that can't be done."""
+        case = mail.case
+        try:
+            with self._database as database:
+                _, case.incident = sightings.account_state(database, case.account)
+                if case.incident is None or not case.is_blocked(now):
+                    return None
+                action = self._count_stopped(mail, case.incident.id, now)
+            self._database.sync()
+        except (StoreError, DeadlineError) as error:
+            action = stopping_action(case.policy)
+            verdict = Verdict(action).then(maillog.refused, mail.account, mail.request, action)
+            return verdict.then(maillog.error, str(error))
+        self._answered.remember(mail, action)
+        if action == "HOLD":
+            return Verdict(action).then(maillog.held, mail.account, mail.request)
+        return Verdict(action).then(maillog.refused, mail.account, mail.request, action)
+
+    def _count_stopped(self, mail: Mail, incident: int, now: float) -> str:
+        """Count a stopped mail once, in the caller's transaction; return the action for it."""
+        database, policy, request = self._database, mail.case.policy, mail.request
+        if policy.action.partition(" ")[0] == "HOLD":
+            queue_id = sightings.held_queue_id(database, incident, mail.instance)
+            if queue_id is not None:
+                if request.queue_id and not queue_id:
+                    sightings.remember_queue_id(database, incident, mail.instance, request.queue_id)
+                return "HOLD"
+            limit = policy.hold_limit
+            if not limit or sightings.held_count(database, incident) < limit:
+                sightings.hold(database, incident, mail.account, mail.instance, request, now)
+                return "HOLD"
+        sightings.count_tries(database, incident, 1, now)
+        return stopping_action(policy)

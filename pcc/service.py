@@ -34,8 +34,9 @@ if TYPE_CHECKING:
     from signal import signal as on_signal
 
     from pcc.config import Config
+    from pcc.mail import Verdict
     from pcc.protocol import PolicyRequest
-    from pcc.verdict import Verdict, Verdicts
+    from pcc.verdict import Verdicts
 else:  # `signal` would cost more than all the rest: it makes enums of these
     from _signal import SIG_DFL, SIG_IGN, SIGALRM, SIGCHLD, SIGPIPE, SIGTERM, alarm
     from _signal import signal as on_signal
@@ -192,7 +193,7 @@ class PolicyService:
             # Staggered, so that the processes of a busy server don't meet.
             self._next_flush = now + UNCOUNTED_SECONDS * (0.25 + posix.getpid() % 64 / 100)
             self._flush(verdicts)
-        verdicts.database.checkpoint_if_due()
+        verdicts.checkpoint_if_due()
 
     def _flush(self, verdicts: Verdicts) -> None:
         """Count answered mails; where that can't be done they wait, and it is told once."""
@@ -263,7 +264,7 @@ class PolicyService:
         on_signal(SIGALRM, SIG_DFL)
         alarm(DECISION_SECONDS)
         self._flush(self._verdicts)
-        self._verdicts.database.close()
+        self._verdicts.close()
         alarm(0)
 
 
