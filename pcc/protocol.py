@@ -15,7 +15,7 @@ from __future__ import annotations
 from pcc.errors import ProtocolError
 
 LONGEST_REQUEST = 65536
-"""Bytes; Postfix's own requests have about a thousand."""
+"""Bytes, the empty line included; Postfix's own requests have about a thousand."""
 
 
 class PolicyRequest:
@@ -74,17 +74,25 @@ class RequestReader:
         end = self._buffer.find(b"\n\n", self._searched)
         if self._buffer[:1] == b"\n":
             raise ProtocolError("malformed policy request: it has no attributes")
-        if end > LONGEST_REQUEST or (end < 0 and len(self._buffer) > LONGEST_REQUEST):
+        # The same whether it came at once or in pieces, of which the last is missing.
+        length = len(self._buffer) + 1 if end < 0 else end + 2
+        if length > LONGEST_REQUEST:
             raise ProtocolError(
                 f"malformed policy request: it is longer than {LONGEST_REQUEST} bytes"
             )
         if end < 0:
-            self._searched = max(0, len(self._buffer) - 1)
+            self._refuse_carriage_returns()
+            self._searched = max(0, len(self._buffer) - 2)
             return None
         block = bytes(self._buffer[:end])
         del self._buffer[: end + 2]
         self._searched = 0
         return parse_request(block)
+
+    def _refuse_carriage_returns(self) -> None:
+        """Refuse lines that end in CR LF: the end of such a request would be waited for in vain."""
+        if self._buffer.find(b"\n\r\n", self._searched) >= 0:
+            raise _without_equals_sign("\r")
 
 
 def parse_request(block: bytes) -> PolicyRequest:
@@ -98,14 +106,17 @@ def parse_request(block: bytes) -> PolicyRequest:
     try:
         attributes = dict([line.split("=", 1) for line in lines])
     except ValueError:
-        line = next(line for line in lines if "=" not in line)
-        raise ProtocolError(f'malformed policy request: no "=" in the line "{line}"') from None
+        raise _without_equals_sign(next(line for line in lines if "=" not in line)) from None
     if attributes.get("request") != "smtpd_access_policy":
         raise ProtocolError(
             "malformed policy request: request must be smtpd_access_policy, got "
             f'"{attributes.get("request", "")}"'
         )
     return PolicyRequest(attributes)
+
+
+def _without_equals_sign(line: str) -> ProtocolError:
+    return ProtocolError(f'malformed policy request: no "=" in the line "{line}"')
 
 
 def reply(action: str) -> bytes:
