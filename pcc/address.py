@@ -2,9 +2,9 @@
 
 An address is handled as its packed bytes, 4 or 16 of them.  `unknown`, and
 anything else that is no address, is None.  An IPv4 address in IPv6 clothes
-(::ffff:192.0.2.1) is the IPv4 address.  Networks are (bytes of an address,
-shift, prefix): an address is inside when its integer shifted right by `shift`
-bits is `prefix`.
+(::ffff:192.0.2.1) is the IPv4 address.  Networks are (size, shift, prefix): an
+address of `size` bytes is inside when its integer shifted right by `shift` bits
+is `prefix`.
 
 This module is on the quick path of a fresh process: `ipaddress` would cost half
 as much as the interpreter itself.
@@ -54,6 +54,13 @@ def address_text(packed: bytes) -> str:
     return inet_ntop(AF_INET if len(packed) == 4 else AF_INET6, packed)
 
 
+def network_text(network: Network) -> str:
+    """Return a network as an operator writes it: `192.0.2.0/24`, or the address alone."""
+    size, shift, prefix = network
+    address = address_text((prefix << shift).to_bytes(size, "big"))
+    return f"{address}/{size * 8 - shift}" if shift else address
+
+
 def recorded_address(packed: bytes) -> str:
     """Return what is remembered of an address: IPv4 as it is, IPv6 as its /64.
 
@@ -78,6 +85,56 @@ def in_networks(packed: bytes, networks: tuple[Network, ...]) -> bool:
         if network_size == size and number >> shift == prefix:
             return True
     return False
+
+
+def exempt_client(text: str) -> Network | str:
+    """Return what an exempt client is matched by: a network, or a host name in lower case.
+
+    `text` is a network without host bits, an address, or a name, which with a
+    dot in front stands for all names below it.  Raises ValueError with the
+    rule that `text` breaks.
+    """
+    client = text.strip().lower()
+    host, slash, bits = client.partition("/")
+    if slash or ":" in host or host.replace(".", "").isdigit():
+        return _exempt_network(host, bits if slash else None)
+    name = client.rstrip(".")
+    labels = name.removeprefix(".").split(".")
+    if name == "unknown" or not (
+        name.isascii() and all(x.replace("-", "").replace("_", "").isalnum() for x in labels)
+    ):
+        raise ValueError(_CLIENT_RULE)
+    return name
+
+
+_CLIENT_RULE = (
+    'must be a network, an address or a host name such as "192.0.2.0/24", "2001:db8::/32" '
+    'or ".example.org"'
+)
+
+
+def _exempt_network(host: str, bits: str | None) -> Network:
+    packed = packed_address(host)
+    if packed is None:
+        raise ValueError(_CLIENT_RULE)
+    most = 128 if ":" in host else 32
+    length = most if bits is None else _number(bits)
+    if len(packed) * 8 < most:  # IPv4 in IPv6 clothes
+        most, length = 32, length - 96
+    if not 0 <= length <= most:
+        raise ValueError(_CLIENT_RULE)
+    shift = most - length
+    prefix = int.from_bytes(packed, "big") >> shift
+    first = (prefix << shift).to_bytes(len(packed), "big")
+    if first != packed:
+        network = f"{address_text(first)}/{length}"
+        raise ValueError(f"must be a network without host bits, here {network}")
+    return len(packed), shift, prefix
+
+
+def _number(text: str) -> int:
+    """Return the value of up to three digits, -1 for anything else."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else -1
 
 
 def is_named(client_name: str, names: tuple[str, ...]) -> bool:

@@ -1,92 +1,141 @@
 """The prepared form of a pcc.toml: its checked values, kept beside it.
 
-`pcc.toml.prepared` holds one marshalled tuple: what it was made by, what
-pcc.toml was at that time, and the values.  It is used only when
+`pcc.toml.prepared` holds a line that tells what it was made by and of which
+file, and the marshalled values.  It is used only when
 
 - this version of pcc and of Python made it,
 - pcc.toml has the device, inode, owner, size and times that it had then,
-- it belongs to the owner of pcc.toml and nobody else can write to it.
+- it is a plain file of the owner of pcc.toml, to which nobody else can write,
+- and root uses root's only: marshal is no shield against who writes it.
 
 So whoever could forge it could have changed pcc.toml itself.  It says nothing
-about the folder: who may write there may replace pcc.toml, too.
+about the folder: who may replace files there may replace pcc.toml, too.
 """
 
 from __future__ import annotations
 
 import marshal
-import os
+import posix  # what `os` adds to it would cost a tenth of the interpreter's start
 import sys
+from _stat import S_ISREG
 
 from pcc import VERSION
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from os import stat_result
     from typing import Any
 
 SUFFIX = ".prepared"
-_MADE_BY = (VERSION, sys.hexversion)
+LARGEST = 16_000_000
+"""Bytes; a larger form is not looked at."""
+
+TICK_SECONDS = 0.02
+"""Longer than the kernel's clock for the times of files stands still."""
 
 
 def read(path: str) -> dict[str, Any] | None:
     """Return the values prepared from the file at `path`, None unless they can be trusted."""
     try:
-        source = os.stat(path)
-        descriptor = os.open(path + SUFFIX, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+        source = posix.stat(path)
+        # Not to wait for what is no file: O_NONBLOCK.
+        flags = posix.O_RDONLY | posix.O_NOFOLLOW | posix.O_NONBLOCK | posix.O_CLOEXEC
+        descriptor = posix.open(path + SUFFIX, flags)
     except OSError:
         return None
     try:
-        kept = os.fstat(descriptor)
-        if kept.st_uid != source.st_uid or kept.st_mode & 0o22:
-            return None
-        content = os.read(descriptor, kept.st_size + 1)
+        kept = posix.fstat(descriptor)
+        content = posix.read(descriptor, kept.st_size) if _is_trusted(kept, source) else b""
     except OSError:
         return None
     finally:
-        os.close(descriptor)
+        posix.close(descriptor)
+    head = _head(path, source)
+    if not content.startswith(head):
+        return None
     try:
-        made_by, made_from, values = marshal.loads(content)  # noqa: S302, only the owner of pcc.toml wrote it
-    except (EOFError, ValueError, TypeError):
+        values: dict[str, Any] = marshal.loads(content[len(head) :])  # noqa: S302, the owner's
+    except (EOFError, ValueError, TypeError, MemoryError):  # the disk's fault
         return None
-    if made_by != _MADE_BY or made_from != _identity(path, source):
-        return None
-    checked: dict[str, Any] = values
-    return checked
+    return values
 
 
-def is_ours(source: os.stat_result) -> bool:
-    """Whether this process may make a prepared form that will be trusted."""
-    return os.geteuid() in (0, source.st_uid)
+def renew(path: str) -> tuple[dict[str, Any], str]:
+    """Parse the file at `path` and keep its prepared form.
+
+    Returns its values, and why the form was not kept, "" if it was.  Raises
+    ConfigError.
+    """
+    from time import sleep, time
+
+    from pcc import options
+
+    try:
+        source = posix.stat(path)
+    except OSError:
+        return options.read_values(path), "it has only just come to be there"
+    if 0 <= time() - source.st_ctime < TICK_SECONDS:
+        sleep(TICK_SECONDS)  # else a change after this reading could leave the same time
+    values = options.read_values(path)
+    if posix.geteuid() not in (0, source.st_uid):
+        return values, "it belongs to another user"
+    try:
+        write(path, values, source)
+    except OSError as error:
+        return values, error.strerror or str(error)
+    return values, ""
 
 
-def write(path: str, values: dict[str, Any], source: os.stat_result) -> None:
+def write(path: str, values: dict[str, Any], source: stat_result) -> None:
     """Keep `values` as the prepared form of the file at `path`, atomically.
 
-    `source` is what os.stat() said of the file before its values were read.
+    `source` is what stat(2) said of the file before its values were read.
     The result has the file's owner and mode, without write permission for
     others.  Raises OSError when it can't be written.
     """
-    content = marshal.dumps((_MADE_BY, _identity(path, source), values))
+    import os
+
     temporary = f"{path}{SUFFIX}.{os.getpid()}"
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            if os.geteuid() == 0:
-                os.fchown(descriptor, source.st_uid, source.st_gid)
-            os.fchmod(descriptor, source.st_mode & 0o644)
+            file.write(_head(path, source) + marshal.dumps(values))
+            file.flush()
+            os.fchmod(descriptor, _readers(descriptor, source))
+            os.fsync(descriptor)
         os.replace(temporary, path + SUFFIX)
     except BaseException:
         os.unlink(temporary)
         raise
 
 
-def _identity(path: str, source: os.stat_result) -> tuple[Any, ...]:
-    """What must be the same for the prepared form to be that of the file.
+def _readers(descriptor: int, source: stat_result) -> int:
+    """Give an open file the owners of `source` as far as possible; return the mode for it."""
+    try:
+        posix.fchown(descriptor, source.st_uid, source.st_gid)
+    except PermissionError:  # not in that group: then no group may read it
+        return source.st_mode & 0o604
+    return source.st_mode & 0o644
+
+
+def _is_trusted(kept: stat_result, source: stat_result) -> bool:
+    """Whether only who may write the file that `source` is of can have written `kept`."""
+    return (
+        kept.st_uid == source.st_uid
+        and not kept.st_mode & 0o22
+        and S_ISREG(kept.st_mode)
+        and kept.st_size <= LARGEST
+        and (kept.st_uid == 0 or posix.geteuid() != 0)
+    )
+
+
+def _head(path: str, source: stat_result) -> bytes:
+    """Return the first line of the prepared form, if it is that of the file as it is.
 
     The path counts because relative paths in the file count from its folder.
     """
-    return (
-        os.path.abspath(path),
+    made_of = (
+        _absolute(path),
         source.st_dev,
         source.st_ino,
         source.st_uid,
@@ -94,3 +143,12 @@ def _identity(path: str, source: os.stat_result) -> tuple[Any, ...]:
         source.st_mtime_ns,
         source.st_ctime_ns,
     )
+    return f"pcc {VERSION}, Python {sys.hexversion:x}: {made_of!r}\n".encode()
+
+
+def _absolute(path: str) -> str:
+    if path.startswith("/") and "/." not in path and "//" not in path:
+        return path
+    import os
+
+    return os.path.abspath(path)

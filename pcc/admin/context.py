@@ -9,10 +9,10 @@ import time
 from functools import cached_property
 from typing import Any
 
-from pcc import options, prepared
+from pcc import prepared
 from pcc.admin.output import Output
 from pcc.config import Config
-from pcc.errors import ConfigError, PccError
+from pcc.errors import PccError
 from pcc.store.database import Database
 
 
@@ -33,19 +33,7 @@ class Context:
 
     def prepare(self) -> tuple[dict[str, Any], str]:
         """Parse pcc.toml and keep its prepared form; return its values, and why it was not kept."""
-        path = self.config_path
-        try:
-            source = os.stat(path)
-        except OSError as error:
-            raise ConfigError(f"{path}: can't be read: {error.strerror}") from None
-        values = options.read_values(path)
-        if not prepared.is_ours(source):
-            return values, "it belongs to another user"
-        try:
-            prepared.write(path, values, source)
-        except OSError as error:
-            return values, error.strerror or str(error)
-        return values, ""
+        return prepared.renew(self.config_path)
 
     @property
     def database(self) -> Database:
