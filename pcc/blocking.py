@@ -52,7 +52,7 @@ class Blocking:
     def follow(self, mail: Mail, rule: Rule, history: History, judgement: Judgement) -> Verdict:
         """Carry out a judgement that ended or began an incident, in the caller's transaction."""
         account = mail.account
-        ended = judgement.ended and mail.case.incident
+        ended = judgement.ended and mail.case.known.incident
         if ended:
             self._end_incident(mail, judgement, rule.now)
         verdict = (
@@ -75,19 +75,19 @@ class Blocking:
 
     def _end_incident(self, mail: Mail, judgement: Judgement, now: float) -> None:
         case, database = mail.case, self._database
-        assert case.incident is not None
-        sightings.end_incident(database, case.account, case.incident.id, now)
+        assert case.known.incident is not None
+        sightings.end_incident(database, case.account, case.known.incident.id, now)
         what = "expired" if judgement.ended == "expired" else "cleared"
         sightings.add_event(database, case.account, what, "pcc", judgement.ended, now)
-        case.incident = None
+        case.known.incident = None
 
     def _begin_incident(
         self, mail: Mail, rule: Rule, history: History, judgement: Judgement
     ) -> Verdict:
         case, crossing, database, now = mail.case, judgement.crossing, self._database, rule.now
         assert crossing is not None
-        if case.incident:  # an observed one, which the block takes the place of
-            sightings.close_incident(database, case.incident.id, now)
+        if case.known.incident:  # an observed one, which the block takes the place of
+            sightings.close_incident(database, case.known.incident.id, now)
         self._void_unfamiliar_days(mail, rule, history)
         incident = sightings.begin_incident(
             database, case.account, case.policy, crossing, mail.request, case.country, now
@@ -115,13 +115,13 @@ class Blocking:
 
     def _refuse(self, mail: Mail, now: float) -> Verdict:
         """Refuse a mail; the try is counted after the reply."""
-        assert mail.case.incident is not None
+        assert mail.case.known.incident is not None
         action = stopping_action(mail.case.policy)
         try:
             self._database.sync()  # the block may be newer than what is on disk
         except (StoreError, DeadlineError):
             pass  # and holds all the same
-        self._counts.add_try(mail.case.incident.id, now)
+        self._counts.add_try(mail.case.known.incident.id, now)
         self._answered.remember(mail, action)
         return Verdict(action).then(maillog.refused, mail.account, mail.request, action)
 
@@ -130,10 +130,11 @@ class Blocking:
         case = mail.case
         try:
             with self._database as database:
-                _, case.incident = sightings.account_state(database, case.account)
-                if case.incident is None or not case.is_blocked(now):
+                case.known = sightings.known(database, case.account, case.address)
+                incident = case.known.incident
+                if incident is None or not case.is_blocked(now):
                     return None
-                action = self._count_stopped(mail, case.incident.id, now)
+                action = self._count_stopped(mail, incident.id, now)
             self._database.sync()
         except (StoreError, DeadlineError) as error:
             action = stopping_action(case.policy)

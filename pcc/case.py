@@ -15,11 +15,12 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from pcc.address import Network
     from pcc.config import Config, Policy
     from pcc.country import CountryDatabase
     from pcc.protocol import PolicyRequest
     from pcc.store.database import Database
-    from pcc.store.sightings import Incident, Sighting
+    from pcc.store.sightings import Known
 
 
 class Case:
@@ -27,33 +28,23 @@ class Case:
 
     `because` says why its mail passes whatever the rule says; it is empty for
     a mail that the account's block stops or that the rule decides about.
-    `address` is as recorded; `known` is what the account's sighting there says.
+    `address` is as recorded, "" for a client without a country.
     """
 
-    __slots__ = (
-        "account",
-        "address",
-        "because",
-        "country",
-        "generation",
-        "incident",
-        "known",
-        "policy",
-    )
+    __slots__ = ("account", "address", "because", "country", "known", "policy")
 
-    def __init__(self, account: str, policy: Policy) -> None:
+    def __init__(self, account: str, address: str, policy: Policy, known: Known) -> None:
         self.account = account
+        self.address = address
         self.policy = policy
+        self.known = known
         self.because = ""
-        self.address = ""
         self.country = ""
-        self.generation = 0
-        self.incident: Incident | None = None
-        self.known: Sighting | None = None
 
     def is_blocked(self, now: float) -> bool:
         """Whether the account's mail is stopped, whatever else is true of this mail."""
-        return self.incident is not None and self.incident.blocks(now) and not self.policy.observes
+        incident = self.known.incident
+        return incident is not None and incident.blocks(now) and not self.policy.observes
 
 
 class CountryLookup:
@@ -100,58 +91,60 @@ def examine(
 
     `account` is one that the configuration covers.
     """
-    case = Case(account, config.policy_for(account))
-    exempt = sightings.exemptions(database, account, now)
-    case.generation, case.incident = sightings.account_state(database, account)
+    packed = addresses.packed_address(request.client_address)
+    if packed is not None and addresses.is_without_country(packed):
+        packed = None
+    address = addresses.recorded_address(packed) if packed else ""
+    known = sightings.known(database, account, address)
+    case = Case(account, address, config.policy_for(account), known)
+    exempt = sightings.exemptions(database, account, now) if known.has_exemptions else []
     for kind, value in exempt:
         if kind != "client":
             case.because = f"the {kind} {value} is exempt"
             return case
     if case.is_blocked(now):
         return case
-    packed = addresses.packed_address(request.client_address)
-    if _is_exempt_client(config, packed, request.client_name, exempt):
+    if _is_exempt_client(config, request, exempt):
         case.because = "the client is exempt"
-    elif packed is None or addresses.is_without_country(packed):
-        case.because = "the client's address has no country"
     else:
-        _locate(case, database, lookup, packed)
+        _locate(case, lookup, packed)
     return case
 
 
 def _is_exempt_client(
-    config: Config, packed: bytes | None, client_name: str, exempt: list[tuple[str, str]]
+    config: Config, request: PolicyRequest, exempt: list[tuple[str, str]]
 ) -> bool:
-    if packed is not None and addresses.in_networks(packed, config.exempt_networks):
+    packed = addresses.packed_address(request.client_address)
+    networks, names = config.exempt_networks, config.exempt_names
+    if exempt:
+        networks, names = _with_exemptions(networks, names, exempt)
+    if packed is not None and networks and addresses.in_networks(packed, networks):
         return True
-    if addresses.is_named(client_name, config.exempt_names):
-        return True
-    return bool(exempt) and _is_exempted_client(packed, client_name, exempt)
+    return bool(names) and addresses.is_named(request.client_name, names)
 
 
-def _is_exempted_client(
-    packed: bytes | None, client_name: str, exempt: list[tuple[str, str]]
-) -> bool:
-    """Whether an exemption of kind client in the database applies."""
-    from pcc.options import exempt_client  # only where an administrator made such exemptions
-
-    clients = [exempt_client(value) for _, value in exempt]
-    networks = tuple([client for client in clients if not isinstance(client, str)])
-    names = tuple([client for client in clients if isinstance(client, str)])
-    return (packed is not None and addresses.in_networks(packed, networks)) or addresses.is_named(
-        client_name, names
+def _with_exemptions(
+    networks: tuple[Network, ...], names: tuple[str, ...], exempt: list[tuple[str, str]]
+) -> tuple[tuple[Network, ...], tuple[str, ...]]:
+    """Add the database's exemptions of clients to those of the configuration."""
+    clients = [addresses.exempt_client(value) for _, value in exempt]
+    return (
+        (*networks, *[client for client in clients if not isinstance(client, str)]),
+        (*names, *[client for client in clients if isinstance(client, str)]),
     )
 
 
-def _locate(case: Case, database: Database, lookup: CountryLookup, packed: bytes) -> None:
+def _locate(case: Case, lookup: CountryLookup, packed: bytes | None) -> None:
     """Find the country: the one that the account's sighting there has, else by look-up.
 
     So an address does not count as two countries because the country database
     has changed its mind, and the dear look-up is needed for new addresses only.
     """
-    case.address = addresses.recorded_address(packed)
-    case.known = sightings.sighting(database, case.account, case.address)
-    case.country = case.known.country if case.known else lookup.country(packed)
+    known = case.known.sighting
+    if known is not None:
+        case.country = known.country
+    elif packed is not None:
+        case.country = lookup.country(packed)
     if not case.country:
         case.because = "the client's address has no country"
     elif case.country in case.policy.ignore_countries:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pcc.case import Case
     from pcc.protocol import PolicyRequest
     from pcc.store.database import Database
+    from pcc.store.sightings import Sighting
 
 DUNNO = "DUNNO"
 
@@ -36,6 +37,10 @@ class Mail:
         self.request = request
         # A request without an instance is taken for a mail of its own.
         self.instance = request.instance or f"none.{time_ns()}"
+
+    def is_latest(self, sighting: Sighting | None) -> bool:
+        """Whether it is the latest mail of the sighting: Postfix's retry, say."""
+        return sighting is not None and sighting.instance == self.instance
 
 
 class Verdict:

@@ -13,6 +13,7 @@ from pcc.policy import Crossing, Place, Rule, Seen, clock_shift, judge
 from pcc.protocol import PolicyRequest
 from pcc.store import sightings
 from pcc.store.database import Database
+from pcc.store.sightings import Incident
 
 
 class Preview:
@@ -40,10 +41,10 @@ def preview(
     case = examine(config, database, lookup, account, request, now)
     if case.because:
         result = _passing(case.country, case.because)
-    elif case.incident is not None and case.is_blocked(now):
-        result = _blocked(case)
+    elif case.known.incident is not None and case.is_blocked(now):
+        result = _blocked(case, case.known.incident)
     else:
-        result = _judged(config, database, case, now)
+        result = _judged(config, case, now)
     result.problems = problems
     return result
 
@@ -54,25 +55,24 @@ def _passing(country: str, because: str) -> Preview:
     return result
 
 
-def _blocked(case: Case) -> Preview:
-    assert case.incident is not None
+def _blocked(case: Case, incident: Incident) -> Preview:
     result = Preview(case.country)
     result.stopped = True
     hold = case.policy.action.partition(" ")[0] == "HOLD"
-    under_limit = not case.policy.hold_limit or case.incident.held < case.policy.hold_limit
+    under_limit = not case.policy.hold_limit or incident.held < case.policy.hold_limit
     result.action = "HOLD" if hold and under_limit else stopping_action(case.policy)
-    result.rule = case.incident.rule
-    result.countries = case.incident.countries.split(",") if case.incident.countries else []
-    result.because = f"the account is blocked: {case.incident.rule}"
+    result.rule = incident.rule
+    result.countries = incident.countries.split(",") if incident.countries else []
+    result.because = f"the account is blocked: {incident.rule}"
     return result
 
 
-def _judged(config: Config, database: Database, case: Case, now: float) -> Preview:
+def _judged(config: Config, case: Case, now: float) -> Preview:
     rule = Rule(case.policy, now, config.keep_sightings)
-    history = sightings.history(database, case.account, case.generation, case.incident)
+    history = case.known.history()
     _, seconds = clock_shift(history, now)
     rule.now += seconds  # times that lie ahead are mended when a mail is recorded
-    seen = case.known or sightings.Sighting(case.address, case.country, now, now)
+    seen = case.known.sighting or sightings.Sighting(case.address, case.country, now, now)
     presence = history.countries.setdefault(case.country, Seen(case.country, now, now))
     was_familiar = rule.is_familiar_country(presence, history)
     judgement = judge(rule, history, Place(presence, seen))

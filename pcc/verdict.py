@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from pcc.policy import History
     from pcc.protocol import PolicyRequest
     from pcc.store.database import Database
-    from pcc.store.sightings import Sighting
 
 UNCOUNTED_SECONDS = 1.3
 """The longest that a mail waits to be counted."""
@@ -56,9 +55,9 @@ class Verdicts:
             return self._pass(mail)
         if case.is_blocked(now):
             return self._stop(mail, now)
-        if self._answered.answer(mail)[0] or is_counted(case.known, mail):
+        if self._answered.answer(mail)[0] or mail.is_latest(case.known.sighting):
             return self._pass(mail)
-        if case.known and self._is_repeat(case, case.known, now):
+        if self._is_repeat(case, now):
             self.counts.add_mail(mail, now)
             return self._pass(mail)
         return self._decide(mail, now)
@@ -99,16 +98,15 @@ class Verdicts:
 
         return Blocking(self._config, self._database, self._answered, self.counts)
 
-    def _is_repeat(self, case: Case, known: Sighting, now: float) -> bool:
+    def _is_repeat(self, case: Case, now: float) -> bool:
         """Whether the mail passes and changes nothing but counts, as far as anybody can see."""
-        if self._database.read_only:
+        known = case.known
+        presence = known.countries.get(case.country)
+        if presence is None or known.sighting is None or self._database.read_only:
             return False
         rule = Rule(case.policy, now, self._config.keep_sightings)
-        history = sightings.history(self._database, case.account, case.generation, case.incident)
-        presence = history.countries.get(case.country)
-        if presence is None:
-            return False
-        place = Place(presence, known)
+        history = known.history()
+        place = Place(presence, known.sighting)
         if not rule.is_repeat(history, place, UNCOUNTED_SECONDS) or end_of_incident(rule, history):
             return False
         observed = bool(history.incident) and case.policy.observes
@@ -119,7 +117,7 @@ class Verdicts:
         case = mail.case
         with self._database as database:
             self.counts.write(database)
-            case.generation, case.incident = sightings.account_state(database, case.account)
+            case.known = sightings.known(database, case.account, case.address)
             outcome = None if case.is_blocked(now) else self._record(mail, now)
         self.counts.clear()
         if outcome is None:  # blocked by another mail just now
@@ -133,13 +131,12 @@ class Verdicts:
     def _record(self, mail: Mail, now: float) -> tuple[Verdict, bool]:
         """Return the verdict, and whether it rests on what must be on disk first."""
         case, database = mail.case, self._database
-        known = sightings.sighting(database, case.account, case.address)
-        if is_counted(known, mail):
+        if mail.is_latest(case.known.sighting):
             return self._pass(mail), False
         rule = Rule(case.policy, now, self._config.keep_sightings)
-        history, known = self._settled_history(case, known, now)
-        seen = known or sightings.Sighting(case.address, case.country, now, now)
-        is_first = known is None or seen.country not in history.countries
+        history = self._settled_history(case, now)
+        seen = case.known.sighting or sightings.Sighting(case.address, case.country, now, now)
+        is_first = case.known.sighting is None or seen.country not in history.countries
         presence = history.countries.setdefault(seen.country, Seen(seen.country, now, now))
         judgement = judge(rule, history, Place(presence, seen))
         seen.instance = mail.instance
@@ -150,22 +147,12 @@ class Verdicts:
             return self._pass(mail), is_first
         return self._blocking().follow(mail, rule, history, judgement), True
 
-    def _settled_history(
-        self, case: Case, known: Sighting | None, now: float
-    ) -> tuple[History, Sighting | None]:
+    def _settled_history(self, case: Case, now: float) -> History:
         """Return the account's history, mended first where the clock has jumped back."""
-        database, account = self._database, case.account
-        history = sightings.history(database, account, case.generation, case.incident)
+        history = case.known.history()
         since, seconds = clock_shift(history, now)
         if not seconds:
-            return history, known
-        sightings.shift_times(database, account, since, seconds)
-        return (
-            sightings.history(database, account, case.generation, case.incident),
-            sightings.sighting(database, account, case.address),
-        )
-
-
-def is_counted(known: Sighting | None, mail: Mail) -> bool:
-    """Whether the mail is the latest of its account and address: Postfix's retry, say."""
-    return known is not None and known.instance == mail.instance
+            return history
+        sightings.shift_times(self._database, case.account, since, seconds)
+        case.known = sightings.known(self._database, case.account, case.address)
+        return case.known.history()

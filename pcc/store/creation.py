@@ -12,9 +12,8 @@ from contextlib import closing
 from pathlib import Path
 
 from pcc.errors import StoreError
-from pcc.store.database import SCHEMA_VERSION
+from pcc.store.database import APPLICATION_ID, SCHEMA_VERSION
 
-APPLICATION_ID = 1886610273
 SCHEMA_FILE = Path(__file__).resolve().parent.parent.parent / "schema.sql"
 
 UPGRADES: dict[int, str] = {}

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from typing import Any
 
 SCHEMA_VERSION = 1
+APPLICATION_ID = 1886610273
 
 BUSY_SECONDS = 0.5
 """How long SQLite waits for a lock of its own before it is asked again."""

@@ -163,7 +163,7 @@ def block(
             if before.mode == "enforce" and not (before.expires and before.expires <= now):
                 return False
             sightings.end_incident(database, account, before.id, now)
-        sightings.open_incident(
+        sightings.insert_incident(
             database,
             account,
             {

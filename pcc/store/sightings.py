@@ -55,11 +55,23 @@ class Sighting(Seen):
 
     __slots__ = ("client_name", "country", "instance")
 
-    def __init__(self, address: str, country: str, first_seen: float, last_seen: float) -> None:
-        super().__init__(address, first_seen, last_seen)
+    def __init__(
+        self,
+        address: str,
+        country: str,
+        first_seen: float,
+        last_seen: float,
+        mails: int = 0,
+        generation: int = -1,
+        days: str = "",
+        runs: str = "",
+        client_name: str = "",
+        instance: str = "",
+    ) -> None:
+        super().__init__(address, first_seen, last_seen, mails, generation, days, runs)
         self.country = country
-        self.client_name = ""
-        self.instance = ""
+        self.client_name = client_name
+        self.instance = instance
 
 
 def exemptions(database: Database, account: str, now: float) -> list[tuple[str, str]]:
@@ -72,54 +84,88 @@ def exemptions(database: Database, account: str, now: float) -> list[tuple[str, 
     )
 
 
-def account_state(database: Database, account: str) -> tuple[int, Incident | None]:
-    """Return the account's generation and its open incident."""
-    row = database.row(
-        "SELECT generation, id, mode, expires, held, action, rule, countries FROM account"
-        " LEFT JOIN incident ON incident.id = account.incident WHERE account.account = ?",
-        (account,),
+class Known:
+    """What the database knows of an account that a mail comes from an address of.
+
+    `generation`: see policy.History.  `incident`: the open one.  `sighting`:
+    the account's at the address.  `countries`: the account's, by code.
+    `has_exemptions`: whether the database has any, of whomever.
+    """
+
+    __slots__ = (
+        "_account",
+        "_database",
+        "countries",
+        "generation",
+        "has_exemptions",
+        "incident",
+        "sighting",
     )
-    if row is None:
-        return 0, None
-    return row[0], Incident(*row[1:]) if row[1] is not None else None
 
+    def __init__(self, database: Database, account: str) -> None:
+        self._database = database
+        self._account = account
+        self.generation = 0
+        self.has_exemptions = False
+        self.incident: Incident | None = None
+        self.sighting: Sighting | None = None
+        self.countries: dict[str, Seen] = {}
 
-def sighting(database: Database, account: str, address: str) -> Sighting | None:
-    """Return what is known of the account at an address, None for a new one."""
-    row = database.row(
-        "SELECT country, first_seen, last_seen, mails, generation, days, runs, client_name,"
-        " instance FROM sighting WHERE account = ? AND address = ?",
-        (account, address),
-    )
-    if row is None:
-        return None
-    seen = Sighting(address, row[0], row[1], row[2])
-    seen.mails, seen.generation, seen.days, seen.runs = row[3:7]
-    seen.client_name, seen.instance = row[7:]
-    return seen
-
-
-def history(
-    database: Database, account: str, generation: int, incident: Incident | None
-) -> History:
-    """Return what the rule needs of an account; addresses are read when it asks for them."""
-    countries = {
-        row[0]: Seen(*row)
-        for row in database.rows(
-            "SELECT country, first_seen, last_seen, mails, generation, days, runs"
-            " FROM presence WHERE account = ?",
-            (account,),
+    def history(self) -> History:
+        """Return what the rule needs; addresses are read when it asks for them."""
+        history = History(
+            self.generation,
+            self.countries,
+            lambda since: _addresses_since(
+                self._database, self._account, history.generation, since
+            ),
         )
-    }
-    known = History(
-        generation,
-        countries,
-        lambda since: _addresses_since(database, account, known.generation, since),
+        if self.incident is not None:
+            history.incident = self.incident.mode
+            history.expires = self.incident.expires
+        return history
+
+
+_KNOWN = """
+    SELECT EXISTS (SELECT 1 FROM exemption), ifnull(account.generation, 0), account.incident,
+        sighting.country, sighting.first_seen, sighting.last_seen, sighting.mails,
+        sighting.generation, sighting.days, sighting.runs, client_name, instance,
+        presence.country, presence.first_seen, presence.last_seen, presence.mails,
+        presence.generation, presence.days, presence.runs
+    FROM (SELECT ? AS account, ? AS address) AS mail
+        LEFT JOIN account ON account.account = mail.account
+        LEFT JOIN sighting ON sighting.account = mail.account AND sighting.address = mail.address
+        LEFT JOIN presence ON presence.account = mail.account
+"""
+
+
+def known(database: Database, account: str, address: str) -> Known:
+    """Return what is known of an account and an address: one query for most mails.
+
+    It gives a row for each of the account's countries, all else the same in each.
+    """
+    result = Known(database, account)
+    rows = database.rows(_KNOWN, (account, address))
+    first = rows[0]
+    result.has_exemptions = bool(first[0])
+    result.generation = first[1]
+    if first[2] is not None:
+        result.incident = open_incident(database, first[2])
+    if first[3] is not None:
+        result.sighting = Sighting(address, *first[3:12])
+    if first[12] is not None:
+        result.countries = {row[12]: Seen(*row[12:]) for row in rows}
+    return result
+
+
+def open_incident(database: Database, number: int) -> Incident | None:
+    """Return an incident as far as a verdict needs it, None if it has ended meanwhile."""
+    row = database.row(
+        "SELECT id, mode, expires, held, action, rule, countries FROM incident"
+        " WHERE id = ? AND ended IS NULL",
+        (number,),
     )
-    if incident is not None:
-        known.incident = incident.mode
-        known.expires = incident.expires
-    return known
+    return None if row is None else Incident(*row)
 
 
 def _addresses_since(
@@ -226,7 +272,7 @@ def begin_incident(
 ) -> int:
     """Open an incident for the mail that crosses a limit; return its id."""
     expires = now + policy.block_for if policy.block_for and not policy.observes else 0
-    return open_incident(
+    return insert_incident(
         database,
         account,
         {
@@ -245,7 +291,7 @@ def begin_incident(
     )
 
 
-def open_incident(database: Database, account: str, values: dict[str, object]) -> int:
+def insert_incident(database: Database, account: str, values: dict[str, object]) -> int:
     """Insert an incident with these columns and make it the account's open one."""
     names = ", ".join(values)
     marks = ", ".join("?" * len(values))
