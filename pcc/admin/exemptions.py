@@ -1,0 +1,219 @@
+"""The command `exempt`: accounts, domains and clients that pcc leaves alone for a while.
+
+Exemptions of pcc.toml are for good and are only shown here; those in the
+database can end by themselves, and are dropped by `cleanup` some time after.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pcc import checks
+from pcc.address import network_text
+from pcc.admin import DONE, NOT_DONE, USAGE
+from pcc.admin.commands import add_command, duration
+from pcc.admin.output import Moment, rfc3339
+from pcc.escaping import escaped
+from pcc.store import exemptions
+
+if TYPE_CHECKING:
+    from pcc.admin.commands import Commands
+    from pcc.admin.context import Context
+    from pcc.config import Config
+
+KINDS = ("account", "domain", "client")
+DATABASE, CONFIGURATION = "database", "pcc.toml"
+
+DETAILS = """\
+What is exempt is neither looked at nor recorded.  KIND and VALUE:
+  account  user@example.org  this login
+  domain   example.org       every login of the domain
+  client   192.0.2.0/24      every login from these addresses; or one address, or the
+                             verified name of a client: mail.example.org, or
+                             .example.org for all names below it
+Mail of a blocked account passes while the account or its domain is exempt.
+"""
+
+ADD_DETAILS = (
+    DETAILS
+    + """
+Without --until and --for it is for good; adding it again changes it.  --until takes
+  2026-12-24                 to the end of that day, local time
+  2026-12-24T18:00           that minute, local time
+  2026-12-24T18:00:00Z       RFC 3339, with any offset from UTC
+"""
+)
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
+
+
+class Shown(NamedTuple):
+    """An exemption to be shown; `until` is 0 for one that does not end."""
+
+    kind: str
+    value: str
+    until: float
+    by: str | None
+    reason: str | None
+    source: str
+
+
+def add_commands(commands: Commands) -> None:
+    """Describe the commands to argparse."""
+    summary = "exempt accounts, domains or clients, for a while or for good"
+    parser = add_command(commands, "exempt", show, summary, DETAILS)
+    actions = parser.add_subparsers(metavar="add|list|remove", title="actions", required=True)
+    adding = add_command(actions, "add", add, "add an exemption, or change it", ADD_DETAILS)
+    _add_what(adding)
+    end = adding.add_mutually_exclusive_group()
+    end.add_argument("--until", type=moment, metavar="DATE", help="when it ends, see above")
+    end.add_argument(
+        "--for",
+        type=duration,
+        metavar="TIME",
+        dest="seconds",
+        help="how long it lasts, e.g. 14d",
+    )
+    adding.add_argument("--reason", metavar="TEXT", default="", help="kept for administrators")
+    add_command(
+        actions,
+        "list",
+        show,
+        "list exemptions, those of pcc.toml too",
+        "Expired ones are listed until `cleanup` drops them.",
+    )
+    removing = add_command(
+        actions,
+        "remove",
+        remove,
+        "remove an exemption from the database",
+        "Exit status 1 if it is not there.  Those of pcc.toml are removed in pcc.toml.",
+    )
+    _add_what(removing)
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("kind", metavar="KIND", choices=KINDS, help="account, domain or client")
+    parser.add_argument("value", metavar="VALUE")
+
+
+def add(context: Context, options: argparse.Namespace) -> int:
+    """Add an exemption, or change the one that is there."""
+    try:
+        value = normalised(context.config, options.kind, options.value)
+    except checks.Wrong as fault:
+        context.complain(f"{options.kind} {fault.rule}")
+        return USAGE
+    until = context.now + options.seconds if options.seconds else options.until or 0
+    if until and until <= context.now:
+        context.complain(f"--until must be in the future, got {rfc3339(until)}")
+        return USAGE
+    exemptions.add(
+        context.database, options.kind, value, until, context.by, options.reason, context.now
+    )
+    row = Shown(options.kind, value, until, context.by, options.reason, DATABASE)
+    context.output.data([_data(row, context.now)])
+    end = f"until {rfc3339(until)}" if until else "for good"
+    context.output.say(f"{options.kind} {escaped(value)} is exempt {end}.")
+    return DONE
+
+
+def remove(context: Context, options: argparse.Namespace) -> int:
+    """Remove an exemption from the database."""
+    kind, value = options.kind, options.value
+    try:
+        value = normalised(context.config, kind, value)
+    except checks.Wrong:
+        pass  # it can't be there then, unless an older pcc took it
+    rows = [row for row in in_database(context) if (row.kind, row.value) == (kind, value)]
+    removed = exemptions.remove(context.database, kind, value, context.by, context.now)
+    context.output.data([_data(row, context.now) for row in rows] if removed else [])
+    name = f"{kind} {escaped(value)}"
+    if any((row.kind, row.value) == (kind, value) for row in in_configuration(context.config)):
+        context.complain(f"{name} stays exempt by {context.config.path}: remove it there")
+    elif removed:
+        context.output.say(f"{name} is no longer exempt.")
+    else:
+        context.complain(f"{name} is not exempt")
+    return DONE if removed else NOT_DONE
+
+
+def show(context: Context, options: argparse.Namespace) -> int:
+    """List the exemptions of pcc.toml and of the database."""
+    rows = [*in_configuration(context.config), *in_database(context)]
+    context.output.data([_data(row, context.now) for row in rows])
+    if rows:
+        context.output.table(
+            ["STATE", "KIND", "VALUE", "UNTIL", "BY", "REASON", "FROM"],
+            [_line(row, context.now) for row in rows],
+        )
+    elif context.output.is_terminal:
+        context.output.say("Nothing is exempt.")
+    return DONE
+
+
+def in_database(context: Context) -> list[Shown]:
+    """Return the exemptions in the database, expired ones too."""
+    return [Shown(*row, DATABASE) for row in exemptions.all_exemptions(context.database)]
+
+
+def in_configuration(config: Config) -> list[Shown]:
+    """Return the exemptions of pcc.toml."""
+    accounts = sorted(name for name in config.exempt_accounts if not name.startswith("@"))
+    domains = sorted(name[1:] for name in config.exempt_accounts if name.startswith("@"))
+    networks = [network_text(network) for network in config.exempt_networks]
+    return [
+        Shown(kind, value, 0, None, None, CONFIGURATION)
+        for kind, values in zip(
+            KINDS, (accounts, domains, [*networks, *config.exempt_names]), strict=True
+        )
+        for value in values
+    ]
+
+
+def _is_expired(row: Shown, now: float) -> bool:
+    return bool(row.until) and row.until <= now
+
+
+def _data(row: Shown, now: float) -> dict[str, Any]:
+    return {**row._asdict(), "until": rfc3339(row.until), "expired": _is_expired(row, now)}
+
+
+def _line(row: Shown, now: float) -> list[Any]:
+    state = "expired" if _is_expired(row, now) else "exempt"
+    until = Moment(row.until) if row.until else "for good"
+    return [state, row.kind, row.value, until, row.by, row.reason, row.source]
+
+
+def normalised(config: Config, kind: str, value: str) -> str:
+    """Return a value as it is kept and matched.  Raises checks.Wrong with the rule it breaks."""
+    if kind == "domain":
+        return str(checks.domain(value))
+    if kind == "client":
+        client = checks.client(value)
+        return client if isinstance(client, str) else network_text(client)
+    account = config.normalised_account(value)
+    user, at, domain = account.rpartition("@")
+    if not account or (at and not (user and domain)):
+        raise checks.wrong(
+            'must be a login such as "user@example.org"; a domain is of kind domain', value
+        )
+    return account
+
+
+def moment(text: str) -> float:
+    """Return the UTC seconds of a date or time, for argparse; a date ends with its day."""
+    try:
+        if _DATE.fullmatch(text):
+            return (datetime.fromisoformat(text) + timedelta(days=1)).timestamp()
+        if _TIME.fullmatch(text):
+            return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    except (ValueError, OverflowError):
+        pass  # a month 13, say, or the year 9999
+    raise argparse.ArgumentTypeError(
+        f'must be such as 2026-12-24, 2026-12-24T18:00 or 2026-12-24T18:00:00Z, got "{text}"'
+    )
