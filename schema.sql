@@ -119,5 +119,7 @@ CREATE TABLE outbox (
     created    REAL    NOT NULL,  -- seconds
     taken      REAL    NOT NULL,  -- seconds; a process that is sending it has it until then
     tries      INTEGER NOT NULL,  -- failed so far
-    last_error TEXT    NOT NULL   -- why it failed last, one line
+    last_error TEXT    NOT NULL,  -- why it failed last, one line
+    next_try   REAL    NOT NULL DEFAULT 0,  -- seconds; before that only an administrator has it sent
+    recipients TEXT    NOT NULL DEFAULT ''  -- who of notify.to has yet to get it, parted by blanks; empty: all
 );

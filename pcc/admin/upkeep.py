@@ -6,7 +6,9 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
+from pcc.admin import DONE, NOT_DONE, PARTLY
 from pcc.admin.commands import add_command
+from pcc.errors import PccError
 from pcc.store import creation, upkeep
 
 if TYPE_CHECKING:
@@ -38,12 +40,16 @@ def add_commands(commands: Commands) -> None:
     cleaning.add_argument(
         "--days", type=_days, metavar="N", help="drop what is older than N days instead"
     )
-    add_command(
+    notifying = add_command(
         commands,
         "notify",
         notify,
         "send the notices that are still in the outbox",
-        "Meant for cron: notices are sent as they arise, and this sends again what failed.",
+        "Notices are sent as they arise; this sends again what failed, at once.  With --due, for\n"
+        "cron, what has failed again and again waits longer and longer, at most an hour.",
+    )
+    notifying.add_argument(
+        "--due", action="store_true", help="leave out what failed a short while ago"
     )
 
 
@@ -97,13 +103,24 @@ def cleanup(context: Context, options: argparse.Namespace) -> int:
 
 def notify(context: Context, options: argparse.Namespace) -> int:
     """Send what is in the outbox."""
+    from pcc import maillog
     from pcc import notify as notices
 
-    sent, failures = notices.send_outbox(context.config, context.database)
+    try:
+        sent, failures = notices.send_outbox(context.config, context.database, only_due=options.due)
+    except PccError as error:
+        # A policy process has started this with nobody to read its stderr.
+        maillog.open_log(context.config.log_name)
+        maillog.error(f"notices wait in the outbox: {error}")
+        raise
     context.output.data({"sent": sent, "failed": len(failures)})
+    if context.output.is_terminal:  # cron need not hear of what went well
+        context.output.say(f"{sent} sent, {len(failures)} failed")
     for failure in failures:
         context.complain(failure)
-    return 3 if failures and sent else 1 if failures else 0
+    if not failures:
+        return DONE
+    return PARTLY if sent else NOT_DONE
 
 
 def _days(text: str) -> int:

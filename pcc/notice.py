@@ -1,0 +1,395 @@
+"""What a notice says: a mail for people, JSON for a program.
+
+Pure: no I/O, no clock.  An administrator may read the mail at night on a
+telephone: what happened comes first, then the evidence, then the commands to
+paste.  Logins and host names are chosen by strangers: in headers and text they
+are escaped, and in a command they are one word that no shell takes apart.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from datetime import datetime, timezone
+from email.header import Header
+from email.message import EmailMessage
+from email.policy import EmailPolicy
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pcc import address as addresses
+from pcc.config import DEFAULT_PATH
+from pcc.escaping import escaped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pcc.config import Config
+    from pcc.store.incidents import IncidentRow, SightingRow
+
+MOST_SIGHTINGS = 50
+"""Lines of the table; the rest is only counted."""
+
+MOST_COUNTRIES = 12
+"""Countries in a subject; the rest is only counted."""
+
+LATE_SECONDS = 900
+"""A notice that was sent so long after the event says that it is late."""
+
+_LONGEST_IN_SUBJECT = 80
+_LONGEST_CLIENT_NAME = 40
+_LONGEST_PLAIN_LINE = 900  # RFC 5322 allows 998
+
+
+class Notice(NamedTuple):
+    """One event that administrators are told of.
+
+    `what`: "blocked", "observed" or "unblocked".  `at`: UTC seconds.  `sightings`: what had
+    counted, latest first, as far as it is shown; `sighting_count`: how many there are.  `by` and
+    `reason`: who did it and why, `by` being "pcc" for the program itself.
+    """
+
+    what: str
+    at: float
+    incident: IncidentRow
+    sightings: Sequence[SightingRow]
+    sighting_count: int
+    by: str = "pcc"
+    reason: str = ""
+    released: int = 0
+    deleted: int = 0
+
+
+def as_data(notice: Notice) -> dict[str, Any]:
+    """Return what notify.command reads as JSON; times are RFC 3339 in UTC."""
+    incident = notice.incident
+    return {
+        "what": notice.what,
+        "account": incident.account,
+        "rule": incident.rule,
+        "countries": incident.countries.split(",") if incident.countries else [],
+        "country": incident.country or None,
+        "client_address": incident.client_address or None,
+        "client_name": incident.client_name or None,
+        "action": incident.action,
+        "at": _rfc3339(notice.at),
+        "queue_id": incident.queue_id or None,
+        "sightings": [
+            {
+                "country": seen.country,
+                "address": seen.address,
+                "client_name": seen.client_name,
+                "mails": seen.mails,
+                "first_seen": _rfc3339(seen.first_seen),
+                "last_seen": _rfc3339(seen.last_seen),
+            }
+            for seen in notice.sightings
+        ],
+        "by": notice.by,
+        "reason": notice.reason or None,
+        "released": notice.released,
+        "deleted": notice.deleted,
+    }
+
+
+def as_mail(
+    notice: Notice, config: Config, host: str, recipients: Sequence[str], now: float
+) -> EmailMessage:
+    """Return the mail to `recipients`, sent at `now` (UTC seconds) from `host`."""
+    message = EmailMessage(_Folding())
+    message["From"] = config.notify.sender or f"pcc@{host}"
+    message["To"] = ", ".join(recipients)
+    # A header's value may hold encoded words, which are decoded, newlines and all.
+    message["Subject"] = subject(notice).replace("=?", "=\\x3f")
+    message["Date"] = formatdate(now, localtime=True)
+    # The same whenever it is sent: so that a mail system can tell one that was sent twice, and a
+    # mail program shows block and unblock together.
+    message["Message-ID"] = _message_id(notice.incident, notice.what, notice.at, host)
+    if notice.what == "unblocked":
+        incident = notice.incident
+        what = "blocked" if incident.mode == "enforce" else "observed"
+        message["In-Reply-To"] = _message_id(incident, what, incident.began, host)
+    message["Auto-Submitted"] = "auto-generated"
+    text = body(notice, config, host, now)
+    plain = text.isascii() and max(map(len, text.splitlines())) <= _LONGEST_PLAIN_LINE
+    message.set_content(text, cte="7bit" if plain else "quoted-printable")
+    return message
+
+
+class _Folding(EmailPolicy):
+    """Headers as Python folds them, but for the subject.
+
+    Python would leave its first line empty where all of it has room on the second.
+    """
+
+    def fold(self, name: str, value: Any) -> str:
+        if name != "Subject":
+            folded: str = super().fold(name, value)
+            return folded
+        text = str(value)
+        header = Header(text, "us-ascii" if text.isascii() else "utf-8", header_name=name)
+        return f"{name}: {header.encode(linesep=self.linesep)}{self.linesep}"
+
+    def fold_binary(self, name: str, value: Any) -> bytes:
+        return self.fold(name, value).encode("ascii")
+
+
+def subject(notice: Notice) -> str:
+    """Return the subject, on one line of printable characters."""
+    account = escaped(_cut(notice.incident.account, _LONGEST_IN_SUBJECT))
+    return f"[pcc] {account} {_outcome(notice)}"
+
+
+def body(notice: Notice, config: Config, host: str, now: float) -> str:
+    """Return the text of the mail."""
+    parts = _unblock_parts(notice) if notice.what == "unblocked" else _block_parts(notice, config)
+    if now - notice.at > LATE_SECONDS:
+        parts.insert(1, "This notice comes late: it could not be sent before.")
+    parts += _advice(notice, config)
+    return "\n\n".join(parts) + f"\n\n-- \npcc on {host}, incident {notice.incident.id}\n"
+
+
+def _message_id(incident: IncidentRow, what: str, at: float, host: str) -> str:
+    return f"<pcc.{incident.id}.{what}.{int(at * 1000)}@{host}>"
+
+
+def _outcome(notice: Notice) -> str:
+    by = escaped(_cut(notice.by, _LONGEST_IN_SUBJECT))
+    if notice.what == "unblocked":
+        return f"unblocked by {by}{_held_mails(notice)}"
+    if not notice.incident.client_address:
+        return f"{notice.what} by {by}"
+    return f"{notice.what}: mail from {_places(notice.incident)}"
+
+
+def _held_mails(notice: Notice) -> str:
+    counts = [(notice.released, "released"), (notice.deleted, "deleted")]
+    told = [f"{_mails(count, 'held')} {done}" for count, done in counts if count]
+    return f": {' and '.join(told)}" if told else ""
+
+
+def _places(incident: IncidentRow) -> str:
+    """Return from where mail came within which window: `ES, FR within 2d`."""
+    limit, _, window = incident.rule.rpartition(" in ")
+    name, _, most = limit.partition(" ")
+    if name == "max_addresses" and most.isdigit():  # the mail that makes one more crosses it
+        return f"{int(most) + 1} addresses within {window}"
+    countries = incident.countries.split(",")
+    more = len(countries) - MOST_COUNTRIES
+    listed = ", ".join(countries[:MOST_COUNTRIES])
+    return f"{listed}{f' and {more} more' if more > 0 else ''} within {window}"
+
+
+def _block_parts(notice: Notice, config: Config) -> list[str]:
+    incident = notice.incident
+    account = escaped(incident.account)
+    facts = [("When", _moment(notice.at))]
+    if incident.client_address:
+        first = f"{account} {_state(notice)}: mail came from {_places(incident)}."
+        facts += [("Limit", incident.rule), ("Crossed by", _crossing_mail(notice))]
+    else:
+        first = f"{account} {_state(notice)} by {escaped(notice.by)}."
+        facts.append(("Reason", escaped(notice.reason) or "none given"))
+    facts.append(("Now", _consequence(notice, config)))
+    parts = [first, _listed(facts)]
+    if notice.sightings:
+        parts.append(_table(notice))
+    return parts
+
+
+def _state(notice: Notice) -> str:
+    return "is blocked" if notice.what == "blocked" else "would be blocked"
+
+
+def _crossing_mail(notice: Notice) -> str:
+    incident = notice.incident
+    done = "passed" if notice.what == "observed" else _done_with(incident.action)
+    queue_id = f", queue id {escaped(incident.queue_id)}" if incident.queue_id else ""
+    name = escaped(incident.client_name)
+    client = escaped(incident.client_address) + ("" if name == "unknown" else f" ({name})")
+    return f"mail from {client}, {incident.country}{queue_id}: {done}"
+
+
+def _done_with(action: str) -> str:
+    return {"REJECT": "refused", "HOLD": "put on hold"}.get(action, f"answered with {action}")
+
+
+def _consequence(notice: Notice, config: Config) -> str:
+    """Return what is done with the account's mail from now on."""
+    incident = notice.incident
+    policy = config.policy_for(incident.account)
+    if incident.ended is not None:
+        return f"over: it ended {_moment(incident.ended)}"
+    if notice.what == "observed" or policy.observes:
+        return "its mail passes: policy.mode is observe"
+    stopped = f"its mail is {_done_with(incident.action)}"
+    if incident.action == "HOLD" and policy.hold_limit:
+        stopped = f"up to {policy.hold_limit} of its mails are put on hold, further ones refused,"
+    if incident.expires:
+        return f"{stopped} until {_moment(incident.expires)}, or until you unblock it"
+    return f"{stopped} until you unblock it"
+
+
+def _unblock_parts(notice: Notice) -> list[str]:
+    incident = notice.incident
+    account, by = escaped(incident.account), escaped(notice.by)
+    facts = [
+        ("When", _moment(notice.at)),
+        ("Reason", escaped(notice.reason) or "none given"),
+        ("Before", f"{_before(incident)} {_moment(incident.began)}"),
+        ("Stopped", _stopped(notice)),
+    ]
+    first = f"{by} has unblocked {account}."
+    if incident.mode == "observe":
+        first = f"{by} has cleared the observed incident of {account}."
+        del facts[-1]
+    return [first, _listed(facts), "Only mail from now on counts for this account."]
+
+
+def _before(incident: IncidentRow) -> str:
+    if not incident.client_address:
+        return "blocked by hand"
+    done = "blocked" if incident.mode == "enforce" else "observed"
+    return f"{done} for mail from {_places(incident)},"
+
+
+def _stopped(notice: Notice) -> str:
+    held, stopped = notice.incident.held, notice.incident.tries
+    if not stopped:
+        return "no mail"
+    told = f"{_mails(stopped)}, {held} of them held"
+    return f"{told}{_held_mails(notice).replace(':', ';', 1)}" if held else f"{_mails(stopped)}"
+
+
+def _mails(count: int, kind: str = "") -> str:
+    return f"{count} {f'{kind} ' if kind else ''}mail{'' if count == 1 else 's'}"
+
+
+def _table(notice: Notice) -> str:
+    """Return the sightings as columns, the crossing one marked."""
+    incident = notice.incident
+    packed = addresses.packed_address(incident.client_address)
+    crossing = addresses.recorded_address(packed) if packed else ""
+    lines = [("", "COUNTRY", "ADDRESS", "CLIENT NAME", "FIRST", "LAST", "MAILS")]
+    lines += [
+        (
+            "*" if seen.address == crossing else "",
+            seen.country,
+            escaped(seen.address),
+            _tail(escaped(seen.client_name), _LONGEST_CLIENT_NAME),
+            _short_time(seen.first_seen),
+            _short_time(seen.last_seen),
+            str(seen.mails),
+        )
+        for seen in notice.sightings
+    ]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    text = [
+        "  ".join([cell.ljust(width) for cell, width in zip(line, widths, strict=True)]).rstrip()
+        for line in lines
+    ]
+    more = notice.sighting_count - len(notice.sightings)
+    if more > 0:
+        text.append(f"and {more} more addresses")
+    mark = "; * crossed the limit" if any(line[0] for line in lines) else ""
+    zone = datetime.fromtimestamp(incident.began).astimezone().strftime("%Z")
+    title = "What counted" if crossing else "Where it was seen lately"
+    return f"{title} (times in {zone}{mark}):\n\n" + "\n".join(text)
+
+
+def _advice(notice: Notice, config: Config) -> list[str]:
+    """Return what an administrator may want to do next, each with the exact command."""
+    incident = notice.incident
+    account = incident.account
+    lift = command(config, "unblock", account)
+    to_owner = command(config, "unblock", account, "--release", "--exempt-for", "7d")
+    advice = [("Look closer:", command(config, "show", account))]
+    if notice.what == "unblocked":
+        if incident.held > notice.released + notice.deleted:
+            advice.append(("See what is still on hold:", command(config, "held", account)))
+        advice.append(("Block it again:", command(config, "block", account)))
+    elif notice.what == "observed":
+        advice += [
+            ("It was the owner, on a journey say: let it be for a week:", to_owner),
+            ("It was stolen: change its password.  Then start counting afresh:", lift),
+        ]
+    else:
+        if incident.action == "HOLD":
+            advice.append(("See its held mail:", command(config, "held", account)))
+        advice += [
+            (
+                "It was the owner, on a journey say: unblock, release any held mail,\n"
+                "and let it be for a week:",
+                to_owner,
+            ),
+            (
+                "It was stolen: change its password first.  Then unblock, and delete\n"
+                "any held mail:",
+                command(config, "unblock", account, "--delete"),
+            ),
+            ("Only unblock:", lift),
+        ]
+    return [f"{purpose}\n  {text}" for purpose, text in advice]
+
+
+def command(config: Config, name: str, account: str, *options: str) -> str:
+    """Return a command line of pcc_admin.py about an account, to be pasted into a shell."""
+    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    words = [sys.executable, os.path.join(folder, "pcc_admin.py")]
+    if config.path != DEFAULT_PATH:
+        words += ["--config", config.path]
+    # What begins with a dash would be taken for an option.
+    rest = [*options, "--", account] if account.startswith("-") else [account, *options]
+    return " ".join([shell_word(word) for word in [*words, name, *rest]])
+
+
+def shell_word(text: str) -> str:
+    """Return `text` as one word for a shell, safe to paste whatever it holds.
+
+    What is not printable would act on the terminal, quoted or not: it is written in the way of
+    bash, ksh and zsh ($'...'), so that it has no quote that another shell could take for the end.
+    """
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + "".join([_shell_character(character) for character in text]) + "'"
+
+
+def _shell_character(character: str) -> str:
+    number = ord(character)
+    if character.isprintable() and character not in "\\'!":
+        return character
+    if number < 0x80:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def _listed(facts: list[tuple[str, str]]) -> str:
+    width = max(len(name) for name, _ in facts) + 2
+    return "\n".join([f"{name + ':':{width}}{value}" for name, value in facts])
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 3] + "..."
+
+
+def _tail(text: str, most: int) -> str:
+    """Return the end of a host name, which tells whose it is."""
+    return text if len(text) <= most else "..." + text[3 - most :]
+
+
+def _moment(seconds: float) -> str:
+    """Return a time for people: local, and in UTC where that differs."""
+    local = datetime.fromtimestamp(seconds).astimezone()
+    text = local.strftime("%Y-%m-%d %H:%M:%S %Z")
+    if not local.utcoffset():
+        return text
+    return f"{text} ({local.astimezone(timezone.utc):%H:%M:%S} UTC)"
+
+
+def _short_time(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).strftime("%m-%d %H:%M")
+
+
+def _rfc3339(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,121 @@
+"""The outbox: notices that are still to be sent, and the evidence that goes into them.
+
+A notice is taken in a transaction of its own, sent outside of any, and then
+removed or marked as failed.  Whoever takes one has it for LEASE_SECONDS: when
+that process is killed, another takes it after that time.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pcc.store.database import Database
+from pcc.store.incidents import IncidentRow, SightingRow
+
+LEASE_SECONDS = 120
+"""How long a process has what it took; longer than any way of sending may take."""
+
+LONGEST_PAUSE = 3600
+"""Seconds between two tries at most."""
+
+
+class OutboxRow(NamedTuple):
+    """One notice on one channel; see schema.sql for the columns."""
+
+    id: int
+    incident: int
+    account: str
+    what: str
+    channel: str
+    detail: str
+    created: float
+    tries: int
+    next_try: float
+    recipients: str
+
+
+_SELECT = f"SELECT {', '.join(OutboxRow._fields)} FROM outbox WHERE "
+# A time further ahead than it can be was written before the clock jumped back, and holds nobody
+# up.  `now` is from before this process waited for its turn to write, hence the slack.
+_CLOCK_SLACK = 60
+_FREE = "NOT (taken > ? AND taken <= ?)"
+_DUE = "NOT (next_try > ? AND next_try <= ?)"
+
+
+def take(
+    database: Database, after: int, now: float, *, account: str = "", only_due: bool = False
+) -> OutboxRow | None:
+    """Take the first notice with an id above `after` that nobody else has, if there is one.
+
+    With `account` only one about that account; with `only_due` none that failed lately.
+    """
+    condition = f"id > ? AND {_FREE}"
+    values: tuple[object, ...] = (after, now, now + LEASE_SECONDS + _CLOCK_SLACK)
+    if account:
+        condition += " AND account = ?"
+        values += (account,)
+    if only_due:
+        condition += f" AND {_DUE}"
+        values += (now, now + LONGEST_PAUSE + _CLOCK_SLACK)
+    statement = f"{_SELECT}{condition} ORDER BY id LIMIT 1"
+    if database.row(statement, values) is None:
+        return None  # as nearly always: no lock was needed to see it
+    with database:
+        row = database.row(statement, values)
+        if row is None:
+            return None
+        taken = OutboxRow(*row)
+        database.write("UPDATE outbox SET taken = ? WHERE id = ?", (now + LEASE_SECONDS, taken.id))
+    return taken
+
+
+def give_back(database: Database, row: OutboxRow) -> None:
+    """Give a notice back that was not tried."""
+    with database:
+        database.write("UPDATE outbox SET taken = 0 WHERE id = ?", (row.id,))
+
+
+def remove(database: Database, row: OutboxRow) -> None:
+    """Remove a notice that was sent, or that there is nobody to send to."""
+    with database:
+        database.write("DELETE FROM outbox WHERE id = ?", (row.id,))
+
+
+def mark_failed(
+    database: Database, row: OutboxRow, error: str, next_try: float, recipients: str
+) -> None:
+    """Give a notice back that could not be sent."""
+    with database:
+        database.write(
+            "UPDATE outbox SET taken = 0, tries = tries + 1, last_error = ?, next_try = ?,"
+            " recipients = ? WHERE id = ?",
+            (error, next_try, recipients, row.id),
+        )
+
+
+def evidence(
+    database: Database, incident: IncidentRow, window: float, most: int
+) -> tuple[list[SightingRow], int]:
+    """Return what had counted when an incident began, latest first, and how many there are.
+
+    If there are more than `most` sightings, those returned are the latest from every country in
+    turn.  What was seen before an earlier incident ended did not count.
+    """
+    row = database.row(
+        "SELECT max(ended) FROM incident WHERE account = ? AND id <> ? AND ended < ?",
+        (incident.account, incident.id, incident.began),
+    )
+    since = max(incident.began - window, (row and row[0]) or 0)
+    countries = incident.countries.split(",") if incident.countries else []
+    among = f" AND country IN ({', '.join('?' * len(countries))})" if countries else ""
+    names = ", ".join(SightingRow._fields)
+    rows = database.rows(
+        f"SELECT {names}, count(*) OVER () FROM (SELECT {names}, row_number() OVER"
+        " (PARTITION BY country ORDER BY last_seen DESC, first_seen DESC) AS place FROM sighting"
+        f" WHERE account = ? AND first_seen <= ? AND last_seen >= ?{among})"
+        " ORDER BY place, last_seen DESC LIMIT ?",
+        (incident.account, incident.began, since, *countries, most),
+    )
+    sightings = [SightingRow(*row[:-1]) for row in rows]
+    sightings.sort(key=lambda seen: (seen.last_seen, seen.first_seen), reverse=True)
+    return sightings, rows[0][-1] if rows else 0

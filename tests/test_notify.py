@@ -1,0 +1,1109 @@
+"""Notices: what they say, and that each is sent once, whatever fails, hangs or is killed.
+
+Programs that stand for sendmail(1) and the operator's command are small shell scripts; the real
+sendmail and a real SMTP server are those of a private Postfix.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email
+import email.message
+import email.policy
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import syslog
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from checkout import ROOT, Site, address, is_pass, is_refusal
+from deployment import Deployment, deploy
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from postfix import PrivatePostfix, wait_until
+
+from pcc import notice
+from pcc.config import DEFAULT_PATH, Config, load
+from pcc.notice import Notice
+from pcc.notify import send_outbox
+from pcc.options import read_values
+from pcc.store import creation, incidents, outbox, sightings, upkeep
+from pcc.store.database import Database
+from pcc.store.incidents import IncidentRow, SightingRow
+
+DAY = 86400
+NOW = 1784682764.0  # 2026-07-22 01:12:44 UTC
+USER = "user@example.org"
+HOST = "mx.example.org"
+
+NASTY = [
+    "user@example.org\nBcc: thief@example.net",
+    "user@example.org\r\n\r\nbody",
+    "=?utf-8?q?a=0ABcc:_thief@example.net?=",
+    "==??utf-8?b?CkJjYzogdGhpZWY=?=",
+    "\x1b]0;title\x07\x1b[2J",
+    "--config=/etc/passwd",
+    "-h",
+    "$(touch canary)",
+    "`touch canary`",
+    "'; touch canary; '",
+    '"; touch canary; "',
+    "\\'; touch canary #",
+    "\n'; touch canary\n'\n",
+    "!!",
+    "two words@example.org",
+    "jürgen@münchen.example",
+    "кто@пример.рф",
+    "\u202egro.elpmaxe@resu",
+    "日本語" * 100,
+    "x" * 500,
+    "'" * 500,
+    "~root",
+    "a\tb\0c",
+    ".",
+    "From me",
+]
+
+
+@pytest.fixture(autouse=True)
+def madrid(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "Europe/Madrid")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def incident_row(**values: Any) -> IncidentRow:
+    """The incident of a mail from VN that made one country too many."""
+    columns: dict[str, Any] = {
+        "id": 7,
+        "account": USER,
+        "mode": "enforce",
+        "rule": "max_countries 3 in 2d",
+        "window": 2 * DAY,
+        "countries": "ES,FR,BR,VN",
+        "country": "VN",
+        "client_address": "203.0.113.9",
+        "client_name": "mail.example.vn",
+        "queue_id": "4F2ABC",
+        "action": "REJECT",
+        "began": NOW,
+        "expires": 0,
+        "ended": None,
+        "held": 0,
+        "tries": 1,
+        "last_try": NOW,
+    }
+    return IncidentRow(**{**columns, **values})
+
+
+BY_HAND: dict[str, Any] = {
+    "rule": "by hand",
+    "window": 0,
+    "countries": "",
+    "country": "",
+    "client_address": "",
+    "client_name": "",
+    "queue_id": "",
+}
+SEEN = [
+    SightingRow("VN", "203.0.113.9", "mail.example.vn", 1, NOW, NOW),
+    SightingRow("ES", "2001:db8:1:2::/64", "unknown", 12, NOW - DAY, NOW - 3600),
+]
+
+
+def told(what: str = "blocked", **values: Any) -> Notice:
+    """A notice; `values` are of the notice or of its incident."""
+    own = {name: values.pop(name) for name in Notice._fields if name in values}
+    return Notice(
+        **{
+            "what": what,
+            "at": NOW,
+            "incident": incident_row(**values),
+            "sightings": SEEN,
+            "sighting_count": len(SEEN),
+            **own,
+        }
+    )
+
+
+def config_of(folder: Path, toml: str = "") -> Config:
+    path = folder / "pcc.toml"
+    path.write_text(toml)
+    return load(str(path))
+
+
+# What a notice says.
+
+
+@pytest.mark.parametrize(
+    ("of", "subject"),
+    [
+        (told(), "[pcc] user@example.org blocked: mail from ES, FR, BR, VN within 2d"),
+        (
+            told("observed", mode="observe"),
+            "[pcc] user@example.org observed: mail from ES, FR, BR, VN within 2d",
+        ),
+        (
+            told(rule="max_addresses 5 in 1h", countries="ES"),
+            "[pcc] user@example.org blocked: mail from 6 addresses within 1h",
+        ),
+        (
+            told(rule="max_countries 13 in 7d", countries=",".join(["ES", "FR"] * 7)),
+            "[pcc] user@example.org blocked: mail from "
+            + ", ".join(["ES", "FR"] * 6)
+            + " and 2 more within 7d",
+        ),
+        (told(by="alice", **BY_HAND), "[pcc] user@example.org blocked by alice"),
+        (told("unblocked", by="alice"), "[pcc] user@example.org unblocked by alice"),
+        (
+            told("unblocked", by="alice", released=3),
+            "[pcc] user@example.org unblocked by alice: 3 held mails released",
+        ),
+        (
+            told("unblocked", by="alice", released=1, deleted=2),
+            "[pcc] user@example.org unblocked by alice: 1 held mail released"
+            " and 2 held mails deleted",
+        ),
+        (told("unblocked", by="alice", **BY_HAND), "[pcc] user@example.org unblocked by alice"),
+    ],
+)
+def test_the_subject_says_who_what_and_why(of: Notice, subject: str) -> None:
+    assert notice.subject(of) == subject
+
+
+def test_a_notice_of_a_block_has_the_facts_the_evidence_and_the_commands(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    message = notice.as_mail(told(), config, HOST, ["postmaster", "alice@example.org"], NOW)
+    assert dict(message.items()) == {
+        "From": "pcc@mx.example.org",
+        "To": "postmaster, alice@example.org",
+        "Subject": "[pcc] user@example.org blocked: mail from ES, FR, BR, VN within 2d",
+        "Date": "Wed, 22 Jul 2026 03:12:44 +0200",
+        "Message-ID": "<pcc.7.blocked.1784682764000@mx.example.org>",
+        "Auto-Submitted": "auto-generated",
+        "Content-Type": 'text/plain; charset="utf-8"',
+        "Content-Transfer-Encoding": "7bit",
+        "MIME-Version": "1.0",
+    }
+    admin = f"{sys.executable} {ROOT}/pcc_admin.py --config {tmp_path}/pcc.toml"
+    assert message.get_content() == (
+        f"""\
+user@example.org is blocked: mail came from ES, FR, BR, VN within 2d.
+
+When:       2026-07-22 03:12:44 CEST (01:12:44 UTC)
+Limit:      max_countries 3 in 2d
+Crossed by: mail from 203.0.113.9 (mail.example.vn), VN, queue id 4F2ABC: refused
+Now:        its mail is refused until you unblock it
+
+What counted (times in CEST; * crossed the limit):
+
+   COUNTRY  ADDRESS            CLIENT NAME      FIRST        LAST         MAILS
+*  VN       203.0.113.9        mail.example.vn  07-22 03:12  07-22 03:12  1
+   ES       2001:db8:1:2::/64  unknown          07-21 03:12  07-22 02:12  12
+
+Look closer:
+  {admin} show user@example.org
+
+It was the owner, on a journey say: unblock, release any held mail,
+and let it be for a week:
+  {admin} unblock user@example.org --release --exempt-for 7d
+
+It was stolen: change its password first.  Then unblock, and delete
+any held mail:
+  {admin} unblock user@example.org --delete
+
+Only unblock:
+  {admin} unblock user@example.org
+
+"""
+        "-- \npcc on mx.example.org, incident 7\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("of", "toml", "line"),
+    [
+        (told(), "", "Now:        its mail is refused until you unblock it"),
+        (
+            told(action="HOLD"),
+            "",
+            "Now:        up to 50 of its mails are put on hold, further ones refused,"
+            " until you unblock it",
+        ),
+        (
+            told(action="HOLD"),
+            "hold_limit = 0",
+            "Now:        its mail is put on hold until you unblock it",
+        ),
+        (
+            told(action="HOLD"),
+            "",
+            "Crossed by: mail from 203.0.113.9 (mail.example.vn), VN, queue id 4F2ABC: put on hold",
+        ),
+        (
+            told(client_name="unknown", queue_id=""),
+            "",
+            "Crossed by: mail from 203.0.113.9, VN: refused",
+        ),
+        (
+            told(action="DEFER_IF_PERMIT", expires=NOW + 3600),
+            "",
+            "Now:        its mail is answered with DEFER_IF_PERMIT until"
+            " 2026-07-22 04:12:44 CEST (02:12:44 UTC), or until you unblock it",
+        ),
+        (
+            told("observed", mode="observe"),
+            "",
+            "Now:        its mail passes: policy.mode is observe",
+        ),
+        (told(), 'mode = "observe"', "Now:        its mail passes: policy.mode is observe"),
+        (
+            told(ended=NOW + 60),
+            "",
+            "Now:        over: it ended 2026-07-22 03:13:44 CEST (01:13:44 UTC)",
+        ),
+        (told(by="alice", reason="abuse report", **BY_HAND), "", "Reason: abuse report"),
+        (told(by="alice", **BY_HAND), "", "user@example.org is blocked by alice."),
+        (told(action="HOLD"), "", "See its held mail:"),
+        (told("unblocked", by="alice"), "", "alice has unblocked user@example.org."),
+        (
+            told("unblocked", by="alice", mode="observe"),
+            "",
+            "alice has cleared the observed incident of user@example.org.",
+        ),
+        (
+            told("unblocked", by="alice", held=5, tries=9, released=5),
+            "",
+            "Stopped: 9 mails, 5 of them held; 5 held mails released",
+        ),
+        (told("unblocked", by="alice", held=5, released=3), "", "See what is still on hold:"),
+    ],
+)
+def test_the_text_says_what_is_so(tmp_path: Path, of: Notice, toml: str, line: str) -> None:
+    config = config_of(tmp_path, f"[policy]\n{toml}\n")
+    assert line in notice.body(of, config, HOST, NOW).splitlines()
+
+
+def test_a_notice_that_comes_late_says_so(tmp_path: Path) -> None:
+    late = "This notice comes late: it could not be sent before."
+    config = config_of(tmp_path)
+    assert late not in notice.body(told(), config, HOST, NOW + 60)
+    assert late in notice.body(told(), config, HOST, NOW + 3600)
+
+
+def test_commands_name_the_configuration_unless_it_is_the_default_one(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    text = notice.command(config, "show", USER)
+    assert text.endswith(f"/pcc_admin.py --config {tmp_path}/pcc.toml show {USER}")
+    default = Config({**read_values(config.path), "path": DEFAULT_PATH})
+    assert notice.command(default, "show", USER).endswith(f"/pcc_admin.py show {USER}")
+    odd = tmp_path / "a b's"
+    odd.mkdir()
+    words = shlex.split(notice.command(config_of(odd), "show", USER))
+    assert words[3] == f"{tmp_path}/a b's/pcc.toml"
+
+
+@pytest.mark.parametrize("odd", NASTY)
+def test_what_strangers_chose_breaks_neither_headers_nor_text(tmp_path: Path, odd: str) -> None:
+    check_rendering(config_of(tmp_path), odd, odd)
+
+
+@settings(max_examples=150, deadline=None)
+@given(login=st.text(min_size=1, max_size=500), name=st.text(max_size=260))
+def test_no_text_at_all_breaks_headers_or_text(
+    tmp_path_factory: pytest.TempPathFactory, login: str, name: str
+) -> None:
+    login = login.encode("utf-8", "backslashreplace").decode()
+    name = name.encode("utf-8", "backslashreplace").decode()
+    check_rendering(config_of(tmp_path_factory.getbasetemp()), login, name)
+
+
+def check_rendering(config: Config, login: str, name: str) -> None:
+    """Render a mail with odd names, and read it as a mail program would."""
+    seen = [SEEN[0]._replace(client_name=name)]
+    odd = told(account=login, client_name=name, queue_id=name, sightings=seen, by=name)
+    sent = notice.as_mail(odd, config, HOST, ["postmaster"], NOW).as_bytes()
+    assert sent.isascii()
+    assert max(map(len, sent.split(b"\n"))) < 998
+    message = email.message_from_bytes(sent, policy=email.policy.default)
+    assert message.keys() == [
+        "From",
+        "To",
+        "Subject",
+        "Date",
+        "Message-ID",
+        "Auto-Submitted",
+        "Content-Type",
+        "Content-Transfer-Encoding",
+        "MIME-Version",
+    ]
+    assert not message.defects
+    subject = notice.subject(odd)
+    assert subject.isprintable()
+    assert message["Subject"] == subject.replace("=?", "=\\x3f")
+    text = message.get_content()
+    assert text == notice.body(odd, config, HOST, NOW)
+    assert all(line.isprintable() for line in text.split("\n"))
+    json.dumps(notice.as_data(odd))
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize("shell", ["bash", "dash"])
+def test_a_pasted_login_is_one_inert_word_in_a_shell(tmp_path: Path, shell: str) -> None:
+    for odd in NASTY:
+        if "\0" in odd:  # no login that Postfix passes on has one, nor can an argument
+            continue
+        done = subprocess.run(
+            [shell, "-c", f"printf '<%s>' {notice.shell_word(odd)}"],
+            cwd=tmp_path,
+            capture_output=True,
+            env={"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"},
+            check=True,
+        )
+        if shell == "bash" or odd.isprintable():
+            assert done.stdout.decode() == f"<{odd}>"
+        else:
+            assert done.stdout.count(b"<") == 1
+        assert not done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_json_for_a_command_has_the_whole_incident() -> None:
+    data = notice.as_data(told("unblocked", by="alice", reason="holiday", released=3))
+    assert data == {
+        "what": "unblocked",
+        "account": USER,
+        "rule": "max_countries 3 in 2d",
+        "countries": ["ES", "FR", "BR", "VN"],
+        "country": "VN",
+        "client_address": "203.0.113.9",
+        "client_name": "mail.example.vn",
+        "action": "REJECT",
+        "at": "2026-07-22T01:12:44Z",
+        "queue_id": "4F2ABC",
+        "sightings": [
+            {
+                "country": "VN",
+                "address": "203.0.113.9",
+                "client_name": "mail.example.vn",
+                "mails": 1,
+                "first_seen": "2026-07-22T01:12:44Z",
+                "last_seen": "2026-07-22T01:12:44Z",
+            },
+            {
+                "country": "ES",
+                "address": "2001:db8:1:2::/64",
+                "client_name": "unknown",
+                "mails": 12,
+                "first_seen": "2026-07-21T01:12:44Z",
+                "last_seen": "2026-07-22T00:12:44Z",
+            },
+        ],
+        "by": "alice",
+        "reason": "holiday",
+        "released": 3,
+        "deleted": 0,
+    }
+
+
+# The evidence.
+
+
+def insert_incident(database: Database, account: str, values: dict[str, Any]) -> int:
+    """Insert the incident of incident_row(), with other `values`, as the account's open one."""
+    columns = {"account": account, "began": time.time(), **values}
+    row = incident_row(**columns)._asdict()
+    del row["id"]
+    number = database.insert(
+        f"INSERT INTO incident ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
+        tuple(row.values()),
+    )
+    database.write("INSERT OR REPLACE INTO account VALUES (?, 0, ?)", (account, number))
+    return number
+
+
+class Place:
+    """A configuration and a database in a folder, and programs that notices are given to."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.mails = folder / "mails"
+        self.mails.mkdir()
+        creation.create_or_upgrade(str(folder / "pcc.db"))
+        self.database = Database(str(folder / "pcc.db"))
+        self.sendmail = self.program("sendmail", self.recording)
+        self.configure()
+
+    @property
+    def recording(self) -> str:
+        """A script that keeps its arguments, environment and standard input."""
+        return (
+            f'mail=$(mktemp {self.mails}/XXXXXX); printf "%s\\n" "$@" >"$mail.arguments"\n'
+            'env >"$mail.environment"; cat >"$mail"\n'
+        )
+
+    def program(self, name: str, script: str) -> Path:
+        """Write an executable shell script."""
+        path = self.folder / name
+        path.write_text(f"#!/bin/sh\n{script}\n")
+        path.chmod(0o755)
+        return path
+
+    def configure(self, **notify: Any) -> None:
+        """Write the configuration, with `notify` in [notify]."""
+        values = {"to": [USER], "sendmail": str(self.sendmail), "from": "pcc@example.org"}
+        options = "".join(
+            f"{name} = {json.dumps(value)}\n" for name, value in {**values, **notify}.items()
+        )
+        self.config = config_of(
+            self.folder,
+            f'[store]\ndatabase = "pcc.db"\n[notify]\n{options}\n[log]\nname = "pcc-notices"\n',
+        )
+
+    def incident(self, account: str = USER, **values: Any) -> int:
+        """Open an incident."""
+        with self.database:
+            return insert_incident(self.database, account, values)
+
+    def notice(
+        self, account: str = USER, channels: tuple[str, ...] = ("mail",), **values: Any
+    ) -> int:
+        """Open an incident and leave a notice of it; return the incident's id."""
+        number = self.incident(account, **values)
+        self.leave(number, account, channels)
+        return number
+
+    def leave(self, number: int, account: str, channels: tuple[str, ...]) -> None:
+        """Leave a notice."""
+        with self.database:
+            sightings.add_notice(self.database, number, account, "blocked", channels, time.time())
+
+    def saw(self, country: str, where: str, first: float, last: float) -> None:
+        """Record a sighting."""
+        with self.database:
+            self.database.write(
+                "INSERT INTO sighting VALUES (?, ?, ?, 'unknown', ?, ?, 2, 0, '', '', '1.0')",
+                (USER, where, country, first, last),
+            )
+
+    def send(self, **options: Any) -> tuple[int, list[str]]:
+        """Send the outbox."""
+        return send_outbox(self.config, self.database, **options)
+
+    def waiting(self) -> list[tuple[Any, ...]]:
+        """What is in the outbox: channel, tries, last_error, recipients."""
+        return self.database.rows(
+            "SELECT channel, tries, last_error, recipients FROM outbox ORDER BY id"
+        )
+
+    def received(self) -> list[email.message.EmailMessage]:
+        """What the recording sendmail was given."""
+        files = [file for file in self.mails.iterdir() if not file.suffix]
+        return [
+            email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
+            for file in files
+        ]
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    made = Place(tmp_path)
+    yield made
+    made.database.close()
+
+
+def test_the_evidence_is_what_counted_when_the_incident_began(place: Place) -> None:
+    now = time.time()
+    place.saw("ES", "192.0.2.1", now - 9 * DAY, now - DAY)
+    place.saw("FR", "192.0.2.2", now - 3 * DAY, now - 2 * DAY - 60)  # out of the window
+    place.saw("DE", "192.0.2.3", now - DAY, now - DAY)  # did not count
+    place.saw("BR", "192.0.2.4", now - 2 * 3600, now - 2 * 3600)
+    place.saw("VN", "203.0.113.9", now, now)
+    place.saw("VN", "203.0.113.10", now + 60, now + 60)  # afterwards
+    number = place.incident(began=now)
+
+    def evidence() -> list[str]:
+        row = incidents.incident(place.database, number)
+        assert row is not None
+        found, count = outbox.evidence(place.database, row, row.window, 50)
+        assert count == len(found)
+        return [seen.address for seen in found]
+
+    assert evidence() == ["203.0.113.9", "192.0.2.4", "192.0.2.1"]
+    earlier = place.incident(began=now - 20 * DAY)
+    with place.database:
+        place.database.write("UPDATE incident SET ended = ? WHERE id = ?", (now - 4000, earlier))
+    assert evidence() == ["203.0.113.9"]  # nothing from before the earlier incident ended
+
+
+def test_of_very_much_evidence_the_latest_of_every_country_is_shown(place: Place) -> None:
+    now = time.time()
+    place.saw("ES", "192.0.2.1", now - DAY, now - DAY)
+    for number in range(200):
+        place.saw("BR", f"198.51.100.{number}", now - 9000 + number, now - 9000 + number)
+    place.saw("VN", "203.0.113.9", now, now)
+    row = incidents.incident(place.database, place.incident(began=now))
+    assert row is not None
+    found, count = outbox.evidence(place.database, row, row.window, 50)
+    assert (len(found), count) == (50, 202)
+    assert Counter(seen.country for seen in found) == {"BR": 48, "ES": 1, "VN": 1}
+    assert found[0].address == "203.0.113.9"
+    text = notice.body(Notice("blocked", now, row, found, count), place.config, HOST, now)
+    assert "\nand 152 more addresses\n" in text
+
+
+# Sending.
+
+started = pytest.mark.subprocess
+
+
+@started
+def test_a_mail_is_given_to_sendmail_for_all_recipients_at_once(place: Place) -> None:
+    place.configure(to=["postmaster", "alice@example.org"])
+    os.environ["SECRET"] = "1"
+    place.notice()
+    assert place.send() == (1, [])
+    assert place.waiting() == []
+    (message,) = place.received()
+    assert message["To"] == "postmaster, alice@example.org"
+    assert str(message["Subject"]).startswith("[pcc] user@example.org blocked: mail from ES, FR")
+    (arguments,) = place.mails.glob("*.arguments")
+    assert arguments.read_text().splitlines() == [
+        *("-i", "-f", "pcc@example.org", "--", "postmaster", "alice@example.org")
+    ]
+    (environment,) = place.mails.glob("*.environment")
+    names = {line.partition("=")[0] for line in environment.read_text().splitlines()}
+    assert names <= {"PATH", "LANG", "TZ", "MAIL_CONFIG", "PWD", "_", "SHLVL", "OLDPWD"}
+
+
+@started
+@pytest.mark.parametrize(
+    ("script", "cause"),
+    [
+        ("echo 'no disk' >&2; echo more >&2; exit 75", "ended with status 75: no disk"),
+        ("cat >/dev/null; exit 1", "ended with status 1"),
+        ("kill -9 $$", "was killed by signal 9"),
+        ("head -c 3000000 /dev/zero >&2; exit 2", "ended with status 2: \\x00\\x00"),
+        ("printf '\\033[2J\\n' >&2; exit 3", "ended with status 3: \\x1b[2J"),
+    ],
+)
+def test_what_fails_waits_with_its_cause_and_is_sent_once_that_is_mended(
+    place: Place, script: str, cause: str
+) -> None:
+    place.program("sendmail", script)
+    number = place.notice()
+    sent, (failure,) = place.send()
+    assert sent == 0
+    beginning = f"notice 1 (blocked, incident {number}) by mail: {place.sendmail} {cause}"
+    assert failure.startswith(beginning)
+    ((channel, tries, error, _),) = place.waiting()
+    assert (channel, tries) == ("mail", 1)
+    assert error.startswith(f"{place.sendmail} {cause}")
+    assert len(error) < 1000
+    place.program("sendmail", place.recording)
+    assert place.send() == (1, [])
+    assert place.send() == (0, [])
+    assert len(place.received()) == 1
+
+
+@started
+@pytest.mark.parametrize(
+    ("broken", "cause"),
+    [
+        (lambda path: path.unlink(), "can't be run: No such file or directory"),
+        (lambda path: path.chmod(0o644), "can't be run: Permission denied"),
+        (lambda path: path.write_text("#!/nowhere\n"), "can't be run: No such file or directory"),
+    ],
+)
+def test_a_program_that_cannot_be_run_is_told_in_a_sentence(
+    place: Place, broken: Callable[[Path], Any], cause: str
+) -> None:
+    broken(place.sendmail)
+    place.notice()
+    assert place.send()[1] == [f"notice 1 (blocked, incident 1) by mail: {place.sendmail} {cause}"]
+
+
+@started
+def test_a_program_that_hangs_is_ended_with_its_children_and_keeps_nobody_else(
+    place: Place,
+) -> None:
+    place.program("sendmail", f'sleep 97 & echo "$!" >{place.folder}/child; wait')
+    place.program("command", place.recording)
+    place.configure(command=[str(place.folder / "command")])
+    for _ in range(5):
+        place.notice(channels=("mail", "command"))
+    begin = time.monotonic()
+    sent, failures = place.send(seconds=0.5)
+    assert time.monotonic() - begin < 3
+    assert sent == 5  # the other channel's
+    assert failures == [
+        f"notice 1 (blocked, incident 1) by mail: {place.sendmail} took longer than 0.5 seconds"
+    ]
+    assert [row[1] for row in place.waiting()] == [1, 0, 0, 0, 0]
+    child = int((place.folder / "child").read_text())
+    wait_until(lambda: not _runs(child), 2, "end of the child")
+    place.program("sendmail", place.recording)
+    assert place.send() == (5, [])
+
+
+def _runs(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@started
+def test_a_program_that_leaves_a_child_behind_keeps_nobody_waiting(place: Place) -> None:
+    place.program("sendmail", f'sleep 30 & echo "$!" >{place.folder}/child')
+    place.notice()
+    begin = time.monotonic()
+    assert place.send() == (1, [])
+    assert time.monotonic() - begin < 2
+    os.kill(int((place.folder / "child").read_text()), signal.SIGKILL)
+
+
+@started
+def test_one_channel_is_not_sent_again_because_the_other_failed(place: Place) -> None:
+    place.program("sendmail", "exit 1")
+    command = place.program("command", f"cat >>{place.folder}/told")
+    place.configure(command=[str(command)])
+    place.notice(channels=("mail", "command"))
+    assert place.send()[0] == 1
+    place.program("sendmail", place.recording)
+    assert place.send() == (1, [])
+    (line,) = (place.folder / "told").read_text().splitlines()
+    assert json.loads(line)["account"] == USER
+    assert len(place.received()) == 1
+
+
+@started
+def test_the_command_gets_what_an_unblock_did(place: Place) -> None:
+    command = place.program("command", f"cat >{place.folder}/told")
+    place.configure(to=[], command=[str(command), "argument"])
+    place.incident()
+    lifted = incidents.unblock(place.database, USER, "alice", "holiday", 0, time.time())
+    assert lifted is not None
+    detail: dict[str, object] = {"by": "alice", "reason": "holiday", "released": 3, "deleted": 1}
+    incidents.add_unblock_notice(place.database, lifted, ("command",), detail, time.time())
+    assert place.send() == (1, [])
+    data = json.loads((place.folder / "told").read_text())
+    assert {name: data[name] for name in ("what", *detail)} == {"what": "unblocked", **detail}
+
+
+@started
+def test_what_failed_lately_waits_longer_and_longer_unless_a_person_asks(place: Place) -> None:
+    place.program("sendmail", "exit 1")
+    place.notice()
+    pauses = []
+    for _ in range(9):
+        assert len(place.send()[1]) == 1
+        (row,) = place.database.rows("SELECT next_try FROM outbox")
+        pauses.append(round(row[0] - time.time()))
+    assert pauses == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
+    assert place.send(only_due=True) == (0, [])
+    with place.database:
+        place.database.write("UPDATE outbox SET next_try = ?", (time.time() - 1,))
+    assert len(place.send(only_due=True)[1]) == 1
+    with place.database:  # written before the clock jumped back
+        place.database.write("UPDATE outbox SET next_try = ?", (time.time() + 9 * DAY,))
+    assert len(place.send(only_due=True)[1]) == 1
+
+
+def test_what_another_has_taken_is_left_to_it_until_its_time_is_over(place: Place) -> None:
+    place.notice()
+    now = time.time()
+    assert outbox.take(place.database, 0, now) is not None
+    assert outbox.take(place.database, 0, now) is None
+    assert outbox.take(place.database, 0, now - 10) is None  # waited that long for its turn
+    assert outbox.take(place.database, 0, now + outbox.LEASE_SECONDS - 1) is None
+    assert outbox.take(place.database, 0, now + outbox.LEASE_SECONDS + 1) is not None
+    assert outbox.take(place.database, 0, now - DAY) is not None  # the clock jumped back
+
+
+@started
+def test_only_the_notices_of_one_account_are_sent_if_that_is_asked_for(place: Place) -> None:
+    place.notice("other@example.org")
+    place.notice(USER)
+    assert place.send(account=USER) == (1, [])
+    assert place.database.rows("SELECT account FROM outbox") == [("other@example.org",)]
+
+
+@started
+def test_a_notice_that_nobody_wants_any_more_is_dropped(place: Place) -> None:
+    place.notice("kept@example.org", channels=("mail", "command"))
+    number = place.notice("forgotten@example.org")
+    upkeep.forget(place.database, "forgotten@example.org")
+    place.leave(number, "forgotten@example.org", ("mail",))  # by a process that was late
+    assert place.send() == (1, [])  # no command is configured
+    assert place.waiting() == []
+    place.configure(to=[])
+    place.notice()
+    assert place.send() == (0, [])
+    assert place.waiting() == []
+
+
+@started
+def test_verdicts_can_be_written_while_a_notice_is_being_sent(place: Place) -> None:
+    gate = place.folder / "gate"
+    place.program("sendmail", f"while [ ! -e {gate} ]; do sleep 0.02; done; {place.recording}")
+    place.notice()
+    notifier = subprocess.Popen(admin(place, "notify"), start_new_session=True)
+    try:
+        wait_until(lambda: place.database.rows("SELECT 1 FROM outbox WHERE taken > 0"), 10, "start")
+        time.sleep(0.2)
+        begin = time.monotonic()
+        with place.database:
+            place.database.write("DELETE FROM exemption")
+        assert time.monotonic() - begin < 0.5
+        assert place.send() == (0, [])  # it is the other's
+    finally:
+        gate.touch()
+        assert notifier.wait(20) == 0
+    assert len(place.received()) == 1
+
+
+def admin(place: Place, *arguments: str) -> list[str]:
+    script = str(ROOT / "pcc_admin.py")
+    return [sys.executable, script, "--config", place.config.path, *arguments]
+
+
+@started
+def test_two_notifiers_at_once_send_each_of_fifty_notices_once(place: Place) -> None:
+    for number in range(50):
+        place.notice(f"user{number}@example.org")
+    processes = [
+        subprocess.Popen(admin(place, "--json", "notify"), stdout=subprocess.PIPE) for _ in range(2)
+    ]
+    counts = [json.loads(process.communicate(timeout=60)[0]) for process in processes]
+    assert sum(count["sent"] for count in counts) == 50
+    assert [count["failed"] for count in counts] == [0, 0]
+    subjects = Counter(str(message["Subject"]).split()[1] for message in place.received())
+    assert subjects == {f"user{number}@example.org": 1 for number in range(50)}
+    assert place.waiting() == []
+
+
+@started
+def test_a_notifier_that_is_killed_loses_nothing(place: Place) -> None:
+    place.program("sendmail", f'echo "$$" >{place.folder}/child; exec sleep 97')
+    place.notice()
+    notifier = subprocess.Popen(admin(place, "notify"))
+    child = place.folder / "child"
+    wait_until(lambda: child.exists() and child.read_text(), 10, "start")
+    notifier.kill()
+    notifier.wait()
+    os.kill(int(child.read_text()), signal.SIGKILL)
+    place.program("sendmail", place.recording)
+    assert place.send() == (0, [])  # it still has the notice, for two minutes
+    assert [row[1] for row in place.waiting()] == [0]
+    with place.database:
+        place.database.write("UPDATE outbox SET taken = taken - ?", (outbox.LEASE_SECONDS,))
+    assert place.send() == (1, [])
+    assert len(place.received()) == 1
+
+
+@started
+def test_the_command_says_what_it_did_by_its_exit_status(place: Place) -> None:
+    def notify(*arguments: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            admin(place, *arguments, "notify"), capture_output=True, text=True, check=False
+        )
+
+    done = notify()
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    place.program("sendmail", "grep -q good@ && exit; exit 1")
+    place.notice("bad@example.org")
+    done = notify("--json")
+    assert (done.returncode, json.loads(done.stdout)) == (1, {"sent": 0, "failed": 1})
+    place.notice("good@example.org")
+    done = notify("--json")
+    assert (done.returncode, json.loads(done.stdout)) == (3, {"sent": 1, "failed": 1})
+    assert done.stderr == (
+        f"pcc_admin.py: notice 1 (blocked, incident 1) by mail: {place.sendmail}"
+        " ended with status 1\n"
+    )
+
+
+@started
+@pytest.mark.parametrize("odd", [odd for odd in NASTY if "\0" not in odd])
+def test_a_pasted_command_does_what_it_says_and_nothing_else(place: Place, odd: str) -> None:
+    account = place.config.normalised_account(odd)
+    place.incident(account)
+    pasted = notice.command(place.config, "unblock", account, "--reason", "pasted")
+    place.configure(to=[])
+    done = subprocess.run(
+        ["bash", "-c", pasted],
+        cwd=place.mails,
+        capture_output=True,
+        text=True,
+        env={"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert incidents.open_incident(place.database, account) is None
+    assert list(place.mails.iterdir()) == []
+
+
+# The log.
+
+
+@pytest.fixture
+def mail_log() -> Iterator[Callable[[], list[str]]]:
+    """A function that returns what was logged since it was called last."""
+    if os.path.exists("/dev/log") or os.geteuid() != 0:
+        pytest.skip("this system's own log can't be listened to")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.bind("/dev/log")
+        os.chmod("/dev/log", 0o666)
+        listener.setblocking(False)
+        syslog.closelog()
+
+        def lines() -> list[str]:
+            found = []
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    line = listener.recv(65536).decode()
+                    if "pcc-notices[" in line:
+                        found.append(line.partition("]: ")[2])
+            return found
+
+        yield lines
+        os.unlink("/dev/log")
+        syslog.closelog()
+
+
+@started
+def test_the_log_hears_of_a_failure_at_once_and_then_every_hour(
+    place: Place, mail_log: Callable[[], list[str]]
+) -> None:
+    place.program("sendmail", "exit 1")
+    place.notice()
+    line = f"error notice 1 (blocked, incident 1) by mail: {place.sendmail} ended with status 1"
+    place.send()
+    assert mail_log() == [line]
+    place.send()
+    assert mail_log() == []
+    with place.database:  # an hour goes by
+        place.database.write(
+            "UPDATE outbox SET created = created - 3600, next_try = next_try - 600"
+        )
+    place.send()
+    assert mail_log() == [line]
+    place.send()
+    assert mail_log() == []
+    place.program("sendmail", place.recording)
+    place.send()
+    assert mail_log() == ["notice incident=1 channel=mail sent"]
+
+
+# A policy process.
+
+WAITING_SENDMAIL = """\
+for process in $PPID $$; do ls -l /proc/$process/fd; done >{folder}/descriptors.new
+mv {folder}/descriptors.new {folder}/descriptors
+while [ ! -e {folder}/gate ]; do sleep 0.05; done
+cat >{folder}/mail
+"""
+
+
+@started
+def test_no_reply_waits_for_a_notice_and_its_sender_has_none_of_the_sockets(
+    tmp_path: Path,
+) -> None:
+    sendmail = tmp_path / "sendmail"
+    sendmail.write_text("#!/bin/sh\n" + WAITING_SENDMAIL.format(folder=tmp_path))
+    sendmail.chmod(0o755)
+    site = Site(tmp_path, f'[notify]\nto = ["postmaster"]\nsendmail = "{sendmail}"\n')
+    policy = site.policy()
+    try:
+        for country in ("ES", "FR", "BR"):
+            assert is_pass(policy.ask("joe@example.org", address(country)))
+        begin = time.monotonic()
+        assert is_refusal(policy.ask("joe@example.org", address("VN")))
+        assert is_refusal(policy.ask("joe@example.org", address("ES")))
+        assert time.monotonic() - begin < 1
+        ours = os.readlink(f"/proc/{policy.process.pid}/fd/0")
+        wait_until((tmp_path / "descriptors").exists, 10, "sendmail")
+        descriptors = (tmp_path / "descriptors").read_text()
+        assert ours.startswith("socket:")
+        assert ours not in descriptors
+        assert descriptors.count("/dev/null") >= 3
+        # Postfix sees at once that the policy process has gone, though its notifier goes on.
+        policy.process.kill()
+        policy.socket.settimeout(1)
+        assert policy.socket.recv(1) == b""
+        assert not (tmp_path / "mail").exists()
+    finally:
+        (tmp_path / "gate").touch()
+        site.close()
+    wait_until(lambda: not _outbox(site), 10, "notice")
+    assert "Subject: [pcc] joe@example.org blocked: mail from ES, FR, BR, VN within 2d" in (
+        (tmp_path / "mail").read_text()
+    )
+
+
+def _outbox(site: Site) -> int:
+    return int(site.data("stats")["outbox"])
+
+
+# A real Postfix.
+
+REFUSING = (
+    "check_recipient_access inline:{ {nobody@example.org = 550 5.1.1 nobody is here},"
+    " {later@example.org = 450 4.2.1 come again} }, permit_mynetworks, reject"
+)
+
+
+@pytest.fixture(scope="module")
+def mta() -> Iterator[PrivatePostfix]:
+    with PrivatePostfix(main={"mua_recipient_restrictions": REFUSING}) as mta:
+        yield mta
+
+
+@pytest.fixture(scope="module")
+def deployed() -> Deployment:
+    return deploy()
+
+
+def recipients(mta: PrivatePostfix, count: int) -> list[str]:
+    """Who got a notice; the Maildir is emptied."""
+    messages = mta.wait_for_delivered(count)
+    mta.forget_delivered()
+    return sorted(str(message["X-Original-To"]) for message in messages)
+
+
+@pytest.mark.postfix
+def test_the_service_users_sendmail_delivers_to_everybody_also_after_postfix_was_down(
+    mta: PrivatePostfix, deployed: Deployment
+) -> None:
+    deployed.write_config(
+        '[notify]\nto = ["postmaster", "alice@example.net"]\n[store]\ndatabase = "state/pcc.db"\n'
+        '[country]\ndatabase = "state/country.mmdb"\n'
+    )
+    (deployed.state / "country.mmdb").touch()
+    assert deployed.admin("init").returncode == 0
+    account = "jürgen@example.org"
+    database = Database(str(deployed.state / "pcc.db"))
+    config = load(str(deployed.config))
+    with database:
+        number = insert_incident(database, account, {})
+        sightings.add_notice(database, number, account, "blocked", ("mail",), time.time())
+    database.close()
+    assert config.notify.to == ("postmaster", "alice@example.net")
+    mta.stop()
+    done = mta.run(deployed.admin_argv("--json", "notify"), deployed.user)
+    assert (done.returncode, json.loads(done.stdout)) == (0, {"sent": 1, "failed": 0}), done.stderr
+    mta.start()
+    messages = mta.wait_for_delivered(2, 10)
+    assert {str(message["Subject"]) for message in messages} == {
+        "[pcc] jürgen@example.org blocked: mail from ES, FR, BR, VN within 2d"
+    }
+    assert {str(message["Auto-Submitted"]) for message in messages} == {"auto-generated"}
+    assert "jürgen@example.org is blocked" in messages[0].get_content()
+    assert recipients(mta, 2) == ["alice@example.net", "postmaster"]
+
+
+@pytest.mark.postfix
+def test_an_smtp_server_gets_one_mail_for_all_recipients(place: Place, mta: PrivatePostfix) -> None:
+    place.configure(
+        transport="smtp", smtp=f"127.0.0.1:{mta.submission}", to=["postmaster", "a@example.org"]
+    )
+    place.notice("jürgen@example.org")
+    assert place.send() == (1, [])
+    assert recipients(mta, 2) == ["a@example.org", "postmaster"]
+
+
+@pytest.mark.postfix
+def test_a_recipient_that_is_refused_is_named_and_the_others_get_the_mail_once(
+    place: Place, mta: PrivatePostfix
+) -> None:
+    server = f"127.0.0.1:{mta.submission}"
+    later = "later@example.org: 450 4.2.1 \\x3clater@example.org\\x3e: Recipient address rejected"
+    to = ["postmaster", "nobody@example.org", "later@example.org"]
+    place.configure(transport="smtp", smtp=server, to=to)
+    place.notice()
+    sent, (failure,) = place.send()
+    assert sent == 1
+    assert f"{server} refused nobody@example.org: 550 5.1.1" in failure
+    assert later in failure
+    assert recipients(mta, 1) == ["postmaster"]
+    # Who was refused for good is given up; who may be taken later is tried again, alone.
+    ((_, tries, error, left),) = place.waiting()
+    assert (tries, left) == (1, "later@example.org")
+    assert error in failure
+    sent, (failure,) = place.send()
+    assert (sent, place.waiting()[0][1]) == (0, 2)
+    assert later in failure
+    assert "nobody" not in failure
+    assert not mta.delivered()
+    place.configure(transport="smtp", smtp=server, to=["postmaster"])
+    assert place.send() == (0, [])
+    assert place.waiting() == []
+
+
+@pytest.mark.postfix
+def test_a_mail_that_nobody_could_be_told_by_waits(place: Place, mta: PrivatePostfix) -> None:
+    server = f"127.0.0.1:{mta.submission}"
+    place.configure(transport="smtp", smtp=server, to=["nobody@example.org"])
+    place.notice()
+    sent, (failure,) = place.send()
+    assert sent == 0
+    assert "nobody@example.org: 550 5.1.1" in failure
+    place.configure(transport="smtp", smtp=server, to=["postmaster"])
+    assert place.send() == (1, [])
+    assert recipients(mta, 1) == ["postmaster"]
+
+
+@pytest.mark.parametrize(
+    ("spoken", "cause"),
+    [
+        (None, "Connection refused"),
+        (b"554 5.7.1 go\taway \x1b[2J\r\n", "answered 554 5.7.1 go away \\x1b[2J"),
+        (b"", "Connection unexpectedly closed"),
+    ],
+)
+def test_an_smtp_server_that_fails_is_told_in_a_sentence(
+    place: Place, spoken: bytes | None, cause: str
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        if spoken is None:
+            server.close()
+        else:
+            threading.Thread(target=_speak, args=(server, spoken), daemon=True).start()
+        place.configure(transport="smtp", smtp=f"127.0.0.1:{port}")
+        place.notice()
+        sent, (failure,) = place.send()
+    assert sent == 0
+    assert failure == f"notice 1 (blocked, incident 1) by mail: 127.0.0.1:{port}: {cause}"
+
+
+def _speak(server: socket.socket, spoken: bytes) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.sendall(spoken)
+
+
+def test_an_smtp_server_that_hangs_is_left_after_the_time_limit(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        place.configure(transport="smtp", smtp=f"127.0.0.1:{server.getsockname()[1]}")
+        place.notice()
+        place.notice("other@example.org")
+        begin = time.monotonic()
+        sent, failures = place.send(seconds=0.3)
+        assert time.monotonic() - begin < 2
+    assert sent == 0
+    assert [failure.partition(" took")[2] for failure in failures] == [" longer than 0.3 seconds"]
+    assert [row[1] for row in place.waiting()] == [1, 0]
