@@ -1,4 +1,4 @@
-"""Commands about accounts: list, show, check, block, unblock, forget."""
+"""Commands about accounts: list, show, check, block, forget."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from pcc import maillog
-from pcc.admin import DONE, NOT_DONE, PARTLY
-from pcc.admin.commands import add_command, duration
+from pcc.admin import DONE, NOT_DONE
+from pcc.admin.commands import add_command, add_reason
 from pcc.admin.output import Moment, rfc3339
-from pcc.blocking import notice_channels
 from pcc.store import exemptions, incidents, upkeep
 
 if TYPE_CHECKING:
@@ -24,7 +23,6 @@ def add_commands(commands: Commands) -> None:
     _add_show(commands)
     _add_check(commands)
     _add_block(commands)
-    _add_unblock(commands)
     _add_forget(commands)
 
 
@@ -270,16 +268,7 @@ def _add_block(commands: Commands) -> None:
         "Its mail is answered with policy.action from now on, until it is unblocked.",
     )
     parser.add_argument("account", metavar="ACCOUNT")
-    _add_reason(parser)
-
-
-def _add_reason(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--reason",
-        metavar="TEXT",
-        default="",
-        help="kept for administrators; what a client reads is policy.reason",
-    )
+    add_reason(parser)
 
 
 def block(context: Context, options: argparse.Namespace) -> int:
@@ -300,54 +289,6 @@ def block(context: Context, options: argparse.Namespace) -> int:
     if policy.observes:
         context.complain(f"mail of {account} passes all the same: policy.mode is observe")
     return DONE
-
-
-def _add_unblock(commands: Commands) -> None:
-    parser = add_command(
-        commands,
-        "unblock",
-        unblock,
-        "lift the block of accounts, and deal with their held mail",
-        "Counting starts afresh for these accounts alone.  An observed incident is cleared\n"
-        "the same way.",
-    )
-    parser.add_argument("accounts", metavar="ACCOUNT", nargs="+")
-    parser.add_argument(
-        "--exempt-for", type=duration, metavar="TIME", help="and let it be for so long, e.g. 7d"
-    )
-    _add_reason(parser)
-
-
-def unblock(context: Context, options: argparse.Namespace) -> int:
-    """Lift blocks."""
-    until = context.now + options.exempt_for if options.exempt_for else 0
-    maillog.open_log(context.config.log_name)
-    result: dict[str, list[str]] = {
-        name: [] for name in ("unblocked", "released", "deleted", "missing", "unsure")
-    }
-    accounts = list(dict.fromkeys(context.account(text) for text in options.accounts))
-    for account in accounts:
-        lifted = incidents.unblock(
-            context.database, account, context.by, options.reason, until, context.now
-        )
-        if lifted is None:
-            context.complain(f"{account} is not blocked")
-            continue
-        result["unblocked"].append(account)
-        maillog.unblocked(account, context.by, options.reason)
-        context.output.say(f"{account} is unblocked.")
-        _leave_notice(context, lifted, options)
-    context.output.data(result)
-    if len(result["unblocked"]) == len(accounts):
-        return DONE
-    return PARTLY if result["unblocked"] else NOT_DONE
-
-
-def _leave_notice(context: Context, lifted: IncidentRow, options: argparse.Namespace) -> None:
-    detail = {"by": context.by, "reason": options.reason, "released": 0, "deleted": 0}
-    incidents.add_unblock_notice(
-        context.database, lifted, notice_channels(context.config), detail, context.now
-    )
 
 
 def _add_forget(commands: Commands) -> None:

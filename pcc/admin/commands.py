@@ -45,3 +45,13 @@ def duration(text: str) -> int:
             f'must be a time such as 7d (a number and one of s, m, h, d, w), got "{text}"'
         )
     return seconds
+
+
+def add_reason(parser: argparse.ArgumentParser) -> None:
+    """Add --reason, the same for all commands that have it."""
+    parser.add_argument(
+        "--reason",
+        metavar="TEXT",
+        default="",
+        help="kept for administrators; what a client reads is policy.reason",
+    )

@@ -1,0 +1,139 @@
+"""The command `held`: mail on hold of blocked accounts, compared with Postfix's queue."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING, Any
+
+from pcc import heldmail
+from pcc.admin import DONE, PARTLY
+from pcc.admin.commands import add_command
+from pcc.admin.output import Moment, rfc3339
+from pcc.errors import QueueError
+from pcc.heldmail import Match
+from pcc.queue import Queue, QueuedMail
+from pcc.store import incidents
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pcc.admin.commands import Commands
+    from pcc.admin.context import Context
+
+UNKNOWN = "unknown"
+"""The state of a mail when the queue can't be asked."""
+
+_STATES = """\
+STATE tells what the queue has:
+  held      it is on hold, and unblock can release or delete it
+  unsure    a mail of this sender is on hold that came in the same minute; Postfix had no
+            queue id yet when it was held (first recipient), so only --by-sender touches it
+  released  it has left the hold queue, but not yet the server
+  missing   it is not in the queue: deleted or delivered, given up by its client, or still
+            being received
+  reused    its queue id is another mail's by now, which is never touched
+  unknown   the queue could not be asked"""
+
+
+def add_commands(commands: Commands) -> None:
+    """Describe the command to argparse."""
+    parser = add_command(commands, "held", held, "list held mail of blocked accounts", _STATES)
+    parser.add_argument("account", metavar="ACCOUNT", nargs="?", default="")
+    add_mail_config(parser)
+
+
+def add_mail_config(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of the Postfix instance."""
+    parser.add_argument(
+        "--mail-config",
+        metavar="DIR",
+        default="",
+        help="configuration directory of the Postfix instance (default: $MAIL_CONFIG, else"
+        " Postfix's own)",
+    )
+
+
+def held(context: Context, options: argparse.Namespace) -> int:
+    """List held mail, verified against the queue."""
+    account = context.account(options.account) if options.account else ""
+    status = DONE
+    rows = incidents.held_mail(context.database, account)
+    try:
+        found = find(context, Queue(options.mail_config), account) if rows else []
+    except QueueError as error:
+        context.complain(str(error))
+        found = [Match(row, None, UNKNOWN) for row in rows]
+        status = PARTLY
+    context.output.data([_data(match) for match in found])
+    if found:
+        columns = ["STATE", "ACCOUNT", "QUEUE ID", "ARRIVED", "SIZE", "SENDER", "RECIPIENTS"]
+        context.output.table(columns, [_line(match) for match in found])
+    elif context.output.is_terminal:
+        context.output.say("No mail is on hold.")
+    return status
+
+
+def find(context: Context, queue: Queue, account: str = "") -> list[Match]:
+    """Return the account's held mail (of all accounts for ""), matched with the queue.
+
+    Raises QueueError.
+    """
+    rows = incidents.held_mail(context.database)
+    if not any(account in ("", row.account) for row in rows):
+        return []
+
+    def accounts(mails: Sequence[QueuedMail]) -> dict[str, str] | None:
+        return _accounts(context, queue, mails)
+
+    mails = queue.mails()
+    found = heldmail.match(rows, mails, queue.names, accounts)
+    if any(match.mail is None for match in found):
+        # A listing may miss a mail while others move: nothing is missing before it was twice.
+        mails += queue.mails()
+        found = heldmail.match(rows, mails, queue.names, accounts)
+    return [match for match in found if account in ("", match.row.account)]
+
+
+def _accounts(context: Context, queue: Queue, mails: Sequence[QueuedMail]) -> dict[str, str] | None:
+    """Return whose mails these are as the queue files tell; only root may read those."""
+    if os.geteuid() != 0:
+        return None
+    config = context.config
+    logins = queue.logins([mail.queue_id for mail in mails])
+    if config.account == "sender":
+        for mail in mails:
+            if mail.sender != queue.names.empty_address_recipient:
+                logins[mail.queue_id] = heldmail.unquoted(mail.sender)
+    return {queue_id: config.normalised_account(login) for queue_id, login in logins.items()}
+
+
+def _data(match: Match) -> dict[str, Any]:
+    row, mail = match.row, match.mail
+    return {
+        "account": row.account,
+        "queue_id": (mail.queue_id if mail else row.queue_id) or None,
+        "arrived": rfc3339(mail.arrived if mail else row.at),
+        "size": mail.size if mail else None,
+        "sender": row.sender,
+        "recipients": list(mail.recipients) if mail else [],
+        "state": match.state,
+    }
+
+
+def _line(match: Match) -> list[Any]:
+    row, mail = match.row, match.mail
+    return [
+        match.state,
+        row.account,
+        mail.queue_id if mail else row.queue_id,
+        Moment(mail.arrived if mail else row.at),
+        mail.size if mail else None,
+        row.sender or "<>",
+        _shortened(mail.recipients) if mail else None,
+    ]
+
+
+def _shortened(recipients: Sequence[str]) -> str:
+    more = f" and {len(recipients) - 3} more" if len(recipients) > 4 else ""
+    return ", ".join(recipients[: 3 if more else 4]) + more

@@ -1,0 +1,275 @@
+"""The command `unblock`: lifts blocks, and releases or deletes held mail.
+
+Blocks are lifted first.  Then the held mail of each account is compared with the queue, touched,
+and looked for in the queue again; what has become of it is noted last.  So whatever is interrupted
+is finished by running the same command again, and held mail of an account that was unblocked
+before, or whose block has expired, is dealt with just so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from typing import TYPE_CHECKING
+
+from pcc import maillog
+from pcc.admin import DONE, NOT_DONE, PARTLY, USAGE
+from pcc.admin.commands import add_command, add_reason, duration
+from pcc.admin.mail import add_mail_config, find
+from pcc.admin.output import Moment
+from pcc.blocking import notice_channels
+from pcc.errors import QueueError
+from pcc.escaping import escaped
+from pcc.heldmail import HELD, LONGEST_SESSION, MISSING, RELEASED, UNSURE
+from pcc.queue import HOLD, Queue
+from pcc.store import incidents
+
+if TYPE_CHECKING:
+    from pcc.admin.commands import Commands
+    from pcc.admin.context import Context
+    from pcc.heldmail import Match
+    from pcc.store.incidents import HeldRow, IncidentRow
+
+FAILED = "failed"
+"""The state of a mail that is on hold still, though it was to be released or deleted."""
+
+ALREADY = "released already"
+"""The state of a mail that was to be deleted and has left the hold queue."""
+
+_STATES = ("released", "deleted", MISSING, UNSURE, HELD, FAILED)
+"""What becomes of held mail; what was released already or re-used counts as missing."""
+
+_ABOUT = """\
+Counting starts afresh for these accounts alone.  An observed incident is cleared the same way.
+
+Held mail is left alone unless --release or --delete is given, which works later, too: for an
+account that is not blocked any more they deal with what is still on hold.  Each mail is compared
+with what was remembered when it was held (queue id, time and sender) before it is touched.
+Mail whose queue id was not known then is listed as unsure; --by-sender takes for it what the
+account sent with the same sender in the same minute.  Releasing and deleting need root."""
+
+
+def add_commands(commands: Commands) -> None:
+    """Describe the command to argparse."""
+    parser = add_command(
+        commands,
+        "unblock",
+        unblock,
+        "lift the block of accounts, and deal with their held mail",
+        _ABOUT,
+    )
+    parser.add_argument("accounts", metavar="ACCOUNT", nargs="+")
+    fate = parser.add_mutually_exclusive_group()
+    fate.add_argument(
+        "--release", action="store_true", help="release their held mail, and have it delivered"
+    )
+    fate.add_argument("--delete", action="store_true", help="delete their held mail")
+    parser.add_argument(
+        "--by-sender", action="store_true", help="with --release or --delete: unsure mail, too"
+    )
+    parser.add_argument(
+        "--exempt-for", type=duration, metavar="TIME", help="and let them be for so long, e.g. 7d"
+    )
+    add_reason(parser)
+    add_mail_config(parser)
+
+
+def unblock(context: Context, options: argparse.Namespace) -> int:
+    """Lift blocks, deal with held mail, leave and send notices."""
+    if options.by_sender and not (options.release or options.delete):
+        context.complain("--by-sender needs --release or --delete")
+        return USAGE
+    maillog.open_log(context.config.log_name)
+    accounts = list(dict.fromkeys(context.account(text) for text in options.accounts))
+    cases = [_lift(context, options, account) for account in accounts]
+    for case in cases:
+        rows = incidents.held_mail(context.database, case.account)
+        if rows and (options.release or options.delete):
+            _deal_with_mail(context, options, case)
+        _tell(context, options, case, rows)
+        _leave_notice(context, options, case, rows)
+    names = ("released", "deleted", "missing", "unsure")
+    result = {name: [id for case in cases for id in case.queue_ids[name]] for name in names}
+    unblocked = [case.account for case in cases if case.lifted]
+    context.output.data({"unblocked": unblocked, **result})
+    for case in cases:
+        if case.did_something and notice_channels(context.config):
+            _send_notice(context, case.account)
+    if any(case.unfinished for case in cases):
+        return PARTLY
+    done = [case.did_something for case in cases]
+    return DONE if all(done) else PARTLY if any(done) else NOT_DONE
+
+
+class Case:
+    """What was done for one account.
+
+    `lifted`: the incident that it ended.  `queue_ids`: those of its held mail, by what has become
+    of it.  `unfinished`: something that was asked for could not be done.
+    """
+
+    def __init__(self, account: str, lifted: IncidentRow | None) -> None:
+        self.account = account
+        self.lifted = lifted
+        self.queue_ids: dict[str, list[str]] = {state: [] for state in _STATES}
+        self.unfinished = False
+
+    @property
+    def did_something(self) -> bool:
+        """Whether anything was changed for the account."""
+        return bool(self.lifted or self.queue_ids["released"] or self.queue_ids["deleted"])
+
+
+def _lift(context: Context, options: argparse.Namespace, account: str) -> Case:
+    """Lift the block, or clear the observed incident."""
+    until = context.now + options.exempt_for if options.exempt_for else 0
+    lifted = incidents.unblock(
+        context.database, account, context.by, options.reason, until, context.now
+    )
+    if lifted:
+        maillog.unblocked(account, context.by, options.reason)
+    return Case(account, lifted)
+
+
+def _deal_with_mail(context: Context, options: argparse.Namespace, case: Case) -> None:
+    """Release or delete the account's held mail as far as that is possible."""
+    try:
+        if os.geteuid() != 0:
+            raise QueueError("releasing and deleting held mail needs root: run this again as root")
+        queue = Queue(options.mail_config)
+        found = find(context, queue, case.account)
+        wanted = (HELD, UNSURE) if options.by_sender else (HELD,)
+        chosen = [match for match in found if match.state in wanted]
+        outcome = _touch(context, case, queue, chosen, "released" if options.release else "deleted")
+        outcome |= {match: ALREADY for match in found if match.state == RELEASED}
+        if options.release:
+            _hasten(context, queue, outcome)
+    except QueueError as error:
+        context.complain(f"{escaped(case.account)}: {error}")
+        case.unfinished = True
+        return
+    _note(context, case, [(match, outcome.get(match, match.state)) for match in found])
+
+
+def _touch(
+    context: Context, case: Case, queue: Queue, chosen: list[Match], state: str
+) -> dict[Match, str]:
+    """Release or delete mails; return what has become of each, as the queue then tells."""
+    if not chosen:
+        return {}
+    queue_ids = [_queue_id(match) for match in chosen]
+    done = queue.release(queue_ids) if state == "released" else queue.delete(queue_ids)
+    if done.error:
+        context.complain(f"{escaped(case.account)}: {done.error}")
+        case.unfinished = True
+    on_hold = {mail.queue_id for mail in queue.mails() if mail.queue_name == HOLD}
+    return {
+        match: FAILED if queue_id in on_hold else state if queue_id in done.queue_ids else MISSING
+        for match, queue_id in zip(chosen, queue_ids, strict=True)
+    }
+
+
+def _hasten(context: Context, queue: Queue, outcome: dict[Match, str]) -> None:
+    """Have released mail delivered now, also what an interrupted run has left half-way."""
+    released = [match for match, state in outcome.items() if state in ("released", ALREADY)]
+    outcome |= dict.fromkeys(released, "released")
+    try:
+        queue.deliver(map(_queue_id, released))
+    except QueueError as error:
+        context.complain(str(error))
+
+
+def _note(context: Context, case: Case, states: list[tuple[Match, str]]) -> None:
+    """Note what has become of the held mail, and show it mail by mail."""
+    database = context.database
+    rows: dict[str, list[HeldRow]] = {state: [] for state in _STATES}
+    for match, state in states:
+        # A mail that is still being received is in no listing; it may yet get there.
+        is_final = state != MISSING or match.row.at < context.now - LONGEST_SESSION
+        name = state if state in _STATES else MISSING
+        if is_final:
+            rows[name].append(match.row)
+        case.queue_ids[name].append(_queue_id(match))
+    for name in ("released", "deleted", MISSING):
+        incidents.set_held_states(database, rows[name], name)
+    for name, queue_ids in case.queue_ids.items():
+        case.queue_ids[name] = [queue_id for queue_id in dict.fromkeys(queue_ids) if queue_id]
+    for name in ("released", "deleted"):
+        if count := len(case.queue_ids[name]):
+            incidents.record_event(
+                database, case.account, name, context.by, _mails(count), context.now
+            )
+    case.unfinished = case.unfinished or bool(rows[FAILED] or rows[UNSURE])
+    context.output.table(
+        ["STATE", "ACCOUNT", "QUEUE ID", "HELD", "SENDER"],
+        [
+            [state, match.row.account, _queue_id(match), Moment(match.row.at), _sender(match)]
+            for match, state in states
+        ],
+    )
+
+
+def _tell(context: Context, options: argparse.Namespace, case: Case, rows: list[HeldRow]) -> None:
+    """Tell in sentences what was done for an account, and what is left to do."""
+    account, queue_ids = case.account, case.queue_ids
+    if case.lifted:
+        context.output.say(f"{escaped(account)} is unblocked.")
+    elif not case.did_something:
+        context.complain(f"{escaped(account)} is not blocked")
+    if not case.lifted and options.exempt_for:
+        context.complain(f"{escaped(account)} was not exempted: see pcc_admin.py exempt add")
+    for name in ("released", "deleted"):
+        if queue_ids[name]:
+            context.output.say(f"{_mails(len(queue_ids[name]))} {name}.")
+    if rows and not (options.release or options.delete):
+        context.output.say(
+            f"{_mails(len(rows))} may still be on hold: pcc_admin.py held {escaped(account)}"
+            " shows them, unblock --release or --delete deals with them, now or later."
+        )
+    if queue_ids[FAILED]:
+        context.complain(f"still on hold: {', '.join(queue_ids[FAILED])}")
+    if queue_ids[UNSURE]:
+        context.complain(
+            "left on hold, because its queue id was not known when it was held:"
+            f" {', '.join(queue_ids[UNSURE])}; --by-sender takes such mail, too"
+        )
+
+
+def _leave_notice(
+    context: Context, options: argparse.Namespace, case: Case, rows: list[HeldRow]
+) -> None:
+    """Leave a notice about what was done, if anything was."""
+    incident = case.lifted
+    if incident is None and case.did_something:
+        incident = incidents.incident(context.database, rows[-1].incident)
+    if incident is None:
+        return
+    detail: dict[str, object] = {
+        "by": context.by,
+        "reason": options.reason,
+        "released": len(case.queue_ids["released"]),
+        "deleted": len(case.queue_ids["deleted"]),
+    }
+    incidents.add_unblock_notice(
+        context.database, incident, notice_channels(context.config), detail, context.now
+    )
+
+
+def _send_notice(context: Context, account: str) -> None:
+    """Send what waits for this account; what fails is sent again by cron."""
+    from pcc import notify  # with its mail and SMTP modules dearer than all the rest
+
+    for failure in notify.send_outbox(context.config, context.database, account=account)[1]:
+        context.complain(failure)
+
+
+def _queue_id(match: Match) -> str:
+    return match.mail.queue_id if match.mail else match.row.queue_id
+
+
+def _sender(match: Match) -> str:
+    return match.row.sender or "<>"
+
+
+def _mails(count: int) -> str:
+    return f"{count} held mail{'s' if count > 1 else ''}"
