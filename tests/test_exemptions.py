@@ -15,6 +15,7 @@ import pytest
 from checkout import Site, address, is_pass, is_refusal
 
 from pcc.admin.exemptions import moment
+from pcc.admin.output import local_time
 
 CONFIG = """\
 exempt_accounts = ["boss@example.org", "@partner.example"]
@@ -137,7 +138,8 @@ def test_the_list_shows_both_sources_and_what_has_expired(site: Site) -> None:
         "exempt", "add", "domain", "sales.example", "--until", "2099-05-01T00:00:00Z",
         "--reason", "trade\x1b[31m fair",
     )  # fmt: skip
-    assert done.stdout == "domain sales.example is exempt until 2099-05-01T00:00:00Z.\n"
+    end = local_time(moment("2099-05-01T00:00:00Z"))
+    assert done.stdout == f"domain sales.example is exempt until {end}.\n"
     time.sleep(1.1)
     rows = {row["value"]: row for row in site.data("exempt", "list")}
     assert list(rows) == [

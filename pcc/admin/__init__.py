@@ -66,7 +66,16 @@ def main(arguments: list[str]) -> int:
 
 def command_line() -> argparse.ArgumentParser:
     """Return the parser of the whole command line; manual pages and completions use it, too."""
-    from pcc.admin import accounts, country, exemptions, mail, statistics, unblocking, upkeep
+    from pcc.admin import (
+        accounts,
+        country,
+        doctor,
+        exemptions,
+        mail,
+        statistics,
+        unblocking,
+        upkeep,
+    )
 
     parser = argparse.ArgumentParser(
         prog="pcc_admin.py",
@@ -77,7 +86,7 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pcc {VERSION}")
     add_global_options(parser, config.DEFAULT_PATH, json=False)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
-    for module in (accounts, unblocking, mail, country, statistics, exemptions, upkeep):
+    for module in (accounts, unblocking, mail, exemptions, country, statistics, doctor, upkeep):
         module.add_commands(commands)
     return parser
 

@@ -164,8 +164,9 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 def _write(context: Context, source: str, file: Any) -> None:
     with contextlib.ExitStack() as stack:
-        progress = _progress(context, stack)
-        for chunk in fetching.read(source, progress) if source else bundled.chunks():
+        for chunk in (
+            fetching.read(source, _progress(context, stack)) if source else bundled.chunks()
+        ):
             file.write(chunk)
     file.flush()
 

@@ -15,7 +15,7 @@ from pcc import checks
 from pcc.address import network_text
 from pcc.admin import DONE, NOT_DONE, USAGE
 from pcc.admin.commands import add_command, duration
-from pcc.admin.output import Moment, rfc3339
+from pcc.admin.output import Moment, local_time, rfc3339
 from pcc.escaping import escaped
 from pcc.store import exemptions
 
@@ -110,14 +110,14 @@ def add(context: Context, options: argparse.Namespace) -> int:
         return USAGE
     until = context.now + options.seconds if options.seconds else options.until or 0
     if until and until <= context.now:
-        context.complain(f"--until must be in the future, got {rfc3339(until)}")
+        context.complain(f"--until must be in the future, got {local_time(until)}")
         return USAGE
     exemptions.add(
         context.database, options.kind, value, until, context.by, options.reason, context.now
     )
     row = Shown(options.kind, value, until, context.by, options.reason, DATABASE)
     context.output.data([_data(row, context.now)])
-    end = f"until {rfc3339(until)}" if until else "for good"
+    end = f"until {local_time(until)}" if until else "for good"
     context.output.say(f"{options.kind} {escaped(value)} is exempt {end}.")
     return DONE
 

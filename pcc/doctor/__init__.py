@@ -1,0 +1,47 @@
+"""The checks of an installation: what would keep pcc from being asked, or from answering.
+
+`examine()` makes all of them and changes nothing.  Each check gives one
+finding, OK, WARN or FAIL, with what is to be mended in a sentence; what
+depends on something that is missing altogether is judged as if it were there,
+so that one fault makes one finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+OK, WARN, FAIL = "OK", "WARN", "FAIL"
+
+
+class Fault(NamedTuple):
+    """Something that is wrong: WARN or FAIL, and the fix in a sentence."""
+
+    result: str
+    fix: str
+
+
+class Finding(NamedTuple):
+    """The result of a check; `fix` is empty for OK."""
+
+    check: str
+    result: str
+    fix: str
+
+
+def finding(check: str, faults: Iterable[Fault]) -> Finding:
+    """Return the finding of a check: its worst fault decides, and comes first."""
+    ordered = sorted(faults, key=lambda fault: fault.result != FAIL)
+    if not ordered:
+        return Finding(check, OK, "")
+    return Finding(check, ordered[0].result, "; ".join(fault.fix for fault in ordered))
+
+
+def fail(fix: str) -> Fault:
+    """Return a fault because of which pcc does not do its work."""
+    return Fault(FAIL, fix)
+
+
+def warn(fix: str) -> Fault:
+    """Return a fault that pcc can live with for now."""
+    return Fault(WARN, fix)
