@@ -2,7 +2,8 @@
 
 `examine()` takes a request of an account that the configuration covers and
 finds whether anything exempts it, whether the account is blocked, and the
-country its mail comes from.  Verdicts and `pcc_admin.py check` go on from there.
+country its mail comes from.  Verdicts and `pcc_admin.py check` go on from there;
+`pcc_admin.py replay` takes the same steps on what it has in memory.
 """
 
 from __future__ import annotations
@@ -98,22 +99,26 @@ def examine(
     known = sightings.known(database, account, address)
     case = Case(account, address, config.policy_for(account), known)
     exempt = sightings.exemptions(database, account, now) if known.has_exemptions else []
-    for kind, value in exempt:
-        if kind != "client":
-            case.because = f"the {kind} {value} is exempt"
-            return case
-    if case.is_blocked(now):
+    case.because = exemption_of_account(exempt)
+    if case.because or case.is_blocked(now):
         return case
-    if _is_exempt_client(config, request, exempt):
+    if is_exempt_client(config, request, exempt):
         case.because = "the client is exempt"
     else:
         _locate(case, lookup, packed)
     return case
 
 
-def _is_exempt_client(
-    config: Config, request: PolicyRequest, exempt: list[tuple[str, str]]
-) -> bool:
+def exemption_of_account(exempt: list[tuple[str, str]]) -> str:
+    """Return why all mail of an account passes, by the exemptions for it, "" if it does not."""
+    for kind, value in exempt:
+        if kind != "client":
+            return f"the {kind} {value} is exempt"
+    return ""
+
+
+def is_exempt_client(config: Config, request: PolicyRequest, exempt: list[tuple[str, str]]) -> bool:
+    """Whether an account's mail passes, unless it is blocked, because of who the client is."""
     packed = addresses.packed_address(request.client_address)
     networks, names = config.exempt_networks, config.exempt_names
     if exempt:
@@ -145,7 +150,13 @@ def _locate(case: Case, lookup: CountryLookup, packed: bytes | None) -> None:
         case.country = known.country
     elif packed is not None:
         case.country = lookup.country(packed)
-    if not case.country:
-        case.because = "the client's address has no country"
-    elif case.country in case.policy.ignore_countries:
-        case.because = f"mail from {case.country} never counts"
+    case.because = exemption_of_country(case.country, case.policy)
+
+
+def exemption_of_country(country: str, policy: Policy) -> str:
+    """Return why mail from a country, "" for none, passes without being recorded, else ""."""
+    if not country:
+        return "the client's address has no country"
+    if country in policy.ignore_countries:
+        return f"mail from {country} never counts"
+    return ""

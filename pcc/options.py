@@ -98,7 +98,7 @@ def read_values(path: str) -> dict[str, Any]:
 
     Raises ConfigError.
     """
-    return checked_values(path, _read_toml(path))
+    return checked_values(path, read_document(path))
 
 
 def checked_values(path: str, document: dict[str, Any]) -> dict[str, Any]:
@@ -112,7 +112,8 @@ def checked_values(path: str, document: dict[str, Any]) -> dict[str, Any]:
         raise ConfigError(f"{path}: {fault}") from None
 
 
-def _read_toml(path: str) -> dict[str, Any]:
+def read_document(path: str) -> dict[str, Any]:
+    """Return the TOML of a file, unchecked.  Raises ConfigError."""
     try:
         with open(path, "rb") as file:
             content = file.read().removeprefix(b"\xef\xbb\xbf")  # some editors' mark of UTF-8
