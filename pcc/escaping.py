@@ -11,14 +11,14 @@ LONGEST = 400
 """Characters of one value that are shown; what is beyond is cut and marked."""
 
 
-def escaped(value: str) -> str:
-    """Return `value` with all that is not printable written as backslash escapes.
+def escaped(value: str, longest: int = LONGEST) -> str:
+    """Return `value`, or its beginning, with backslash escapes for what is not printable.
 
     `<`, `>` and the backslash are escaped too, because log lines put values in
     angle brackets.  Printable characters outside ASCII stay as they are.
     """
-    if len(value) > LONGEST:
-        value = value[: LONGEST - 3] + "..."
+    if len(value) > longest:
+        value = value[: longest - 3] + "..."
     if value.isprintable() and not ("\\" in value or "<" in value or ">" in value):
         return value
     return "".join([_escaped_character(character) for character in value])

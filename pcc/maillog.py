@@ -1,6 +1,6 @@
-"""One line in the mail log per event: syslog(3), facility mail, `key=value`.
+"""One line in the mail log per event: syslog, facility mail, `key=value`.
 
-One function per event; nothing else in pcc talks to syslog.  Values that came
+One function per event; nothing else in pcc logs.  Values that came
 from outside are escaped and stand in angle brackets:
 
     blocked account=<user@example.org> client_address=<203.0.113.9> country=BR
@@ -13,9 +13,8 @@ their callers.
 
 from __future__ import annotations
 
-import syslog
-
 from pcc.escaping import escaped
+from pcc.syslog import ERROR, INFO, NOTICE, WARNING, log, open_log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -24,9 +23,10 @@ if TYPE_CHECKING:
     from pcc.protocol import PolicyRequest
 
 
-def open_log(name: str) -> None:
-    """Name the program in the log: `name[PID]`, facility mail."""
-    syslog.openlog(name, syslog.LOG_PID, syslog.LOG_MAIL)
+__all__ = ["open_log"]
+
+LONGEST_ERROR = 2000
+"""Characters; an error's end may be the very thing to do about it."""
 
 
 def blocked(
@@ -39,7 +39,7 @@ def blocked(
 ) -> None:
     """Tell that this mail made its account cross a limit and be blocked."""
     details = _crossing(account, request, country, countries, rule)
-    syslog.syslog(syslog.LOG_WARNING, f"blocked {details} action={action}{_mail(request)}")
+    log(WARNING, f"blocked {details} action={action}{_mail(request)}")
 
 
 def observed(
@@ -47,13 +47,13 @@ def observed(
 ) -> None:
     """Tell that this mail would have blocked its account in enforce mode."""
     details = _crossing(account, request, country, countries, rule)
-    syslog.syslog(syslog.LOG_WARNING, f"observed {details} action=DUNNO{_mail(request)}")
+    log(WARNING, f"observed {details} action=DUNNO{_mail(request)}")
 
 
 def refused(account: str, request: PolicyRequest, action: str) -> None:
     """Tell that a mail of a blocked account was answered with its action."""
-    syslog.syslog(
-        syslog.LOG_INFO,
+    log(
+        INFO,
         f"refused account=<{escaped(account)}> {_client(request)} action={escaped(action)}"
         f"{_mail(request)}",
     )
@@ -61,16 +61,16 @@ def refused(account: str, request: PolicyRequest, action: str) -> None:
 
 def held(account: str, request: PolicyRequest) -> None:
     """Tell that a mail of a blocked account was put on hold."""
-    syslog.syslog(
-        syslog.LOG_INFO,
+    log(
+        INFO,
         f"held account=<{escaped(account)}> {_client(request)} action=HOLD{_mail(request)}",
     )
 
 
 def passed(account: str, request: PolicyRequest, country: str) -> None:
     """Tell that a mail passed; only asked for when verbose."""
-    syslog.syslog(
-        syslog.LOG_INFO,
+    log(
+        INFO,
         f"passed account=<{escaped(account)}> {_client(request)} country={country or '-'}"
         f" action=DUNNO{_mail(request)}",
     )
@@ -78,16 +78,16 @@ def passed(account: str, request: PolicyRequest, country: str) -> None:
 
 def unblocked(account: str, by: str, reason: str) -> None:
     """Tell that the account may send again; `by` is a person or `expiry`."""
-    syslog.syslog(
-        syslog.LOG_NOTICE,
+    log(
+        NOTICE,
         f"unblocked account=<{escaped(account)}> by=<{escaped(by)}> reason=<{escaped(reason)}>",
     )
 
 
 def block_by_hand(account: str, by: str, reason: str) -> None:
     """Tell that an administrator blocked the account."""
-    syslog.syslog(
-        syslog.LOG_WARNING,
+    log(
+        WARNING,
         f"blocked account=<{escaped(account)}> rule=<by hand> by=<{escaped(by)}>"
         f" reason=<{escaped(reason)}>",
     )
@@ -95,12 +95,12 @@ def block_by_hand(account: str, by: str, reason: str) -> None:
 
 def notice_sent(incident: int, channel: str) -> None:
     """Tell that a notice left the outbox."""
-    syslog.syslog(syslog.LOG_INFO, f"notice incident={incident} channel={channel} sent")
+    log(INFO, f"notice incident={incident} channel={channel} sent")
 
 
 def error(message: str) -> None:
     """Tell what went wrong, in one sentence."""
-    syslog.syslog(syslog.LOG_ERR, f"error {escaped(message)}")
+    log(ERROR, f"error {escaped(message, LONGEST_ERROR)}")
 
 
 def _crossing(

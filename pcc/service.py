@@ -30,7 +30,7 @@ from pcc.protocol import RequestReader, reply
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from signal import SIG_DFL, SIG_IGN, SIGALRM, SIGCHLD, SIGPIPE, SIGTERM, alarm
+    from signal import SIG_IGN, SIGALRM, SIGCHLD, SIGPIPE, SIGTERM, alarm
     from signal import signal as on_signal
 
     from pcc.config import Config
@@ -38,14 +38,26 @@ if TYPE_CHECKING:
     from pcc.protocol import PolicyRequest
     from pcc.verdict import Verdicts
 else:  # `signal` would cost more than all the rest: it makes enums of these
-    from _signal import SIG_DFL, SIG_IGN, SIGALRM, SIGCHLD, SIGPIPE, SIGTERM, alarm
+    from _signal import SIG_IGN, SIGALRM, SIGCHLD, SIGPIPE, SIGTERM, alarm
     from _signal import signal as on_signal
 
 DECISION_SECONDS = 8
 """Less than the 10 s that master.cf.snippet tells Postfix to wait."""
 
+COUNTING_SECONDS = 2
+"""How long counting what was answered may keep the next request waiting."""
+
 IDLE_SECONDS = 600
 """More than Postfix keeps an idle connection (smtpd_policy_service_max_idle, 300 s)."""
+
+PAUSE_AFTER_FAILURE_SECONDS = 10
+"""Between attempts to count while that can't be done."""
+
+UNCOUNTED_SECONDS = 1.3
+"""The longest that a mail waits to be counted."""
+
+UNCOUNTED_MAILS = 250
+"""So many waiting mails are counted without waiting longer."""
 
 READ_BYTES = 65536
 
@@ -108,16 +120,20 @@ class PolicyService:
         self._reader = RequestReader()
         self._verdicts: Verdicts | None = None
         self._next_flush = 0.0
+        self._most_uncounted = UNCOUNTED_MAILS
+        self._poller = poll()
+        self._poller.register(0, POLLIN)
         self._is_waiting = False
         self._is_ending = False
         self._told: set[str] = set()
+        self._problems: list[str] = []  # with the country database, met during a verdict
 
     def serve(self) -> None:
         """Answer requests until the connection ends.
 
         Raises PccError when a request can't be answered.
         """
-        on_signal(SIGALRM, _on_alarm)
+        on_signal(SIGALRM, self._on_alarm)
         on_signal(SIGTERM, self._on_terminate)
         on_signal(SIGPIPE, SIG_IGN)
         on_signal(SIGCHLD, SIG_IGN)  # children are not waited for
@@ -135,19 +151,17 @@ class PolicyService:
 
     def _answer(self, request: PolicyRequest) -> None:
         alarm(DECISION_SECONDS)
-        verdict = self._verdict(request)
-        alarm(0)
+        verdict = self._verdict(request) if request.sasl_username else None
         if not _send(reply(verdict.action if verdict else "DUNNO")):
             self._is_ending = True  # Postfix has gone
         if verdict is not None:
             self._after(verdict)
+        alarm(0)
 
     def _verdict(self, request: PolicyRequest) -> Verdict | None:
         """Return the verdict, None for a mail that pcc does not look at."""
-        from pcc.case import account_of
+        from pcc.case import account_of  # not needed without a login
 
-        if not request.sasl_username:
-            return None
         account = account_of(self._config, request)
         if not account or not self._config.covers(account):
             return None
@@ -160,48 +174,57 @@ class PolicyService:
         from pcc.store.database import Database
         from pcc.verdict import Verdicts
 
-        lookup = CountryLookup(
-            self._config.country_database, lambda error: self._complain("country", error)
-        )
+        lookup = CountryLookup(self._config.country_database, self._problems.append)
         return Verdicts(self._config, Database(self._config.store_database), lookup)
 
     def _after(self, verdict: Verdict) -> None:
         """Do what need not be done before the reply."""
-        alarm(DECISION_SECONDS)
-        if verdict.events:
-            from pcc import maillog
-
-            maillog.open_log(self._config.log_name)
-            for event, details in verdict.events:
-                event(*details)
+        if self._problems or verdict.events:
+            self._log(verdict)
         if verdict.notify:
             self._start_notifier()
         self._flush_if_due()
-        alarm(0)
+
+    def _log(self, verdict: Verdict) -> None:
+        from pcc import maillog
+
+        alarm(DECISION_SECONDS)
+        for problem in self._problems:
+            self._complain("country", problem)
+        self._problems.clear()
+        maillog.open_log(self._config.log_name)
+        for event, details in verdict.events:
+            event(*details)
 
     def _flush_if_due(self) -> None:
         """Count answered mails: at once after a quiet time, in groups under load."""
-        from pcc.verdict import UNCOUNTED_MAILS, UNCOUNTED_SECONDS
-
         verdicts = self._verdicts
         if verdicts is None:
             return
-        now = monotonic()
-        if verdicts.counts.waiting and (
-            now >= self._next_flush or verdicts.counts.waiting >= UNCOUNTED_MAILS
-        ):
-            # Staggered, so that the processes of a busy server don't meet.
-            self._next_flush = now + UNCOUNTED_SECONDS * (0.25 + posix.getpid() % 64 / 100)
-            self._flush(verdicts)
-        verdicts.checkpoint_if_due()
+        waiting = verdicts.counts.waiting
+        if waiting and (monotonic() >= self._next_flush or waiting >= self._most_uncounted):
+            self._flush(verdicts, COUNTING_SECONDS)
+            self._tidy(verdicts)
 
-    def _flush(self, verdicts: Verdicts) -> None:
+    def _flush(self, verdicts: Verdicts, seconds: int) -> None:
         """Count answered mails; where that can't be done they wait, and it is told once."""
+        alarm(seconds)
+        # Staggered, so that the processes of a busy server don't meet.
+        pause = UNCOUNTED_SECONDS * (0.25 + posix.getpid() % 64 / 100)
+        self._most_uncounted = UNCOUNTED_MAILS
         try:
             verdicts.flush()
         except PccError as error:
             waiting = verdicts.counts.waiting
             self._complain("count", f"{waiting} mails wait to be counted: {error}")
+            pause, self._most_uncounted = PAUSE_AFTER_FAILURE_SECONDS, 2 * waiting
+        self._next_flush = monotonic() + pause
+
+    def _tidy(self, verdicts: Verdicts) -> None:
+        try:
+            verdicts.checkpoint_if_due()
+        except PccError as error:
+            self._complain("checkpoint", str(error))
 
     def _complain(self, subject: str, message: str) -> None:
         """Log what is wrong but stops nothing, once per process and subject."""
@@ -222,24 +245,20 @@ class PolicyService:
 
     def _wait_for_input(self) -> bool:
         """Wait until there is input, counting meanwhile; return False after an idle time."""
-        poller = poll()
-        poller.register(0, POLLIN)
-        waiting = self._verdicts is not None and self._verdicts.counts.waiting
-        if waiting:
-            pause = max(0.0, self._next_flush - monotonic())
-            if self._poll(poller, pause):
+        while self._verdicts is not None and self._verdicts.counts.waiting:
+            if self._poll(max(0.0, self._next_flush - monotonic())):
                 return True
-            alarm(DECISION_SECONDS)
             self._flush_if_due()
             alarm(0)
-        return self._poll(poller, IDLE_SECONDS)
+        return self._poll(IDLE_SECONDS)
 
-    def _poll(self, poller: poll, seconds: float) -> bool:
+    def _poll(self, seconds: float) -> bool:
+        """Wait for input for so long at most; return whether there is any, or its end."""
         self._is_waiting = True
         try:
             if self._is_ending:
                 raise Terminated
-            return bool(poller.poll(seconds * 1000))
+            return bool(self._poller.poll(seconds * 1000))
         finally:
             self._is_waiting = False
 
@@ -247,6 +266,11 @@ class PolicyService:
         self._is_ending = True
         if self._is_waiting:
             raise Terminated
+
+    def _on_alarm(self, signal: int, frame: object) -> None:
+        # Who catches this error goes on only as far as to the reply.
+        self._is_ending = True
+        raise DeadlineError(f"not done within {DECISION_SECONDS} seconds")
 
     def _start_notifier(self) -> None:
         from pcc.notifier import start
@@ -261,15 +285,12 @@ class PolicyService:
         alarm(0)
         if self._verdicts is None:
             return
-        on_signal(SIGALRM, SIG_DFL)
+        if self._verdicts.counts.waiting:
+            self._told.discard("count")
+            self._flush(self._verdicts, DECISION_SECONDS)
         alarm(DECISION_SECONDS)
-        self._flush(self._verdicts)
         self._verdicts.close()
         alarm(0)
-
-
-def _on_alarm(signal: int, frame: object) -> None:
-    raise DeadlineError(f"no decision within {DECISION_SECONDS} seconds")
 
 
 def _send(data: bytes) -> bool:
@@ -289,7 +310,9 @@ def _tell(message: str, log_name: str = "pcc") -> None:
     maillog.open_log(log_name)
     maillog.error(message)
     if posix.isatty(2):
-        sys.stderr.write(f"pcc_policy.py: {message}\n")
+        from pcc.escaping import escaped
+
+        sys.stderr.write(f"pcc_policy.py: {escaped(message)}\n")
 
 
 def _place_and_text(error: Exception) -> str:

@@ -13,6 +13,7 @@ notices wait until after the reply: a verdict depends on nothing but the store.
 from __future__ import annotations
 
 from pcc.case import examine
+from pcc.errors import StoreError
 from pcc.mail import DUNNO, Answered, Counts, Mail, Verdict
 from pcc.policy import Place, Rule, Seen, clock_shift, end_of_incident, judge
 from pcc.store import sightings
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
     from pcc.protocol import PolicyRequest
     from pcc.store.database import Database
 
-UNCOUNTED_SECONDS = 1.3
-"""The longest that a mail waits to be counted."""
+SETTLED_SECONDS = 2
+"""So long a place must go on counting for its mail to be counted after the reply.
 
-UNCOUNTED_MAILS = 250
-"""So many waiting mails are counted without waiting longer."""
+Longer than a mail waits to be counted (see pcc/service.py).
+"""
 
 
 class Verdicts:
@@ -49,12 +50,17 @@ class Verdicts:
 
     def verdict(self, account: str, request: PolicyRequest, now: float) -> Verdict:
         """Return the verdict on a request of an account that the configuration covers."""
+        self._database.check_in_place()
         case = examine(self._config, self._database, self._lookup, account, request, now)
         mail = Mail(case, request)
+        if case.is_blocked(now) and not case.because:
+            return self._stop(mail, now)
+        if self._database.is_stale:
+            raise StoreError(
+                f"{self._database.path}: its latest changes can't be read: {self._database.reason}"
+            )
         if case.because:
             return self._pass(mail)
-        if case.is_blocked(now):
-            return self._stop(mail, now)
         if self._answered.answer(mail)[0] or mail.is_latest(case.known.sighting):
             return self._pass(mail)
         if self._is_repeat(case, now):
@@ -107,7 +113,7 @@ class Verdicts:
         rule = Rule(case.policy, now, self._config.keep_sightings)
         history = known.history()
         place = Place(presence, known.sighting)
-        if not rule.is_repeat(history, place, UNCOUNTED_SECONDS) or end_of_incident(rule, history):
+        if not rule.is_repeat(history, place, SETTLED_SECONDS) or end_of_incident(rule, history):
             return False
         observed = bool(history.incident) and case.policy.observes
         return observed or rule.crossing(history, place) is None

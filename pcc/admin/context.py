@@ -13,6 +13,8 @@ from pcc import prepared
 from pcc.admin.output import Output
 from pcc.config import Config
 from pcc.errors import PccError
+from pcc.escaping import escaped
+from pcc.maillog import LONGEST_ERROR
 from pcc.store.database import Database
 
 
@@ -67,4 +69,4 @@ class Context:
 
     def complain(self, message: str) -> None:
         """Tell what is wrong, in a sentence on stderr."""
-        print(f"pcc_admin.py: {message}", file=sys.stderr)
+        print(f"pcc_admin.py: {escaped(message, LONGEST_ERROR)}", file=sys.stderr)

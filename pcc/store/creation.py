@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from pcc.errors import StoreError
-from pcc.store.database import APPLICATION_ID, SCHEMA_VERSION
+from pcc.store.database import APPLICATION_ID, SCHEMA_VERSION, rights_of_owner
 
 SCHEMA_FILE = Path(__file__).resolve().parent.parent.parent / "schema.sql"
 
@@ -27,26 +27,28 @@ def create_or_upgrade(path: str) -> str:
     the owner of its folder.  Raises StoreError, with the file as it was.
     """
     try:
-        if not os.path.exists(path):
-            _create(path)
-            return "created"
-        return _upgrade(path)
+        schema = SCHEMA_FILE.read_text(encoding="utf-8")
+        with rights_of_owner(path):
+            if not os.path.exists(path):
+                _create(path, schema)
+                return "created"
+            return _upgrade(path)
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"{path}: {error}") from None
 
 
-def _create(path: str) -> None:
+def _create(path: str, schema: str) -> None:
     folder = os.path.dirname(path) or "."
-    if not os.path.isdir(folder):
-        raise StoreError(f"{path}: there is no folder {folder}")
+    try:
+        os.stat(os.path.join(folder, "."))
+    except OSError as error:
+        raise StoreError(f"{path}: its folder: {error.strerror}") from None
     temporary = f"{path}.{os.getpid()}.new"
     os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640))
     try:
         with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
             connection.execute("PRAGMA journal_mode = WAL")
-            script = SCHEMA_FILE.read_text(encoding="utf-8")
-            connection.executescript(f"BEGIN; {script} COMMIT;")
-        give_to_owner_of(folder, temporary)
+            connection.executescript(f"BEGIN; {schema} COMMIT;")
         os.link(temporary, path)  # unlike a rename this never replaces a database
     finally:
         os.unlink(temporary)
@@ -75,15 +77,12 @@ def _upgrade(path: str) -> str:
 
 def _keep_copy(connection: sqlite3.Connection, path: str, version: int) -> None:
     copy = f"{path}.version{version}"
-    descriptor = os.open(copy, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o640)
-    os.close(descriptor)
-    with closing(sqlite3.connect(copy)) as target:
-        connection.backup(target)
-    give_to_owner_of(os.path.dirname(path) or ".", copy)
-
-
-def give_to_owner_of(folder: str, path: str) -> None:
-    """As root, give a file to the owner of the state folder: the service user."""
-    if os.geteuid() == 0:
-        owner = os.stat(folder)
-        os.chown(path, owner.st_uid, owner.st_gid)
+    temporary = f"{copy}.{os.getpid()}"
+    os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640))
+    try:
+        with closing(sqlite3.connect(temporary)) as target:
+            connection.backup(target)
+        os.replace(temporary, copy)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -11,7 +11,10 @@ or checkpoint.  Syncing happens after the locks are given back, so that others
 do not wait for the disk.
 
 Where the file can be read but not written it opens read-only; where SQLite
-could not even make its side files (a read-only folder), as immutable.
+could not even make its side files (a read-only folder), as immutable, which
+leaves out what is only in the write-ahead log: it is stale then, and good for
+nothing but the blocks that it has.  A file that was removed or replaced under a
+running process is an error: the next process opens the new one.
 """
 
 from __future__ import annotations
@@ -20,11 +23,12 @@ import posix  # what `os` adds to it would cost a tenth of the interpreter's sta
 import time
 from fcntl import LOCK_EX, LOCK_UN, flock
 
-from pcc.errors import StoreError
+from pcc.errors import DeadlineError, StoreError
 from pcc.store.quick_sqlite import Connection, Error, OperationalError, connect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from typing import Any
 
 SCHEMA_VERSION = 1
@@ -43,16 +47,20 @@ PATIENCE_SECONDS = 7.0
 class Database:
     """One open database file.
 
-    `read_only` tells that nothing can be written, and why that is in `reason`.
-    All methods raise StoreError, naming the file.
+    `read_only` tells that nothing can be written, and why that is in `reason`;
+    `is_stale`, that what was committed last may be missing.  All methods raise
+    StoreError, naming the file.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.read_only = False
+        self.is_stale = False
         self.reason = ""
         self._lock = -1
-        self.connection = self._open()
+        with rights_of_owner(path):
+            self._identity = self._look()
+            self.connection = self._open()
 
     def close(self) -> None:
         """Close the file; SQLite tidies up its side files if this was the last user."""
@@ -90,10 +98,23 @@ class Database:
         except Error as error:
             raise self._error(error) from None
 
+    def cursor(self, statement: str, values: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a query one by one, for a reader that may stop early."""
+        try:
+            yield from self.connection.execute(statement, values)
+        except Error as error:
+            raise self._error(error) from None
+
+    def check_in_place(self) -> None:
+        """Raise StoreError if the file was removed or replaced since it was opened."""
+        if self._look() != self._identity:
+            raise StoreError(f"{self.path}: was replaced; the next process opens the new one")
+
     def __enter__(self) -> Database:
         """Begin a write transaction, after those who asked before."""
         if self.read_only:
             raise StoreError(f"{self.path}: can't be written: {self.reason}")
+        self.check_in_place()
         self._wait_for_turn()
         try:
             self._begin()
@@ -107,16 +128,21 @@ class Database:
         try:
             if kind is None:
                 self.connection.execute("COMMIT")
-            elif self.connection.in_transaction:
-                self.connection.execute("ROLLBACK")
         except Error as failure:
-            self._roll_back()
             raise self._error(failure) from None
+        except DeadlineError:  # a signal that came during COMMIT is seen after it
+            if self.connection.in_transaction:
+                raise
         finally:
-            self._give_turn_back()
+            try:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+            finally:
+                self._give_turn_back()
 
     def sync(self) -> None:
         """Wait until all that was committed is on disk (fdatasync of the write-ahead log)."""
+        self.check_in_place()
         try:
             descriptor = posix.open(self.path + "-wal", posix.O_RDONLY | posix.O_CLOEXEC)
             try:
@@ -124,7 +150,7 @@ class Database:
             finally:
                 posix.close(descriptor)
         except FileNotFoundError:
-            return  # checkpointed and removed, which syncs the database itself
+            return  # nothing was written through it since the database was synced
         except OSError as error:
             raise StoreError(f"{self.path}-wal: can't be synced: {error.strerror}") from None
 
@@ -142,26 +168,41 @@ class Database:
         """Make a Python function known to SQL."""
         self.connection.create_function(name, arguments, function)
 
+    def _look(self) -> tuple[int, int]:
+        try:
+            found = posix.stat(self.path)
+        except OSError:
+            raise self._error(None) from None
+        return found.st_dev, found.st_ino
+
     def _open(self) -> Connection:
-        attempts = [("rw", ""), ("ro", ""), ("ro", "&immutable=1")]
-        if posix.access(self.path, posix.R_OK) and not posix.access(self.path, posix.W_OK):
-            attempts = attempts[1:]
-        failure: Error | None = None
-        for mode, more in attempts:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
             try:
-                connection = self._connect(mode, more)
+                return self._connect("rw")
             except OperationalError as error:
-                failure = failure or error
-                continue
+                if "locked" not in str(error):
+                    return self._open_read_only(error)
+                if time.monotonic() > deadline:
+                    raise self._error(error) from None
             except Error as error:
                 raise self._error(error) from None
-            if mode != "rw":
-                self.read_only = True
-                self.reason = str(failure or "no permission")
-            return connection
-        raise self._error(failure)
 
-    def _connect(self, mode: str, more: str) -> Connection:
+    def _open_read_only(self, cause: Error) -> Connection:
+        """Open what can't be written because of `cause`."""
+        self.read_only = True
+        self.reason = str(cause)
+        try:
+            return self._connect("ro")
+        except Error:
+            pass
+        self.is_stale = _size(self.path + "-wal") > 0
+        try:
+            return self._connect("ro", "&immutable=1")
+        except Error:
+            raise self._error(cause) from None
+
+    def _connect(self, mode: str, more: str = "") -> Connection:
         escaped = self.path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
         connection = connect(
             f"file:{escaped}?mode={mode}{more}",
@@ -204,13 +245,9 @@ class Database:
             raise StoreError(f"{self.path}.lock: {error.strerror}") from None
 
     def _open_lock(self) -> int:
-        lock = posix.open(
-            self.path + ".lock", posix.O_RDWR | posix.O_CREAT | posix.O_CLOEXEC, 0o640
-        )
-        if posix.geteuid() == 0:  # root leaves no file that the service user can't open
-            owner = posix.stat(self.path)
-            posix.fchown(lock, owner.st_uid, owner.st_gid)
-        return lock
+        flags = posix.O_RDWR | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_CLOEXEC
+        with rights_of_owner(self.path):
+            return posix.open(self.path + ".lock", flags, 0o640)
 
     def _give_turn_back(self) -> None:
         flock(self._lock, LOCK_UN)
@@ -225,15 +262,45 @@ class Database:
                 if "locked" not in str(error) or time.monotonic() > deadline:
                     raise self._error(error) from None
 
-    def _roll_back(self) -> None:
-        try:
-            self.connection.execute("ROLLBACK")
-        except Error:
-            pass  # SQLite has rolled back by itself: there is no transaction left
-
     def _error(self, error: Error | None) -> StoreError:
         if not posix.access(self.path, posix.F_OK):
             return StoreError(f"{self.path}: there is no database: run pcc_admin.py init")
         if not posix.access(self.path, posix.R_OK):
             return StoreError(f"{self.path}: can't be read: no permission")
         return StoreError(f"{self.path}: {error}")
+
+
+class rights_of_owner:  # noqa: N801, it is used as a function
+    """Within it, root acts with the rights of the owner of the folder of `path`.
+
+    That owner, the service user, may put links into its folder: root must
+    not follow them to files that the service user could not open itself.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._folder = path.rpartition("/")[0] or "."
+        self._is_root = posix.geteuid() == 0
+
+    def __enter__(self) -> None:
+        """Take the owner's effective user and group, where we are root."""
+        if not self._is_root:
+            return
+        try:
+            owner = posix.stat(self._folder)
+        except OSError:
+            return  # whoever goes on finds out what is wrong there
+        posix.setegid(owner.st_gid)
+        posix.seteuid(owner.st_uid)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """Become root again."""
+        if self._is_root:
+            posix.seteuid(0)
+            posix.setegid(0)
+
+
+def _size(path: str) -> int:
+    try:
+        return posix.stat(path).st_size
+    except OSError:
+        return 0

@@ -93,9 +93,7 @@ def mark_failed(
         )
 
 
-def evidence(
-    database: Database, incident: IncidentRow, window: float, most: int
-) -> tuple[list[SightingRow], int]:
+def evidence(database: Database, incident: IncidentRow, most: int) -> tuple[list[SightingRow], int]:
     """Return what had counted when an incident began, latest first, and how many there are.
 
     If there are more than `most` sightings, those returned are the latest from every country in
@@ -105,7 +103,7 @@ def evidence(
         "SELECT max(ended) FROM incident WHERE account = ? AND id <> ? AND ended < ?",
         (incident.account, incident.id, incident.began),
     )
-    since = max(incident.began - window, (row and row[0]) or 0)
+    since = max(incident.began - incident.window, (row and row[0]) or 0)
     countries = incident.countries.split(",") if incident.countries else []
     among = f" AND country IN ({', '.join('?' * len(countries))})" if countries else ""
     names = ", ".join(SightingRow._fields)

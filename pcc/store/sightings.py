@@ -171,7 +171,7 @@ def open_incident(database: Database, number: int) -> Incident | None:
 def _addresses_since(
     database: Database, account: str, generation: int, since: float
 ) -> Iterator[Seen]:
-    rows = database.connection.execute(
+    rows = database.cursor(
         "SELECT address, first_seen, last_seen, mails, generation, days, runs FROM sighting"
         " WHERE account = ? AND last_seen >= ? AND generation = ? ORDER BY last_seen DESC",
         (account, since, generation),

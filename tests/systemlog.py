@@ -1,0 +1,51 @@
+"""The system's log while a test runs: a socket at /dev/log, where this machine has none."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+PATH = "/dev/log"
+
+
+class SystemLog:
+    """What was logged and not read yet; as long as nobody reads, the queue is full soon."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(PATH)
+        os.chmod(PATH, 0o666)
+
+    def lines(self, patience: float = 0.0) -> list[str]:
+        """Return the lines that are there, waiting for the first one for so many seconds."""
+        lines = []
+        self._socket.settimeout(patience or 0.001)
+        try:
+            while True:
+                lines.append(self._socket.recv(65536).decode())
+                self._socket.settimeout(0.001)
+        except TimeoutError:
+            return lines
+
+    def close(self) -> None:
+        """Take the log away."""
+        self._socket.close()
+        os.unlink(PATH)
+
+
+@contextmanager
+def system_log() -> Iterator[SystemLog]:
+    """Be the system's log; skip the test where there is one already, or without root."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be the system's log")
+    if os.path.exists(PATH):
+        pytest.skip("this machine has a log of its own")
+    log = SystemLog()
+    try:
+        yield log
+    finally:
+        log.close()

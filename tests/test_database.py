@@ -1,0 +1,161 @@
+"""The database file under a policy process: removed, replaced, locked, in somebody else's hands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from checkout import Site, address, is_pass, is_refusal
+from deployment import public_folder
+from systemlog import system_log
+
+from pcc.errors import StoreError
+from pcc.store.creation import create_or_upgrade
+from pcc.store.database import Database
+
+pytestmark = pytest.mark.subprocess
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path, "familiar_after = 0\nmax_countries = 1\n")
+    yield made
+    made.close()
+
+
+def test_a_process_notices_that_its_database_was_removed(site: Site) -> None:
+    process = site.policy()
+    assert is_pass(process.ask("joe", address("ES")))
+    for path in site.folder.glob("pcc.db*"):
+        path.unlink()
+    assert process.ask("joe", address("FR")) is None
+    assert process.end() == 74
+
+
+def test_a_process_notices_that_its_database_was_replaced_and_the_next_uses_the_new(
+    site: Site,
+) -> None:
+    assert is_pass(site.ask("joe", address("ES")))
+    shutil.copy(site.database, site.folder / "backup")
+    process = site.policy()
+    assert is_refusal(process.ask("joe", address("FR")))
+    for path in site.folder.glob("pcc.db-*"):
+        path.unlink()
+    os.replace(site.folder / "backup", site.database)
+    assert process.ask("joe", address("FR")) is None
+    assert is_pass(site.ask("joe", address("ES", 2)))
+
+
+def test_a_database_that_is_locked_when_it_is_opened_is_waited_for(site: Site) -> None:
+    locker = sqlite3.connect(site.database, isolation_level=None, check_same_thread=False)
+    locker.execute("PRAGMA locking_mode = EXCLUSIVE")
+    locker.execute("BEGIN EXCLUSIVE")
+    timer = threading.Timer(2, locker.close)
+    timer.start()
+    begun = time.monotonic()
+    assert is_pass(site.ask("joe", address("ES")))
+    assert time.monotonic() - begun > 1.5
+    timer.join()
+
+
+def test_a_database_that_stays_locked_is_no_reply_within_the_deadline(site: Site) -> None:
+    locker = sqlite3.connect(site.database, isolation_level=None)
+    locker.execute("BEGIN IMMEDIATE")
+    begun = time.monotonic()
+    process = site.policy()
+    assert process.ask("joe", address("ES")) is None
+    assert process.end() in (74, 75)
+    assert time.monotonic() - begun < 10
+    locker.close()
+
+
+def test_the_schema_version_is_checked_when_the_file_is_opened(site: Site) -> None:
+    connection = sqlite3.connect(site.database)
+    connection.execute("PRAGMA user_version = 7")
+    connection.close()
+    with pytest.raises(StoreError, match="has schema version 7, this pcc knows only up to 1"):
+        Database(str(site.database))
+
+
+def test_an_init_leaves_what_is_there_as_it_is(site: Site) -> None:
+    site.ask("joe", address("ES"))
+    assert create_or_upgrade(str(site.database)) == "unchanged"
+    assert site.mails("joe") == {address("ES"): 1}
+
+
+def test_an_init_does_not_touch_somebody_else_s_file(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE precious (value)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="is not a database of pcc"):
+        create_or_upgrade(str(path))
+    assert path.read_bytes() == before
+
+
+@as_root
+def test_root_does_not_follow_links_that_the_service_user_planted() -> None:
+    folder = public_folder("links")
+    secret = folder / "secret"
+    secret.write_text("root's own")
+    secret.chmod(0o600)
+    state = folder / "state"
+    state.mkdir()
+    os.chown(state, 65534, 65534)
+    (state / "pcc.db").symlink_to(secret)
+    with pytest.raises(StoreError):
+        create_or_upgrade(str(state / "pcc.db"))
+    (state / "pcc.db").unlink()
+    create_or_upgrade(str(state / "pcc.db"))
+    assert (state / "pcc.db").stat().st_uid == 65534
+    (state / "pcc.db.lock").symlink_to(secret)
+    database = Database(str(state / "pcc.db"))
+    with pytest.raises(StoreError), database:
+        pass
+    database.close()
+    assert secret.read_text() == "root's own"
+    assert secret.stat().st_uid == 0
+
+
+@as_root
+def test_whatever_root_s_command_makes_belongs_to_the_service_user() -> None:
+    site = Site(public_folder("owners"), "familiar_after = 0\n")
+    for path in (site.folder, *site.folder.glob("pcc.db*")):
+        os.chown(path, 65534, 65534)
+    os.chmod(site.folder, 0o750)
+    process = site.policy()  # keeps the side files in being
+    process.ask("", "")
+    site.admin("block", "joe")
+    connection = sqlite3.connect(site.database)
+    connection.execute("SELECT * FROM account").fetchall()
+    site.admin("unblock", "joe")
+    owners = {path.name: path.stat().st_uid for path in site.folder.glob("pcc.db*")}
+    connection.close()
+    site.close()
+    assert owners.keys() == {"pcc.db", "pcc.db-wal", "pcc.db-shm", "pcc.db.lock"}
+    assert set(owners.values()) == {65534}
+
+
+def test_a_log_that_takes_no_lines_keeps_no_mail_waiting(site: Site) -> None:
+    with system_log() as log:
+        process = site.policy()
+        process.ask("joe", address("ES"))
+        begun = time.monotonic()
+        for _ in range(30):
+            process.ask("joe", address("FR"))
+        assert time.monotonic() - begun < 2
+        lines = log.lines()
+        assert lines[0].startswith("<20>")
+        assert "pcc[" in lines[0]
+        process.ask("joe", address("FR"))
+        time.sleep(0.2)
+        assert "lines were lost" in "".join(log.lines(5))
