@@ -1,14 +1,7 @@
-"""The configuration as immutable records, and the prepared form it is kept in.
+"""The configuration as immutable records.
 
-`load()` gives the Config of a pcc.toml.  Parsing TOML costs more than a bare
-interpreter, and every policy connection is a new process, so the parsed values
-are kept beside the file in a prepared form, as Postfix keeps its maps.  The
-prepared form is used only when nothing about pcc.toml has changed since, and
-when nobody could have written it who could not have written pcc.toml;
-otherwise the TOML is parsed as if it were not there.  See pcc/prepared.py.
-
-The options themselves, their defaults, types and ranges are in pcc/options.py,
-which only parsing needs.
+pcc/prepared.py loads them from a pcc.toml.  The options, their defaults, types
+and ranges are in pcc/options.py, which only parsing needs.
 """
 
 from __future__ import annotations
@@ -193,18 +186,3 @@ class Config(Record):
 def at_domain(account: str) -> str:
     """Return the account's domain with its `@`, or `@` alone for one without."""
     return "@" + account.rpartition("@")[2] if "@" in account else "@"
-
-
-def load(path: str = DEFAULT_PATH) -> Config:
-    """Return the configuration in the file at `path`.
-
-    Raises ConfigError, naming file, key, rule and value.
-    """
-    from pcc import prepared
-
-    values = prepared.read(path)
-    if values is None:
-        from pcc import options  # with tomli dearer than a bare interpreter
-
-        values = options.read_values(path)
-    return Config(values)

@@ -12,12 +12,7 @@ from __future__ import annotations
 import os
 
 from pcc import checks
-
-# Where their other users look for them.
-from pcc.address import exempt_client as exempt_client
 from pcc.checks import Wrong, shown
-from pcc.checks import duration_seconds as duration_seconds
-from pcc.checks import plain_domain as plain_domain
 from pcc.errors import ConfigError
 from pcc.packages import reach_packages
 from pcc.policy import MOST_FAMILIAR_DAYS

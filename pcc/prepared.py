@@ -1,4 +1,8 @@
-"""The prepared form of a pcc.toml: its checked values, kept beside it.
+"""Loads the configuration, from the prepared form of its pcc.toml where there is one.
+
+Parsing TOML costs more than a bare interpreter, and every policy connection is
+a new process: so the checked values are kept beside the file in a prepared
+form, as Postfix keeps its maps.
 
 `pcc.toml.prepared` holds a line that tells what it was made by and of which
 file, and the marshalled values.  It is used only when
@@ -10,6 +14,7 @@ file, and the marshalled values.  It is used only when
 
 So whoever could forge it could have changed pcc.toml itself.  It says nothing
 about the folder: who may replace files there may replace pcc.toml, too.
+Otherwise the TOML is parsed as if the prepared form were not there.
 """
 
 from __future__ import annotations
@@ -20,6 +25,7 @@ import sys
 from _stat import S_ISREG
 
 from pcc import VERSION
+from pcc.config import Config
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -32,6 +38,19 @@ LARGEST = 16_000_000
 
 TICK_SECONDS = 0.02
 """Longer than the kernel's clock for the times of files stands still."""
+
+
+def load(path: str) -> Config:
+    """Return the configuration in the file at `path`.
+
+    Raises ConfigError, naming file, key, rule and value.
+    """
+    values = read(path)
+    if values is None:
+        from pcc import options  # with tomli dearer than a bare interpreter
+
+        values = options.read_values(path)
+    return Config(values)
 
 
 def read(path: str) -> dict[str, Any] | None:

@@ -24,7 +24,8 @@ import sys
 from select import POLLIN, poll
 from time import monotonic, time
 
-from pcc import config as configuration
+from pcc import prepared
+from pcc.config import DEFAULT_PATH
 from pcc.errors import DeadlineError, PccError, ProtocolError
 from pcc.protocol import RequestReader, reply
 
@@ -73,7 +74,7 @@ def main(arguments: list[str]) -> None:
     status = 0
     try:
         path = config_path(arguments[1:])
-        config = configuration.load(path)
+        config = prepared.load(path)
         PolicyService(config, path).serve()
     except PccError as error:
         status = error.exit_status
@@ -90,7 +91,7 @@ def main(arguments: list[str]) -> None:
 def config_path(arguments: list[str]) -> str:
     """Return the configuration's path from the command line; usage errors end the process."""
     if not arguments:
-        return configuration.DEFAULT_PATH
+        return DEFAULT_PATH
     if len(arguments) == 2 and arguments[0] in ("-c", "--config"):
         return arguments[1]
     if len(arguments) == 1 and arguments[0].startswith("--config="):

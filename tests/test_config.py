@@ -17,9 +17,10 @@ import pytest
 from deployment import CHECKOUT, Deployment, run_as
 
 from pcc import options
-from pcc.config import Config, load
+from pcc.config import Config
 from pcc.errors import ConfigError
 from pcc.iso3166 import CODES, MISTAKEN
+from pcc.prepared import load
 
 BAD_CONFIGS = sorted((Path(__file__).parent / "bad_configs").glob("*.toml"))
 SHIPPED = CHECKOUT / "pcc.toml"
@@ -106,8 +107,8 @@ def test_a_file_that_the_service_user_may_not_read_is_told_with_the_user(
     deployment.write_config("").chmod(0o600)
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from pcc import config, errors\n"
-        "try: config.load(sys.argv[2])\n"
+        "from pcc import errors, prepared\n"
+        "try: prepared.load(sys.argv[2])\n"
         "except errors.ConfigError as error: print(error)\n"
     )
     command: list[str | Path] = [deployment.python, "-I", "-c", program]
@@ -147,8 +148,8 @@ def test_toml_is_read_in_an_interpreter_without_site_packages(path: Path) -> Non
     path.write_text("[policy]\nmax_countries = 4\n")
     program = (
         f"import sys; sys.path.insert(0, {str(CHECKOUT)!r})\n"
-        "from pcc import config\n"
-        f"print(config.load({str(path)!r}).policy.limits[0].max_countries)"
+        "from pcc import prepared\n"
+        f"print(prepared.load({str(path)!r}).policy.limits[0].max_countries)"
     )
     argv = [sys.executable, "-I", "-S", "-c", program]
     done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)

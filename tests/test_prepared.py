@@ -22,8 +22,8 @@ from deployment import CHECKOUT, public_folder, service_user
 
 import pcc
 from pcc import options, prepared
-from pcc.config import load
 from pcc.errors import ConfigError
+from pcc.prepared import load
 
 TOML = '[policy]\nmax_countries = 4\naction = "HOLD"\n'
 OTHER = '[policy]\nmax_countries = 5\naction = "HOLD"\n'  # of the same length
@@ -110,8 +110,8 @@ def test_the_shipped_file_can_be_prepared(path: str) -> None:
 @pytest.mark.subprocess
 def test_a_process_that_uses_it_parses_nothing(path: str) -> None:
     program = (
-        f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); from pcc import config\n"
-        f"print(config.load({path!r}).policy.limits[0].max_countries, *sorted(sys.modules))"
+        f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); from pcc import prepared\n"
+        f"print(prepared.load({path!r}).policy.limits[0].max_countries, *sorted(sys.modules))"
     )
     argv = [sys.executable, "-I", "-S", "-c", program]
     done = subprocess.run(argv, capture_output=True, text=True, check=True, timeout=30)

@@ -150,7 +150,6 @@ def test_without_a_login_no_database_is_opened(site: Site) -> None:
     assert imported & {"_sqlite3", "pcc.store.database", "pcc.verdict"} == set()
 
 
-@pytest.mark.xfail(reason="pcc.service imports pcc.case before it looks at sasl_username")
 def test_without_a_login_the_store_is_not_imported(site: Site) -> None:
     with Watched(site) as process:
         process.ask(request_text(sasl_username=""))

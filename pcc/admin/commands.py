@@ -34,7 +34,7 @@ def add_command(
 
 def duration(text: str) -> int:
     """Return the seconds of a Postfix time such as `7d`, for argparse."""
-    from pcc.options import duration_seconds
+    from pcc.checks import duration_seconds
 
     try:
         seconds = duration_seconds(text)
