@@ -155,11 +155,9 @@ def _message_id(incident: IncidentRow, what: str, at: float, host: str) -> str:
 
 
 def _outcome(notice: Notice) -> str:
-    by = escaped(_cut(notice.by, _LONGEST_IN_SUBJECT))
     if notice.what == "unblocked":
+        by = escaped(_cut(notice.by, _LONGEST_IN_SUBJECT))
         return f"unblocked by {by}{_held_mails(notice)}"
-    if not notice.incident.client_address:
-        return f"{notice.what} by {by}"
     return f"{notice.what}: mail from {_places(notice.incident)}"
 
 
@@ -183,23 +181,15 @@ def _places(incident: IncidentRow) -> str:
 
 def _block_parts(notice: Notice, config: Config) -> list[str]:
     incident = notice.incident
-    account = escaped(incident.account)
-    facts = [("When", _moment(notice.at))]
-    if incident.client_address:
-        first = f"{account} {_state(notice)}: mail came from {_places(incident)}."
-        facts += [("Limit", incident.rule), ("Crossed by", _crossing_mail(notice))]
-    else:
-        first = f"{account} {_state(notice)} by {escaped(notice.by)}."
-        facts.append(("Reason", escaped(notice.reason) or "none given"))
-    facts.append(("Now", _consequence(notice, config)))
-    parts = [first, _listed(facts)]
-    if notice.sightings:
-        parts.append(_table(notice))
-    return parts
-
-
-def _state(notice: Notice) -> str:
-    return "is blocked" if notice.what == "blocked" else "would be blocked"
+    state = "is blocked" if notice.what == "blocked" else "would be blocked"
+    first = f"{escaped(incident.account)} {state}: mail came from {_places(incident)}."
+    facts = [
+        ("When", _moment(notice.at)),
+        ("Limit", incident.rule),
+        ("Crossed by", _crossing_mail(notice)),
+        ("Now", _consequence(notice, config)),
+    ]
+    return [first, _listed(facts), _table(notice)]
 
 
 def _crossing_mail(notice: Notice) -> str:
@@ -292,10 +282,8 @@ def _table(notice: Notice) -> str:
     more = notice.sighting_count - len(notice.sightings)
     if more > 0:
         text.append(f"and {more} more addresses")
-    mark = "; * crossed the limit" if any(line[0] for line in lines) else ""
     zone = datetime.fromtimestamp(incident.began).astimezone().strftime("%Z")
-    title = "What counted" if crossing else "Where it was seen lately"
-    return f"{title} (times in {zone}{mark}):\n\n" + "\n".join(text)
+    return f"What counted (times in {zone}; * crossed the limit):\n\n" + "\n".join(text)
 
 
 def _advice(notice: Notice, config: Config) -> list[str]:

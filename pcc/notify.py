@@ -135,7 +135,7 @@ def _send(config: Config, database: Database, row: OutboxRow, seconds: float) ->
 
     Raises NoticeError when nobody got it.
     """
-    told = _notice(config, database, row)
+    told = _notice(database, row)
     if told is None:
         return None
     if row.channel == "command":
@@ -151,13 +151,12 @@ def _send(config: Config, database: Database, row: OutboxRow, seconds: float) ->
     return _send_by_sendmail(config, message, recipients, seconds)
 
 
-def _notice(config: Config, database: Database, row: OutboxRow) -> notice.Notice | None:
+def _notice(database: Database, row: OutboxRow) -> notice.Notice | None:
     """Return what there is to tell, None if the incident has been forgotten."""
     incident = incidents.incident(database, row.incident)
     if incident is None:
         return None
-    window = incident.window or config.policy_for(incident.account).windows[-1]
-    sightings, count = outbox.evidence(database, incident, window, notice.MOST_SIGHTINGS)
+    sightings, count = outbox.evidence(database, incident, notice.MOST_SIGHTINGS)
     detail = json.loads(row.detail)
     return notice.Notice(
         row.what,
