@@ -8,7 +8,7 @@ VENV = .venv
 RUN = $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test lint
+.PHONY: help venv run test bench lint manual
 
 help: ## tell what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,7 +33,13 @@ test: $(VENV)/made-dev ## set up and pass the tests, a real Postfix among them
 	tests/install-packages
 	$(RUN) -m pytest $(TESTFLAGS)
 
+bench: $(VENV)/made-dev ## measure how fast pcc is (QUICK=1: in under two minutes; BENCH=: only some)
+	$(RUN) -m benchmarks $(if $(QUICK),--quick) $(BENCH)
+
 lint: $(VENV)/made-dev ## check style and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	$(RUN) -m mypy pcc pcc_policy.py pcc_admin.py examples tests benchmarks data
+	$(RUN) -m mypy pcc pcc_policy.py pcc_admin.py examples tests benchmarks data manual
+
+manual: $(VENV)/made ## make manual pages and shell completions anew from the programs
+	$(RUN) -m manual.build

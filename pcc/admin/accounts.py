@@ -40,7 +40,7 @@ def _add_list(commands: Commands) -> None:
         action="store_true",
         help="list accounts that would be blocked, had they not only been observed",
     )
-    parser.add_argument("--history", action="store_true", help="list lifted ones, too")
+    parser.add_argument("--history", action="store_true", help="list lifted blocks, too")
 
 
 def list_accounts(context: Context, options: argparse.Namespace) -> int:
@@ -104,6 +104,9 @@ def _add_show(commands: Commands) -> None:
         "show",
         show,
         "show where an account was seen, its block, and what happened",
+        "Every address it sent from, with country, host name, mails, first and last time; whether\n"
+        "it is blocked or exempt; what happened, and who did it.\n\n"
+        "Exit status 1 if nothing is known of it.",
     )
     parser.add_argument("account", metavar="ACCOUNT")
 
@@ -141,7 +144,8 @@ def _account_data(
 ) -> dict[str, Any]:
     return {
         "account": account,
-        "blocked": _incident_data(block) if block else None,
+        "blocked": block is not None,
+        "block": _incident_data(block) if block else None,
         "exempt_until": exempt_until,
         "sightings": [
             {
@@ -219,7 +223,7 @@ def _add_check(commands: Commands) -> None:
         "Writes nothing.  Exit status 1 if the mail would be stopped; in observe mode none is.",
     )
     parser.add_argument("account", metavar="ACCOUNT")
-    parser.add_argument("address", metavar="ADDRESS")
+    parser.add_argument("address", metavar="ADDRESS", help="the client's IP address")
     parser.add_argument(
         "--client-name", metavar="NAME", default="unknown", help="the client's verified host name"
     )
@@ -298,7 +302,7 @@ def _add_forget(commands: Commands) -> None:
         forget,
         "remove every trace of an account",
         "Its sightings, block, exemption, held mail records, events and notices; mail in the\n"
-        "queue stays.",
+        "queue stays.  It can't be undone.",
     )
     parser.add_argument("account", metavar="ACCOUNT")
 

@@ -68,7 +68,7 @@ def add_commands(commands: Commands) -> None:
         "--by-sender", action="store_true", help="with --release or --delete: unsure mail, too"
     )
     parser.add_argument(
-        "--exempt-for", type=duration, metavar="TIME", help="and let them be for so long, e.g. 7d"
+        "--exempt-for", type=duration, metavar="TIME", help="and exempt them for so long, e.g. 7d"
     )
     add_reason(parser)
     add_mail_config(parser)

@@ -1,0 +1,113 @@
+"""The keys of pcc.toml as plain records.
+
+Keys and defaults come from the table of options in pcc/options.py, the
+descriptions from the comments of the pcc.toml we ship, and what a value may be
+from the checks themselves: each is asked about values that are wrong in many
+ways, and says in its message what it wants.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pcc import options
+from pcc.checks import Wrong
+
+SHIPPED = Path(__file__).resolve().parent.parent / "pcc.toml"
+
+TABLES: dict[str, options.Options] = {
+    "policy": options.POLICY,
+    "limit": options.LIMIT,
+    "override": options.OVERRIDE,
+    **options.SECTIONS,
+}
+"""The tables of pcc.toml and the options of each."""
+
+NO_DEFAULT = {("limit", "window"): "that of [policy]", ("override", "accounts"): "none, required"}
+"""What holds instead of the default that the table of options has."""
+
+MUCH = 10**12
+_NUMBERS = (-MUCH, MUCH)
+_WRONG = (None, [["?"]], "\n", ["\n"], "", [" "], ["?"], " ", "?")
+"""What no check takes for every key, from the crudest mistake to the finest."""
+
+_UNTOLD = ("a string", "printable and on one line")
+
+
+class Key(NamedTuple):
+    """A key of a table: its default as in TOML, what it may be, and what it is about."""
+
+    table: str
+    name: str
+    default: str
+    range: str
+    comment: str
+
+
+def keys(table: str) -> list[Key]:
+    """Return the keys of a table that are its own: an override has those of [policy] besides."""
+    own = [name for name in TABLES[table] if table != "override" or name not in options.POLICY]
+    return [_key(table, name) for name in own]
+
+
+def overridable() -> list[str]:
+    """Return the keys of [policy] that an override may have."""
+    return [name for name in options.POLICY if name in options.OVERRIDE]
+
+
+def _key(table: str, name: str) -> Key:
+    default, check = TABLES[table][name]
+    told = comments()
+    comment = told.get((table, name)) or (told[("policy", name)] if table == "limit" else "")
+    written = NO_DEFAULT.get((table, name)) or json.dumps(default, ensure_ascii=False)
+    return Key(table, name, written, _range(check), comment)
+
+
+def _range(check: Callable[[Any], Any]) -> str:
+    """Return what a value may be, in the words of the check."""
+    least, most = (_rule(check, number) for number in _NUMBERS)
+    if least.endswith(" or more") and most.endswith(" or less"):
+        return f"{least.removesuffix(' or more')} to {most.removesuffix(' or less')}"
+    rules = [_rule(check, value) for value in _WRONG]
+    telling = [rule for rule in rules if rule not in ("", *_UNTOLD)]
+    if not telling:
+        return "a string on one line"
+    return telling[-1] if _rule(check, "") else f"empty, or {telling[-1]}"
+
+
+def _rule(check: Callable[[Any], Any], value: Any) -> str:
+    """Return the rule that a value breaks, "" if it breaks none."""
+    try:
+        check(value)
+    except Wrong as fault:
+        return fault.rule.partition(", got ")[0].removeprefix("must ").removeprefix("be ")
+    return ""
+
+
+def comments() -> dict[tuple[str, str], str]:
+    """Return the comments of the shipped pcc.toml by table and key.
+
+    What is said above a table has the empty key, above all of them the empty table.
+    """
+    told: dict[tuple[str, str], str] = {}
+    table, above = "", []
+    for line in SHIPPED.read_text(encoding="utf-8").splitlines():
+        code = line.removeprefix("#")
+        header = re.fullmatch(r"\[+(\w+)\]+", code)
+        key = re.match(r'(\w+) = (?:[^"#]|"[^"]*")*(?:# (.*))?', code)
+        if line.startswith("# "):
+            above.append(line[2:])
+            continue
+        if header:
+            table = header[1]
+            told.setdefault((table, ""), " ".join(above))
+        elif key and table:
+            told.setdefault((table, key[1]), key[2] or " ".join(above))
+        elif not table:
+            told.setdefault(("", ""), " ".join(above))
+        above = []
+    return told

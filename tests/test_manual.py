@@ -1,0 +1,245 @@
+"""Manual pages and completions are what the programs make them, and say what the programs do."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from checkout import ROOT, Site
+
+from manual import build, commands, pages, settings
+from pcc import admin, errors, options, service
+from pcc.admin import command_line
+
+PAGES = sorted(pages.TITLES)
+
+
+def text_of(name: str) -> str:
+    """Return the prose of a page and what is made for it, without roff's marks."""
+    source = (ROOT / "man" / name).read_text(encoding="utf-8")
+    without_fonts = re.sub(r"\\f[BIP]", "", source)
+    for escape, character in (
+        (r"\-", "-"),
+        (r"\(aq", "'"),
+        (r"\(dq", '"'),
+        (r"\(ga", "`"),
+        (r"\(ti", "~"),
+        (r"\(ha", "^"),
+        (r"\&", ""),
+        (r"\e", "\\"),
+    ):
+        without_fonts = without_fonts.replace(escape, character)
+    return without_fonts
+
+
+def displays_of(name: str) -> list[str]:
+    """Return what a page shows line by line: examples and messages."""
+    shown = re.findall(r"^\.nf\n(.*?)^\.fi$", text_of(name), flags=re.MULTILINE | re.DOTALL)
+    return [line for block in shown for line in block.splitlines()]
+
+
+def test_what_is_committed_is_what_the_programs_make() -> None:
+    assert build.outdated() == [], "run `make manual`"
+
+
+@pytest.mark.subprocess
+def test_neither_terminal_nor_language_nor_hash_seed_changes_what_is_made() -> None:
+    for terminal in (
+        {"COLUMNS": "30", "LC_ALL": "C"},
+        {"COLUMNS": "300", "LANG": "de_DE.UTF-8"},
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "manual.build", "--check"],
+            env={"PATH": "/usr/bin:/bin", "NO_COLOR": "1", "PYTHONHASHSEED": "7", **terminal},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_every_command_and_option_is_in_manual_and_completions() -> None:
+    page = text_of("pcc_admin.8")
+    bash, zsh = (
+        (ROOT / "completions" / name).read_text(encoding="utf-8")
+        for name in ("pcc_admin.bash", "_pcc_admin")
+    )
+    for command in list(commands.program().all())[1:]:
+        assert f'\n.SS "{command.name}"\n' in page
+        assert f"        '{command.name}')\n" in bash
+        assert f"_pcc_admin-{command.name.replace(' ', '-')}() {{" in zsh
+        for flag in (flag for option in command.options for flag in option.flags):
+            assert flag in page and flag in zsh and flag in bash
+
+
+def test_every_command_and_option_tells_what_it_is_for() -> None:
+    for command in list(commands.program().all())[1:]:
+        assert command.summary, command.name
+        for option in command.options:
+            assert option.help, f"{command.name} {option.flags[0]}"
+
+
+def test_every_key_is_in_the_manual_with_its_default_and_range() -> None:
+    page, parameters = text_of("pcc.toml.5"), text_of("pcc_policy.8")
+    for table in settings.TABLES:
+        for key in settings.keys(table):
+            assert f"\n{key.name} (default: {key.default})\n" in page
+            assert f"\n{table}.{key.name} ({key.default})\n" in parameters
+            assert f"Value: {key.range}." in page.replace("\n", " ")
+
+
+def test_the_shipped_file_has_every_key_with_a_comment_and_no_other() -> None:
+    told = {place: comment for place, comment in settings.comments().items() if place[1]}
+    known = {(table, key) for table, keys in settings.TABLES.items() for key in keys}
+    assert set(told) <= known
+    for table in ("policy", *options.SECTIONS):
+        for key in settings.keys(table):
+            assert told[table, key.name], f"{table}.{key.name} has no comment"
+
+
+def test_further_text_is_about_keys_that_are_there() -> None:
+    names = {f"{key.table}.{key.name}" for table in settings.TABLES for key in settings.keys(table)}
+    assert set(pages.further_texts()) <= names
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_is_left_of_the_markup(name: str) -> None:
+    page = text_of(name)
+    assert not re.search(r"\*\*|^#|^\{|\{[A-Z_]+\}|`\w+`", page, flags=re.MULTILINE)
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(
+    "command",
+    [
+        ["groff", "-man", "-ww", "-z", "-Tutf8"],
+        ["man", "--warnings", "-E", "UTF-8", "-l"],
+        ["mandoc", "-T", "lint", "-W", "style"],
+    ],
+    ids=lambda command: str(command[0]),
+)
+def test_the_formatters_have_nothing_to_complain_about(command: list[str], name: str) -> None:
+    if not shutil.which(command[0]):
+        pytest.skip(f"there is no {command[0]}")
+    environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "MANWIDTH": "80"}
+    done = subprocess.run(
+        [*command, str(ROOT / "man" / name)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    complaints = done.stderr + (done.stdout if command[0] == "mandoc" else "")
+    # A page is of a version, not of a day, so that it is made the same at any time.
+    told = [line for line in complaints.splitlines() if "missing date, using" not in line]
+    assert told == []
+
+
+@pytest.mark.subprocess
+def test_what_a_reader_sees_is_what_is_to_be_typed() -> None:
+    if not shutil.which("man"):
+        pytest.skip("there is no man")
+    done = subprocess.run(
+        ["man", "-E", "UTF-8", "-l", str(ROOT / "man" / "pcc_admin.8")],
+        env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "MANWIDTH": "200"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for line in ("--exempt-for TIME", "--reason 'password changed'", "$(date +%Y-%m).mmdb.gz"):
+        assert line in done.stdout
+
+
+def examples() -> list[str]:
+    """Return the command lines of pcc_admin.py that the manual shows."""
+    lines = "\n".join(line for name in PAGES for line in displays_of(name)).replace("\\\n", " ")
+    lines = re.sub(r"\$\([^)]*\)", "today", lines)
+    found = re.findall(r"(pcc_admin\.py [^;|\n]+)", lines)
+    return [line for line in found if not line.startswith("pcc_admin.py: ")]
+
+
+def test_the_command_line_takes_every_example() -> None:
+    assert len(examples()) > 8
+    for line in examples():
+        command_line().parse_args(shlex.split(line)[1:])
+
+
+def test_the_configuration_takes_every_example() -> None:
+    import tomli
+
+    lines = "\n".join(displays_of("pcc.toml.5"))
+    documents = re.split(r"(?=^\[policy\])", lines, flags=re.MULTILINE)[1:]
+    assert len(documents) == 2
+    for document in documents:
+        assert options.checked_values("pcc.toml", tomli.loads(document))
+
+
+MISTAKES: list[dict[str, Any]] = [
+    {"policy": {"window": "2 days"}},
+    {"override": [{"max_countries": 5}]},
+    {"policy": {"ignore_countries": ["UK"]}},
+    {"policy": {"max_country": 3}},
+    {"policy": {"max_countries": -1}},
+]
+
+
+def test_the_messages_shown_are_those_of_the_program() -> None:
+    shown = [line for name in PAGES for line in displays_of(name) if ".toml: " in line]
+    assert len(shown) == len(MISTAKES)
+    for document in MISTAKES:
+        with pytest.raises(errors.ConfigError) as error:
+            options.checked_values("/etc/pcc/pcc.toml", document)
+        assert any(line.endswith(str(error.value)) for line in shown), str(error.value)
+
+
+def test_every_line_of_the_log_is_explained() -> None:
+    source = (ROOT / "pcc" / "maillog.py").read_text(encoding="utf-8")
+    logged = set(re.findall(r'f"(\w+) (?:account|incident|\{details\}|\{escaped)', source))
+    assert len(logged) > 6
+    page = text_of("pcc_policy.8")
+    for event in logged:
+        assert re.search(rf"^{event} ", page, flags=re.MULTILINE), event
+
+
+def test_every_exit_status_is_explained() -> None:
+    page = text_of("pcc_admin.8")
+    for status in (admin.DONE, admin.NOT_DONE, admin.USAGE, admin.PARTLY, admin.TROUBLE):
+        assert f"\n.TP\n{status}\n" in page
+    page = text_of("pcc_policy.8")
+    for status in (64, 70, 74, 75, 76, 78):
+        assert f"\n.TP\n{status} (EX_" in page
+    assert f"{service.DECISION_SECONDS} seconds" in page
+
+
+@pytest.mark.subprocess
+def test_json_has_the_keys_that_the_manual_tells(tmp_path: Path) -> None:
+    site = Site(tmp_path, "max_countries = 0")
+    site.ask("joe@example.org", "11.1.0.1")
+    site.admin("block", "joe@example.org")
+    site.admin("exempt", "add", "domain", "example.net")
+    page = text_of("pcc_admin.8")
+    for command in (
+        "list",
+        "show joe@example.org",
+        "check ann@example.org 11.1.0.1",
+        "exempt list",
+        "country show",
+        "notify",
+        "cleanup",
+        "doctor",
+        "unblock joe@example.org",
+    ):
+        data = site.data(*command.split())
+        name = " ".join(word for word in command.split() if word.isalpha())
+        told = re.search(rf"^\.TP\n{name}\n(.*?)^\.", page, flags=re.MULTILINE | re.DOTALL)
+        assert told, name
+        for key in data[0] if isinstance(data, list) else data:
+            assert re.search(rf"\b{key}\b", told[1]), f"{name}: {key}"
