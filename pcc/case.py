@@ -105,7 +105,7 @@ def examine(
     if is_exempt_client(config, request, exempt):
         case.because = "the client is exempt"
     else:
-        _locate(case, lookup, packed)
+        locate(case, lookup, packed)
     return case
 
 
@@ -139,7 +139,7 @@ def _with_exemptions(
     )
 
 
-def _locate(case: Case, lookup: CountryLookup, packed: bytes | None) -> None:
+def locate(case: Case, lookup: CountryLookup, packed: bytes | None) -> None:
     """Find the country: the one that the account's sighting there has, else by look-up.
 
     So an address does not count as two countries because the country database

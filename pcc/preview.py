@@ -6,8 +6,9 @@ that it can't say anything else than the verdict would.
 
 from __future__ import annotations
 
+from pcc.address import packed_address
 from pcc.blocking import stopping_action
-from pcc.case import Case, CountryLookup, examine
+from pcc.case import Case, CountryLookup, examine, locate
 from pcc.config import Config
 from pcc.policy import Crossing, Place, Rule, Seen, clock_shift, judge
 from pcc.protocol import PolicyRequest
@@ -42,6 +43,7 @@ def preview(
     if case.because:
         result = _passing(case.country, case.because)
     elif case.known.incident is not None and case.is_blocked(now):
+        locate(case, lookup, packed_address(address))
         result = _blocked(case, case.known.incident)
     else:
         result = _judged(config, case, now)

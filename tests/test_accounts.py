@@ -1,0 +1,222 @@
+"""Dialogues with the commands about accounts: what is typed, what is said, the exit status."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from checkout import Site, address
+
+pytestmark = pytest.mark.subprocess
+
+ODD_LOGINS = [
+    "\x1b[2J\x1b[31mjoe@example.org",
+    "joe'; drop table incident; --",
+    'joe "the boss" <joe@example.org>',
+    "joe with blanks",
+    "jösé@例え.example",
+    "\u202egro.elpmaxe@eoj",
+    "a" * 500,
+]
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path, "familiar_after = 0\nmax_countries = 1\n")
+    yield made
+    made.close()
+
+
+def crossing(site: Site, account: str) -> None:
+    """Let an account cross the limit."""
+    process = site.policy()
+    for country in ("ES", "FR"):
+        process.ask(account, address(country))
+    process.end()
+
+
+def test_list_says_nothing_in_a_pipe_when_nobody_is_blocked(site: Site) -> None:
+    done = site.admin("list")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert site.data("list") == []
+
+
+def test_list_shows_who_is_blocked_since_when_and_why(site: Site) -> None:
+    crossing(site, "joe@example.org")
+    (row,) = site.data("list")
+    assert list(row) == [
+        "account",
+        "since",
+        "rule",
+        "countries",
+        "client_address",
+        "action",
+        "held",
+        "tries",
+        "expires",
+    ]
+    assert row["since"].endswith("Z")
+    assert row["countries"] == ["ES", "FR"]
+    header, line = site.admin("list").stdout.splitlines()
+    assert header.split() == (
+        "STATE ACCOUNT SINCE RULE COUNTRIES CLIENT ADDRESS ACTION HELD TRIES EXPIRES".split()
+    )
+    assert line.startswith("BLOCKED  joe@example.org  ")
+    assert "\t" not in line
+
+
+def test_history_has_lifted_blocks_too(site: Site) -> None:
+    crossing(site, "joe@example.org")
+    site.admin("unblock", "joe@example.org")
+    assert site.data("list") == []
+    (row,) = site.data("list", "--history")
+    assert row["ended"]
+    assert site.admin("list", "--history").stdout.splitlines()[1].startswith("lifted")
+
+
+def test_show_has_sightings_block_and_events(site: Site) -> None:
+    crossing(site, "joe@example.org")
+    shown = site.data("show", "JOE@example.org")
+    assert (shown["account"], shown["blocked"], shown["exempt_until"]) == (
+        "joe@example.org",
+        True,
+        None,
+    )
+    assert {row["country"] for row in shown["sightings"]} == {"ES", "FR"}
+    assert set(shown["sightings"][0]) == {
+        "country",
+        "address",
+        "client_name",
+        "mails",
+        "first_seen",
+        "last_seen",
+    }
+    assert [event["what"] for event in shown["events"]] == ["blocked"]
+    assert "max_countries 1 in 2d" in site.admin("show", "joe@example.org").stdout
+
+
+def test_show_of_an_account_that_nothing_is_known_of_is_1(site: Site) -> None:
+    done = site.admin("show", "nobody@example.org")
+    assert done.returncode == 1
+    assert done.stderr == "pcc_admin.py: nothing is known of nobody@example.org\n"
+    assert site.data("show", "nobody@example.org")["sightings"] == []
+
+
+def test_check_tells_the_verdict_and_writes_nothing(site: Site) -> None:
+    site.ask("joe", address("ES"))
+    before = site.data("show", "joe")
+    done = site.admin("--json", "check", "joe", address("FR"))
+    assert done.returncode == 1
+    verdict = site.data("check", "joe", address("FR"))
+    assert verdict["would_block"] is True
+    assert verdict["country"] == "FR"
+    assert verdict["countries"] == ["ES", "FR"]
+    assert verdict["rule"] == "max_countries 1 in 2d"
+    assert verdict["action"].startswith("REJECT ")
+    done = site.admin("check", "joe", address("ES", 7))
+    assert done.returncode == 0
+    assert "DUNNO" in done.stdout
+    assert site.data("show", "joe") == before
+    assert site.data("list") == []
+
+
+def test_check_agrees_with_the_verdict_that_follows(site: Site) -> None:
+    for country in ("ES", "ES", "FR", "ES"):
+        foretold = site.data("check", "joe", address(country))["action"]
+        assert site.ask("joe", address(country)) == foretold
+
+
+@pytest.mark.parametrize(
+    ("toml", "because"),
+    [
+        ('exempt_accounts = ["joe"]', "the configuration exempts the account"),
+        ('exempt_clients = ["11.0.0.0/8"]', "the client is exempt"),
+        ('ignore_countries = ["ES"]', "mail from ES never counts"),
+        ('mode = "observe"\nmax_countries = 1', "no limit is crossed"),
+    ],
+)
+def test_check_says_why_a_mail_would_pass(site: Site, toml: str, because: str) -> None:
+    site.configure(toml)
+    verdict = site.data("check", "joe", address("ES"))
+    assert because in verdict["because"]
+    assert verdict["would_block"] is False
+
+
+def test_check_of_a_blocked_account_says_so_and_names_the_country(site: Site) -> None:
+    crossing(site, "joe")
+    done = site.admin("check", "joe", address("BR"))
+    assert done.returncode == 1
+    verdict = site.data("check", "joe", address("BR"))
+    assert (verdict["country"], verdict["would_block"]) == ("BR", True)
+    assert "is blocked" in verdict["because"]
+
+
+def test_in_observe_mode_nothing_would_be_stopped(site: Site) -> None:
+    site.ask("joe", address("ES"))
+    site.configure('familiar_after = 0\nmax_countries = 1\nmode = "observe"\n')
+    done = site.admin("check", "joe", address("FR"))
+    assert done.returncode == 0
+    assert "only observed" in done.stdout
+
+
+def test_a_block_by_hand_stops_mail_until_it_is_lifted(site: Site) -> None:
+    done = site.admin("block", "joe", "--reason", "asked for by phone")
+    assert (done.returncode, done.stdout) == (0, "joe is blocked.\n")
+    assert (site.ask("joe", address("ES")) or "").startswith("REJECT")
+    assert site.admin("block", "joe").returncode == 1
+    (row,) = site.data("list")
+    assert (row["rule"], row["countries"], row["client_address"]) == ("by hand", [], None)
+    assert site.data("show", "joe")["events"][0]["detail"] == "asked for by phone"
+    assert site.admin("unblock", "joe").returncode == 0
+    assert site.ask("joe", address("ES")) == "DUNNO"
+
+
+def test_forget_removes_every_trace_and_says_what(site: Site) -> None:
+    crossing(site, "joe")
+    crossing(site, "ann")
+    site.admin("exempt", "add", "account", "joe")
+    done = site.admin("forget", "joe")
+    assert done.returncode == 0
+    assert done.stdout.startswith("joe is forgotten: 2 of sighting, 2 of presence, 1 of incident")
+    assert site.admin("show", "joe").returncode == 1
+    assert site.admin("forget", "joe").returncode == 1
+    assert site.admin("show", "ann").returncode == 0
+
+
+@pytest.mark.parametrize("login", ODD_LOGINS, ids=range(len(ODD_LOGINS)))
+def test_odd_logins_are_shown_harmlessly_and_can_be_handled(site: Site, login: str) -> None:
+    crossing(site, login)
+    (row,) = site.data("list")
+    account: Any = row["account"]
+    for command in (["list"], ["show", account], ["check", account, address("BR")]):
+        said = site.admin(*command)
+        assert (said.stdout + said.stderr).replace("\n", "").isprintable()
+    assert site.admin("unblock", account).returncode == 0
+    assert site.data("list") == []
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["lst"],
+        ["show"],
+        ["check", "joe"],
+        ["unblock"],
+        ["cleanup", "--days", "-1"],
+        ["unblock", "joe", "--exempt-for", "soon"],
+        ["list", "--all"],
+    ],
+)
+def test_wrong_usage_is_2(site: Site, arguments: list[str]) -> None:
+    assert site.admin(*arguments).returncode == 2
+
+
+def test_options_stand_before_or_after_the_command(site: Site) -> None:
+    assert site.admin("--json", "list").stdout == site.admin("list", "--json").stdout == "[]\n"
+
+
+def test_the_version_is_told(site: Site) -> None:
+    assert site.admin("--version").stdout.startswith("pcc 1.")
