@@ -1,0 +1,1 @@
+"""How fast pcc is, beside what nothing could be faster than: see README.md here."""

@@ -1,0 +1,136 @@
+"""The pcc that is measured: a copy of the checkout, byte-compiled, in a temporary folder.
+
+A copy, so that an edit during a long run changes nothing, and so that nothing is left behind.  Each
+Site is a configuration with databases of its own for the one copy.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from benchmarks.load import Argv
+
+CHECKOUT = Path(__file__).resolve().parent.parent
+PRODUCT = ("pcc_policy.py", "pcc_admin.py", "schema.sql", "pcc", "data")
+
+INTERPRETER = [sys.executable, "-I", "-S"]
+"""As master.cf.snippet has it."""
+
+BARE = [*INTERPRETER, "-c", "pass"]
+NULL_POLICY = [*INTERPRETER, str(CHECKOUT / "benchmarks" / "null_policy.py")]
+
+SHIPPED_LIMITS = """
+[[limit]]
+max_countries = 2
+window = "1h"
+
+[[limit]]
+max_addresses = 5
+window = "1h"
+"""
+
+CONFIGURATION = """
+[country]
+database = "country.mmdb"
+
+[store]
+database = "pcc.db"
+
+[notify]
+to = []
+"""
+"""No notices: what sends them is another process, after the reply."""
+
+
+class Site:
+    """A configuration and its databases."""
+
+    def __init__(self, product: Path, folder: Path, limits: str) -> None:
+        self._product = product
+        self.folder = folder
+        self.config = folder / "pcc.toml"
+        self.database = folder / "pcc.db"
+        self.config.write_text(limits + CONFIGURATION, encoding="utf-8")
+
+    def policy(self) -> Argv:
+        """Return what spawn(8) would run."""
+        return [*INTERPRETER, str(self._product / "pcc_policy.py"), "--config", str(self.config)]
+
+    def admin(self, *arguments: str) -> Argv:
+        """Return a command of the administrator's."""
+        script = str(self._product / "pcc_admin.py")
+        return [sys.executable, script, "--config", str(self.config), *arguments]
+
+    def run(self, *arguments: str) -> Any:
+        """Carry out a command of the administrator's; return its data, if any."""
+        done = subprocess.run(
+            [*self.admin(*arguments), "--json"], check=True, capture_output=True, text=True
+        )
+        return json.loads(done.stdout or "null")
+
+    def has(self, command: str) -> bool:
+        """Whether there is such a command of the administrator's."""
+        argv = self.admin(command, "--help")
+        return not subprocess.run(argv, check=False, capture_output=True).returncode
+
+
+class Installation:
+    """The copy of the product, and the folder that all of a run is in."""
+
+    def __init__(self) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="pcc-bench-"))
+        self._product = self.folder / "product"
+        self._product.mkdir()
+        self._sites = 0
+        for name in PRODUCT:
+            source = CHECKOUT / name
+            copy = shutil.copytree if source.is_dir() else shutil.copy2
+            copy(source, self._product / name)
+        subprocess.run(
+            [sys.executable, "-m", "compileall", "-q", str(self._product / "pcc")], check=True
+        )
+        self._country_database = self._first_country_database()
+
+    def __enter__(self) -> Installation:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """Remove it all."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    @property
+    def country_database(self) -> Path:
+        """The country database of all sites."""
+        return self._country_database
+
+    def site(self, limits: str = SHIPPED_LIMITS) -> Site:
+        """Make a site with an empty database; `limits` is the TOML that goes before the rest."""
+        self._sites += 1
+        folder = self.folder / f"site{self._sites}"
+        folder.mkdir()
+        (folder / "country.mmdb").symlink_to(self._country_database)
+        site = Site(self._product, folder, limits)
+        site.run("init")
+        return site
+
+    def remove(self, site: Site) -> None:
+        """Give the disk space of a site back."""
+        shutil.rmtree(site.folder)
+
+    def sqlite_writer(self) -> Argv:
+        """Return the bare SQLite writer, with a database of its own."""
+        self._sites += 1
+        database = self.folder / f"writer{self._sites}.db"
+        return [*INTERPRETER, str(CHECKOUT / "benchmarks" / "sqlite_writer.py"), str(database)]
+
+    def _first_country_database(self) -> Path:
+        folder = self.folder / "country"
+        folder.mkdir()
+        Site(self._product, folder, "").run("init")
+        return folder / "country.mmdb"

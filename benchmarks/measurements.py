@@ -1,0 +1,513 @@
+"""What is measured: one function per goal, each returning its figures.
+
+Whatever is compared is run by turns, A B A B, so that both meet the same noise.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import statistics
+import subprocess
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from benchmarks import maillog, population, traffic
+from benchmarks.installation import BARE, NULL_POLICY, SHIPPED_LIMITS, Installation, Site
+from benchmarks.load import (
+    Answers,
+    Argv,
+    Mails,
+    Pool,
+    churn,
+    counting,
+    first_verdict,
+    lasting,
+    run,
+    run_measured,
+)
+from benchmarks.population import Census
+from benchmarks.report import Figure, Goal, compared, measured
+from benchmarks.traffic import World, account, home_country, request
+
+MILLISECONDS = 1000.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is done: `rounds` of everything interleaved, `seconds` of load in each."""
+
+    rounds: int
+    seconds: float
+    accounts: int
+    first_verdicts: int
+    churned: int
+    many_sightings: int
+    heavy_addresses: int
+    old_rows: int
+    log_megabytes: int
+    curve: tuple[int, ...]  # numbers of processes
+
+
+FULL = Scale(
+    rounds=5,
+    seconds=3,
+    accounts=5_000,
+    first_verdicts=60,
+    churned=300,
+    many_sightings=10_000_000,
+    heavy_addresses=5_000,
+    old_rows=1_000_000,
+    log_megabytes=200,
+    curve=(1, 2, 4, 8, 16, 32, 64, 128),
+)
+QUICK = replace(
+    FULL,
+    rounds=2,
+    seconds=1,
+    first_verdicts=15,
+    churned=60,
+    many_sightings=300_000,
+    old_rows=100_000,
+    log_megabytes=30,
+    curve=(),
+)
+
+ADDRESSES = 2
+"""Known addresses of an ordinary account."""
+
+DIFFERENT_MAILS = 30_000
+"""Different requests of a run; they are sent again as new mails when they have all been sent."""
+
+
+class Bench:
+    """What all measurements share."""
+
+    def __init__(self, installation: Installation, scale: Scale) -> None:
+        self.installation = installation
+        self.scale = scale
+        self.world = World(installation.country_database)
+        self._instance = 0
+
+    def mails(self, requests: list[bytes]) -> Iterator[bytes]:
+        """Return these requests in turn, as mails that were never sent before."""
+        self._instance += 100_000_000
+        return iter(Mails(requests, self._instance))
+
+    def populated_site(self, limits: str = SHIPPED_LIMITS, accounts: int = 0) -> Site:
+        """Return a site with the ordinary accounts, or so many."""
+        site = self.installation.site(limits)
+        population.fill(site.database, accounts or self.scale.accounts, ADDRESSES)
+        return site
+
+    def mails_from_home(self) -> list[bytes]:
+        """Return mails that change nothing: known accounts from known addresses."""
+        return traffic.mails_from_home(self.scale.accounts, ADDRESSES, DIFFERENT_MAILS)
+
+    def warm(self, pool: Pool) -> None:
+        """Have every process of a pool see a new address: it has imported geoip2 then."""
+        number = self.scale.accounts - 1 - self._instance // 100_000_000
+        address = random.Random(number).choice(self.world.by_country[home_country(number)])
+        requests = [request(account(number), address)]
+        pool.ask_each(self.mails(requests))
+
+
+def first_verdicts(bench: Bench) -> list[Figure]:
+    """From the start of a process to its complete first reply."""
+    site = bench.populated_site()
+    known = bench.mails(bench.mails_from_home())
+    new = bench.mails(_new_addresses_at_home(bench))
+    times: dict[str, list[float]] = {"bare": [], "null": [], "known": [], "new": []}
+    for _ in range(bench.scale.first_verdicts):
+        times["bare"].append(run(BARE) * MILLISECONDS)
+        times["null"].append(first_verdict(NULL_POLICY, next(known)) * MILLISECONDS)
+        times["known"].append(first_verdict(site.policy(), next(known)) * MILLISECONDS)
+        times["new"].append(first_verdict(site.policy(), next(new)) * MILLISECONDS)
+    return [
+        compared("first verdict, null policy", "ms", times["null"], times["bare"], "bare Python"),
+        compared(
+            "first verdict, known account and address",
+            "ms",
+            times["known"],
+            times["bare"],
+            "bare Python",
+            Goal(1.6),
+        ),
+        compared(
+            "first verdict, new address",
+            "ms",
+            times["new"],
+            times["bare"],
+            "bare Python",
+            Goal(9),
+        ),
+    ]
+
+
+def _new_addresses_at_home(bench: Bench) -> list[bytes]:
+    chance = random.Random(3)
+    numbers = chance.sample(range(bench.scale.accounts), 2000)
+    return [
+        request(account(n), chance.choice(bench.world.by_country[home_country(n)])) for n in numbers
+    ]
+
+
+@dataclass
+class Load:
+    """Answers of the policies under the same load, run by turns, and what pcc counted of them."""
+
+    pcc: list[Answers]
+    null: list[Answers]
+    writer: list[Answers]
+    counted: list[Count]
+
+
+class Count:
+    """What processes answered, and what the database says of it.
+
+    The mail that crosses a limit is recorded like those before it, and stopped.
+    """
+
+    def __init__(self, replies: Counter[bytes], before: Census, after: Census) -> None:
+        self.answers = sum(replies.values())
+        self.stopped = self.answers - replies[b"action=DUNNO\n\n"]
+        self.blocks = after.incidents - before.incidents
+        recorded = self.answers - self.stopped + self.blocks
+        self.wrong = (
+            abs(recorded - (after.mails - before.mails))
+            + abs(recorded - (after.by_country - before.by_country))
+            + abs(self.stopped - (after.stopped - before.stopped))
+        )
+
+
+def throughput(bench: Bench) -> list[Figure]:
+    """Verdicts per second, how long they take, and whether all were counted."""
+    figures = []
+    counted: list[Count] = []
+    load = Load([], [], [], [])
+    goals = {1: 0.35, 8: 0.40, 64: 0.25}
+    for processes, goal in goals.items():
+        load = _loaded(bench, processes)
+        counted += load.counted
+        rates = [[a.per_second for a in answers] for answers in (load.pcc, load.null, load.writer)]
+        name = f"verdicts, {processes} process{'es' if processes > 1 else ''}"
+        figures += [
+            compared(name, "/s", rates[0], rates[1], "null policy", Goal(goal, at_least=True)),
+            compared("  the same", "/s", rates[0], rates[2], "SQLite writer"),
+        ]
+    return [
+        *figures,
+        *_latency_figures(load),
+        Figure("answers given at full load", "", sum(count.answers for count in counted)),
+        Figure("  accounts that got blocked", "", sum(count.blocks for count in counted)),
+        Figure("  stopped mails", "", sum(count.stopped for count in counted)),
+        Figure(
+            "  answers that were not counted, or twice",
+            "",
+            sum(count.wrong for count in counted),
+            goals=(Goal(0, of_figure=True),),
+        ),
+        _generator_cost(load),
+    ]
+
+
+def _loaded(bench: Bench, processes: int) -> Load:
+    load = Load([], [], [], [])
+    for turn in range(bench.scale.rounds):
+        mixed = bench.world.mixed_mails(bench.scale.accounts, ADDRESSES, DIFFERENT_MAILS, turn)
+        saturated(bench, NULL_POLICY, processes, mixed, load.null)
+        saturated(bench, bench.installation.sqlite_writer(), processes, mixed, load.writer)
+        site = bench.populated_site()  # where nobody is blocked yet
+        before = Census(site.database)
+        replies = saturated(bench, site.policy(), processes, mixed, load.pcc)
+        load.counted.append(Count(replies, before, Census(site.database)))
+        bench.installation.remove(site)
+    return load
+
+
+def saturated(
+    bench: Bench, argv: Argv, processes: int, requests: list[bytes], answers: list[Answers]
+) -> Counter[bytes]:
+    """Keep processes busy for a while; append the answers; return all replies ever given."""
+    with Pool(argv, processes) as pool:
+        bench.warm(pool)
+        answers.append(pool.saturate(bench.mails(requests), lasting(bench.scale.seconds)))
+    return pool.replies
+
+
+def _latency_figures(load: Load) -> list[Figure]:
+    p99 = [
+        [answers.percentile(99) * MILLISECONDS for answers in kind]
+        for kind in (load.pcc, load.null, load.writer)
+    ]
+    slowest = [answers.slowest * MILLISECONDS for answers in load.pcc]
+    return [
+        compared("p99 at 64 processes", "ms", p99[0], p99[1], "null policy", Goal(5)),
+        compared("  the same", "ms", p99[0], p99[2], "SQLite writer"),
+        Figure(
+            "slowest of all at 64 processes",
+            "ms",
+            max(slowest),
+            goals=(Goal(300, of_figure=True),),
+            runs={"values": slowest},
+        ),
+    ]
+
+
+def _generator_cost(load: Load) -> Figure:
+    costs = [answers.own_seconds / len(answers.latencies) * 1e6 for answers in load.null]
+    return measured("the load generator itself, per answer", "us", costs)
+
+
+def memory(bench: Bench) -> list[Figure]:
+    """Proportional set size of each of 64 processes that have answered, before geoip2."""
+    site = bench.populated_site()
+    requests = bench.mails_from_home()
+    sizes: dict[bool, list[float]] = {True: [], False: []}
+    for _ in range(bench.scale.rounds):
+        for is_pcc, argv in ((False, NULL_POLICY), (True, site.policy())):
+            with Pool(argv, 64) as pool:
+                mails = bench.mails(requests)
+                pool.ask_each(mails)
+                pool.ask_each(mails)
+                sizes[is_pcc].append(statistics.mean(map(_proportional_size, pool.pids)))
+    bench.installation.remove(site)
+    return [
+        compared(
+            "memory per process at 64 (PSS)",
+            "MB",
+            sizes[True],
+            sizes[False],
+            "null policy",
+            Goal(1.6),
+        )
+    ]
+
+
+def _proportional_size(pid: int) -> float:
+    rollup = Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii")
+    return int(rollup.partition("\nPss:")[2].split()[0]) / 1000
+
+
+def urgent_writes(bench: Bench) -> list[Figure]:
+    """Mails that must be written before the reply: each account's first from another country."""
+    rate, seconds = 1000, 3 * bench.scale.seconds
+    p99: dict[str, list[float]] = {"pcc": [], "null": []}
+    numbers = range(int(rate * seconds))
+    for turn in range(bench.scale.rounds):
+        site = bench.populated_site(accounts=len(numbers))
+        chance = random.Random(turn)
+        requests = [request(account(n), bench.world.abroad(n, chance)) for n in numbers]
+        for name, argv in (("null", NULL_POLICY), ("pcc", site.policy())):
+            with Pool(argv, 64) as pool:
+                bench.warm(pool)
+                answers = pool.offer(bench.mails(requests), rate, seconds)
+                p99[name].append(answers.percentile(99) * MILLISECONDS)
+        bench.installation.remove(site)
+    goal = Goal(30, of_figure=True)
+    name = "p99 of mails from a new country, 1000/s offered"
+    return [compared(name, "ms", p99["pcc"], p99["null"], "null policy", goal)]
+
+
+def growth(bench: Bench) -> list[Figure]:
+    """The same load on few and on many sightings."""
+    places = 10
+    sites, loads = [], []
+    for sightings in (10_000, bench.scale.many_sightings):
+        site = bench.installation.site()
+        population.fill(site.database, sightings // places, places)
+        sites.append(site)
+        loads.append(traffic.mails_from_home(sightings // places, places, DIFFERENT_MAILS))
+    answers: tuple[list[Answers], list[Answers]] = ([], [])
+    for _ in range(bench.scale.rounds):
+        for site, requests, found in zip(sites, loads, answers, strict=True):
+            with Pool(site.policy(), 8) as pool:
+                mails = bench.mails(requests)
+                pool.ask_each(mails)
+                found.append(pool.saturate(mails, lasting(bench.scale.seconds)))
+    for site in sites:
+        bench.installation.remove(site)
+    times = [[1e6 / each.per_second for each in found] for found in answers]
+    p99 = [[each.percentile(99) * MILLISECONDS for each in found] for found in answers]
+    many = f"{bench.scale.many_sightings:,} sightings"
+    few = "10,000 sightings"
+    return [
+        compared(f"time per verdict, {many}", "us", times[1], times[0], few, Goal(1.5)),
+        compared(f"p99, {many}", "ms", p99[1], p99[0], few, Goal(1.5)),
+    ]
+
+
+MANY_ADDRESSES_PASS = """
+[[limit]]
+max_addresses = 100000
+window = "1h"
+"""
+
+HEAVY = 7
+"""The number of the heavy account."""
+
+
+def heavy_account(bench: Bench) -> list[Figure]:
+    """An account with thousands of addresses in the window beside ordinary ones.
+
+    First without the further limits, then, without a goal, with one that has to count them all.
+    """
+    return [
+        *_heavy_account(bench, "", "", Goal(1.5)),
+        *_heavy_account(bench, ", max_addresses 100,000", MANY_ADDRESSES_PASS),
+    ]
+
+
+def _heavy_account(bench: Bench, condition: str, limits: str, *goals: Goal) -> list[Figure]:
+    site = bench.populated_site(limits)
+    known = [f"30.0.{n // 250}.{n % 250}" for n in range(bench.scale.heavy_addresses)]
+    population.add_addresses(site.database, account(HEAVY), home_country(HEAVY), known)
+    new = bench.world.by_country[home_country(HEAVY)]
+    kinds = {
+        "known address": (bench.mails_from_home(), known, 500),
+        "new address": (_new_addresses_at_home(bench), new, 50),
+    }
+    figures = []
+    for name, (ordinary, addresses, mails) in kinds.items():
+        heavy = [request(account(HEAVY), address) for address in addresses]
+        times = _times_by_turns(bench, site, mails, [ordinary, heavy])
+        what = f"heavy account, {name}{condition}"
+        figures.append(compared(what, "us", times[1], times[0], "ordinary account", *goals))
+    bench.installation.remove(site)
+    return figures
+
+
+def _times_by_turns(
+    bench: Bench, site: Site, mails: int, kinds: list[list[bytes]]
+) -> list[list[float]]:
+    """Return for each kind of mails the microseconds per verdict of one process in each round."""
+    times: list[list[float]] = [[] for _ in kinds]
+    sources = [bench.mails(requests) for requests in kinds]
+    with Pool(site.policy(), 1) as pool:
+        bench.warm(pool)
+        for _ in range(bench.scale.rounds):
+            for source, found in zip(sources, times, strict=True):
+                answers = pool.saturate(source, counting(mails))
+                found.append(statistics.mean(answers.latencies) * 1e6)
+    return times
+
+
+def one_mail_per_process(bench: Bench) -> list[Figure]:
+    """The worst churn: a process for every mail, eight at a time."""
+    site = bench.populated_site()
+    mails = bench.mails(bench.mails_from_home())
+    rates: dict[bool, list[float]] = {True: [], False: []}
+    for _ in range(bench.scale.rounds):
+        for is_pcc, argv in ((False, NULL_POLICY), (True, site.policy())):
+            rates[is_pcc].append(churn(argv, mails, bench.scale.churned, 8))
+    bench.installation.remove(site)
+    return [
+        compared(
+            "one mail per process, 8 at a time",
+            "/s",
+            rates[True],
+            rates[False],
+            "null policy",
+            Goal(0.55, at_least=True),
+        )
+    ]
+
+
+def cleanup(bench: Bench) -> list[Figure]:
+    """Dropping old sightings while 64 processes serve; when the load ends it goes on alone."""
+    p99: dict[bool, list[float]] = {True: [], False: []}
+    wrong = 0
+    requests = bench.mails_from_home()
+    for _ in range(max(1, bench.scale.rounds // 2)):
+        site = bench.populated_site()
+        population.fill(
+            site.database,
+            bench.scale.old_rows // ADDRESSES,
+            ADDRESSES,
+            first=bench.scale.accounts,
+            days_ago=60,
+        )
+        with Pool(site.policy(), 64) as pool:
+            mails = bench.mails(requests)
+            pool.ask_each(mails)
+            without = pool.saturate(mails, lasting(2 * bench.scale.seconds))
+            process = subprocess.Popen(site.admin("--json", "cleanup"), stdout=subprocess.PIPE)
+            during = pool.saturate(mails, _while_running(process, 4 * bench.scale.seconds))
+        output, _ = process.communicate()
+        wrong += abs(bench.scale.old_rows - json.loads(output)["sightings"])
+        p99[False].append(without.percentile(99) * MILLISECONDS)
+        p99[True].append(during.percentile(99) * MILLISECONDS)
+        bench.installation.remove(site)
+    name = f"p99 while cleanup drops {bench.scale.old_rows:,} rows"
+    return [
+        compared(name, "ms", p99[True], p99[False], "without", Goal(2)),
+        Figure("  rows dropped wrongly, or left", "", wrong, goals=(Goal(0, of_figure=True),)),
+    ]
+
+
+def _while_running(process: subprocess.Popen[bytes], seconds: float) -> Callable[[], bool]:
+    in_time = lasting(seconds)
+    return lambda: in_time() and process.poll() is None
+
+
+def replay(bench: Bench) -> list[Figure]:
+    """Playing a mail log: how fast beside reading its lines, and whether memory grows with it."""
+    name, goal = "replay of a mail log", Goal(50, at_least=True, of_figure=True)
+    site = bench.installation.site()
+    if not site.has("replay"):
+        return [Figure(name, "MB/s", goals=(goal,), missing="not built")]
+    megabytes = bench.scale.log_megabytes
+    short, long = site.folder / "short.log", site.folder / "long.log"
+    maillog.write(short, bench.world, bench.scale.accounts, megabytes / 2)
+    maillog.write(long, bench.world, bench.scale.accounts, megabytes)
+    rates: dict[bool, list[float]] = {True: [], False: []}
+    peaks: dict[Path, list[float]] = {short: [], long: []}
+    for _ in range(bench.scale.rounds):
+        rates[False].append(megabytes / maillog.seconds_to_read(long))
+        for log in (short, long):
+            seconds, peak = run_measured(site.admin("--json", "replay", str(log)))
+            peaks[log].append(peak)
+        rates[True].append(megabytes / seconds)
+    bench.installation.remove(site)
+    return [
+        compared(
+            name,
+            "MB/s",
+            rates[True],
+            rates[False],
+            "loop over lines",
+            goal,
+            Goal(0.2, at_least=True),
+        ),
+        compared("  peak memory", "MB", peaks[long], peaks[short], "half the log", Goal(1.2)),
+    ]
+
+
+def curve(bench: Bench) -> dict[str, list[tuple[int, float, float]]]:
+    """Return for each policy (processes, verdicts per second, p99 in ms), for the chart."""
+    points: dict[str, list[tuple[int, float, float]]] = {"pcc": [], "null policy": []}
+    mixed = bench.world.mixed_mails(bench.scale.accounts, ADDRESSES, DIFFERENT_MAILS, 0)
+    for processes in bench.scale.curve:
+        site = bench.populated_site()
+        for name, argv in (("null policy", NULL_POLICY), ("pcc", site.policy())):
+            answers: list[Answers] = []
+            saturated(bench, argv, processes, mixed, answers)
+            p99 = answers[0].percentile(99) * MILLISECONDS
+            points[name].append((processes, answers[0].per_second, p99))
+        bench.installation.remove(site)
+    return points
+
+
+MEASUREMENTS: dict[str, Callable[[Bench], list[Figure]]] = {
+    "first": first_verdicts,
+    "throughput": throughput,
+    "urgent": urgent_writes,
+    "memory": memory,
+    "growth": growth,
+    "heavy": heavy_account,
+    "churn": one_mail_per_process,
+    "cleanup": cleanup,
+    "replay": replay,
+}
