@@ -229,6 +229,17 @@ def test_an_account_is_completed_however_its_beginning_is_quoted(
             assert shlex.split(line)[3:] == ["joe@example.org"], line
 
 
+@pytest.mark.parametrize("quote", ['"', "'"])
+def test_within_an_open_quote_an_account_is_inserted_as_that_quote_needs(
+    terminal: Terminal, site: Site, quote: str
+) -> None:
+    with blocked(site, 'a$(touch canary)`touch canary`\\"b@example.org'):
+        line = terminal.complete(f"pcc_admin.py -c pcc.toml unblock {quote}a")
+        terminal.run("")
+        assert site.blocked() == [], line
+    assert not (site.folder / "canary").exists()
+
+
 def test_an_account_that_looks_like_an_option_is_offered_after_options_have_ended(
     terminal: Terminal, site: Site
 ) -> None:
