@@ -20,11 +20,13 @@ CREATE TABLE sighting (
     days        TEXT    NOT NULL,  -- the latest days it was seen on, newest first, parted by blanks
     runs        TEXT    NOT NULL,  -- for min_mails, see pcc/policy.py; empty where that is 1
     instance    TEXT    NOT NULL,  -- Postfix's instance of the latest mail, so that a retry counts once
+    hour        INTEGER NOT NULL,  -- last_seen in whole hours since 1970
     PRIMARY KEY (account, address)
 ) WITHOUT ROWID;
 
--- For limits on addresses: those of one account that were seen lately.
-CREATE INDEX sighting_by_time ON sighting (account, last_seen);
+-- For limits on addresses: those of one account that were seen lately.  By the
+-- hour, so that most mails leave the index as it is.
+CREATE INDEX sighting_by_hour ON sighting (account, hour);
 
 -- A country that an account was seen sending from: the sum of its sightings there.
 CREATE TABLE presence (

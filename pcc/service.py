@@ -125,6 +125,7 @@ class PolicyService:
         self._poller = poll()
         self._poller.register(0, POLLIN)
         self._is_waiting = False
+        self._is_counting = False
         self._is_ending = False
         self._told: set[str] = set()
         self._problems: list[str] = []  # with the country database, met during a verdict
@@ -213,15 +214,18 @@ class PolicyService:
         # Staggered, so that the processes of a busy server don't meet.
         pause = UNCOUNTED_SECONDS * (0.25 + posix.getpid() % 64 / 100)
         self._most_uncounted = UNCOUNTED_MAILS
+        self._is_counting = True
         try:
             verdicts.flush()
         except PccError as error:
             waiting = verdicts.counts.waiting
             self._complain("count", f"{waiting} mails wait to be counted: {error}")
             pause, self._most_uncounted = PAUSE_AFTER_FAILURE_SECONDS, 2 * waiting
+        self._is_counting = False
         self._next_flush = monotonic() + pause
 
     def _tidy(self, verdicts: Verdicts) -> None:
+        alarm(DECISION_SECONDS)
         try:
             verdicts.checkpoint_if_due()
         except PccError as error:
@@ -269,8 +273,8 @@ class PolicyService:
             raise Terminated
 
     def _on_alarm(self, signal: int, frame: object) -> None:
-        # Who catches this error goes on only as far as to the reply.
-        self._is_ending = True
+        # Who catches this error goes on only as far as to the reply, and counting may wait.
+        self._is_ending = self._is_ending or not self._is_counting
         raise DeadlineError(f"not done within {DECISION_SECONDS} seconds")
 
     def _start_notifier(self) -> None:

@@ -113,6 +113,8 @@ class Verdicts:
         rule = Rule(case.policy, now, self._config.keep_sightings)
         history = known.history()
         place = Place(presence, known.sighting)
+        if sightings.hour(known.sighting.last_seen) != sightings.hour(now):
+            return False
         if not rule.is_repeat(history, place, SETTLED_SECONDS) or end_of_incident(rule, history):
             return False
         observed = bool(history.incident) and case.policy.observes

@@ -155,14 +155,20 @@ class Database:
             raise StoreError(f"{self.path}-wal: can't be synced: {error.strerror}") from None
 
     def checkpoint_if_due(self) -> None:
-        """Move a long write-ahead log into the database; to be called outside transactions."""
-        try:
-            if posix.stat(self.path + "-wal").st_size > CHECKPOINT_BYTES:
-                self.connection.execute("PRAGMA wal_checkpoint(PASSIVE)")
-        except FileNotFoundError:
+        """Move a long write-ahead log into the database; to be called outside transactions.
+
+        Nearly all of it without keeping anybody waiting, and the rest, which
+        empties the log, in the turn of a writer.  One process at a time.
+        """
+        if _size(self.path + "-wal") < CHECKPOINT_BYTES or self.read_only:
             return
-        except Error as error:
-            raise self._error(error) from None
+        is_busy = self.row("PRAGMA wal_checkpoint(PASSIVE)")
+        if is_busy and not is_busy[0]:
+            self._wait_for_turn()
+            try:
+                self.row("PRAGMA wal_checkpoint(TRUNCATE)")
+            finally:
+                self._give_turn_back()
 
     def function(self, name: str, arguments: int, function: Any) -> None:
         """Make a Python function known to SQL."""

@@ -74,6 +74,11 @@ class Sighting(Seen):
         self.instance = instance
 
 
+def hour(time: float) -> int:
+    """Return UTC seconds as whole hours."""
+    return int(time // 3600)
+
+
 def exemptions(database: Database, account: str, now: float) -> list[tuple[str, str]]:
     """Return kind and value of the unexpired exemptions of account, domain and all clients."""
     return database.rows(
@@ -173,8 +178,9 @@ def _addresses_since(
 ) -> Iterator[Seen]:
     rows = database.cursor(
         "SELECT address, first_seen, last_seen, mails, generation, days, runs FROM sighting"
-        " WHERE account = ? AND last_seen >= ? AND generation = ? ORDER BY last_seen DESC",
-        (account, since, generation),
+        " WHERE account = ? AND hour >= ? AND last_seen >= ? AND generation = ?"
+        " ORDER BY hour DESC",
+        (account, hour(since), since, generation),
     )
     for row in rows:
         yield Seen(*row)
@@ -184,8 +190,8 @@ def save_sighting(database: Database, account: str, seen: Sighting) -> None:
     """Write the record of an address."""
     database.write(
         "INSERT OR REPLACE INTO sighting (account, address, country, client_name, first_seen,"
-        " last_seen, mails, generation, days, runs, instance)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " last_seen, mails, generation, days, runs, instance, hour)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             account,
             seen.name,
@@ -198,6 +204,7 @@ def save_sighting(database: Database, account: str, seen: Sighting) -> None:
             seen.days,
             seen.runs,
             seen.instance,
+            hour(seen.last_seen),
         ),
     )
 
@@ -230,7 +237,10 @@ def count_mails(
     instance: str,
     client_name: str,
 ) -> None:
-    """Add mails that changed no verdict to an address and its country."""
+    """Add mails that changed no verdict to an address and its country.
+
+    All of them came in the hour in which the address was last seen.
+    """
     database.write(
         "UPDATE sighting SET mails = mails + ?, last_seen = max(last_seen, ?), instance = ?,"
         " client_name = ? WHERE account = ? AND address = ?",
@@ -251,6 +261,10 @@ def shift_times(database: Database, account: str, since: float, seconds: float) 
             " last_seen = last_seen - ? WHERE account = ? AND last_seen >= ?",
             (seconds, seconds, account, since),
         )
+    database.write(
+        "UPDATE sighting SET hour = CAST(last_seen / 3600 AS INTEGER) WHERE account = ?",
+        (account,),
+    )
 
 
 def void_unfamiliar_days(database: Database, account: str, is_familiar: object) -> None:
