@@ -42,12 +42,17 @@ class DatabaseInfo:
 
 
 class CountryDatabase:
-    """The country database at a path, opened on the first look-up and whenever it was replaced."""
+    """The country database at a path, opened on the first look-up and whenever it was replaced.
 
-    __slots__ = ("_database", "_failure", "_identity", "path")
+    `mapped`: map the file into memory, for a command with many thousands of
+    look-ups, which may end if somebody truncates the file meanwhile.
+    """
 
-    def __init__(self, path: str) -> None:
+    __slots__ = ("_database", "_failure", "_identity", "_mapped", "path")
+
+    def __init__(self, path: str, *, mapped: bool = False) -> None:
         self.path = path
+        self._mapped = mapped
         self._identity: tuple[int, ...] | None = None
         self._database: _OpenDatabase | None = None
         self._failure = ""
@@ -105,7 +110,7 @@ class CountryDatabase:
     def _reopen(self, identity: tuple[int, ...]) -> None:
         self.close()
         try:
-            self._database = _OpenDatabase(self.path)
+            self._database = _OpenDatabase(self.path, mapped=self._mapped)
         except CountryError as error:
             self._failure = str(error)
         self._identity = identity
@@ -116,9 +121,9 @@ class _OpenDatabase:
 
     __slots__ = ("_lookup", "_path", "_reader")
 
-    def __init__(self, path: str) -> None:
+    def __init__(self, path: str, *, mapped: bool) -> None:
         self._path = path
-        self._reader = _open(path)
+        self._reader = _open(path, mapped=mapped)
         method = check_type(path, self._reader.metadata().database_type)
         self._lookup: Callable[..., Any] = getattr(self._reader, method)
 
@@ -184,16 +189,16 @@ def _status(path: str) -> os.stat_result:
         raise _unreadable(path, error) from None
 
 
-def _open(path: str) -> Reader:
+def _open(path: str, *, mapped: bool = False) -> Reader:
     """Open a country database of a type that can be asked.  Raises CountryError.
 
-    The file is read, not mapped into memory: touching a page that somebody has just truncated
-    away kills a process by SIGBUS, and that would be every policy process at once.  Reading is
-    slower, 30 us instead of 14 for a look-up in the bundled database and 4 with the C extension
-    (GeoLite2 City: 220, 75 and 17), but a look-up is only made for an address that's new for an
-    account, and importing geoip2 costs hundreds of times as much.  Either way 64 processes share
-    the file in the page cache, 0.2 MB or less for each; a copy in the memory of each would be safe
-    too, and take 3 to 63 MB.
+    The file is read, not mapped into memory unless that is asked for: touching a page that somebody
+    has just truncated away kills a process by SIGBUS, and that would be every policy process at
+    once.  Reading is slower, 30 us instead of 14 for a look-up in the bundled database and 4 with
+    the C extension (GeoLite2 City: 220, 75 and 17), but a look-up is only made for an address
+    that's new for an account, and importing geoip2 costs hundreds of times as much.  Either way 64
+    processes share the file in the page cache, 0.2 MB or less for each; a copy in the memory of
+    each would be safe too, and take 3 to 63 MB.
     """
     import stat  # in the interpreter already, by way of os
 
@@ -202,7 +207,7 @@ def _open(path: str) -> Reader:
         raise CountryError(f"{path}: the country database must be a regular file")
     if not status.st_size:
         raise CountryError(f"{path}: the country database is empty")
-    reader = _read(path)
+    reader = _read(path, mapped=mapped)
     try:
         _check_metadata(path, reader)
     except CountryError:
@@ -211,7 +216,7 @@ def _open(path: str) -> Reader:
     return reader
 
 
-def _read(path: str) -> Reader:
+def _read(path: str, *, mapped: bool) -> Reader:
     """Return geoip2's reader of the file.
 
     Importing it costs 50 to 90 ms, several times the start of an interpreter.
@@ -220,11 +225,11 @@ def _read(path: str) -> Reader:
 
     reach_packages()
     try:
-        from geoip2.database import MODE_FILE, Reader
+        from geoip2.database import MODE_AUTO, MODE_FILE, Reader
     except ImportError as error:
         raise CountryError(f"{path}: can't be read without Python's geoip2: {error}") from None
     try:
-        return Reader(path, locales=[], mode=MODE_FILE)
+        return Reader(path, locales=[], mode=MODE_AUTO if mapped else MODE_FILE)
     except OSError as error:
         raise _unreadable(path, error) from None
     except _damage():

@@ -71,6 +71,7 @@ def command_line() -> argparse.ArgumentParser:
         country,
         doctor,
         exemptions,
+        history,
         mail,
         statistics,
         unblocking,
@@ -86,7 +87,17 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pcc {VERSION}")
     add_global_options(parser, config.DEFAULT_PATH, json=False)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
-    for module in (accounts, unblocking, mail, exemptions, country, statistics, doctor, upkeep):
+    for module in (
+        accounts,
+        unblocking,
+        mail,
+        exemptions,
+        history,
+        country,
+        statistics,
+        doctor,
+        upkeep,
+    ):
         module.add_commands(commands)
     return parser
 

@@ -1,0 +1,342 @@
+"""The command `replay`: what the limits would have done on mail logs, and learning from them."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from pcc.address import address_text
+from pcc.admin import DONE, NOT_DONE, PARTLY
+from pcc.admin.commands import add_command
+from pcc.admin.output import local_time, rfc3339
+from pcc.advice import Outcome, advice
+from pcc.checks import duration_seconds
+from pcc.country import CountryDatabase
+from pcc.errors import PccError
+from pcc.escaping import escaped
+from pcc.logfiles import BACKWARDS_SECONDS, STDIN, Log, in_order
+from pcc.replay import Replay, grid, pasts
+from pcc.store import exemptions, imports
+from pcc.submissions import Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from pcc.admin.commands import Commands
+    from pcc.admin.context import Context
+    from pcc.advice import Pattern
+    from pcc.replay import Setting, Stop
+
+LONGEST_SHOWN = 300
+"""Characters of a line that could not be read which are shown."""
+
+_ABOUT = """\
+Reads Postfix logs as they come: plain, gzipped or - for stdin (journalctl -u 'postfix*' -o
+short-iso | pcc_admin.py replay -), rotated, of several hosts, the files in any order.  The
+submissions in them are judged by the same rule and configuration as mail is, as if mode were
+"enforce", from an empty database; exemptions in the database hold.  Without the options it
+judges the limits that are configured; --max-countries and --window, each a list, replace the
+limit of [policy] by each combination in turn: overrides and further limits hold as they are.
+
+  pcc_admin.py replay --learn 7d --max-countries 1,2,3,5 --window 1d,2d,7d /var/log/mail.log*
+
+--import fills the database with the history, so that pcc knows from the first day on which
+countries are familiar for whom.  It blocks nobody.  Accounts that pcc has ever blocked or
+observed are left alone, and what is new to an account that looks stolen is not made familiar.
+The same logs may be imported again: mails that the database has are not counted twice."""
+
+
+def add_commands(commands: Commands) -> None:
+    """Describe the command to argparse."""
+    parser = add_command(
+        commands,
+        "replay",
+        replay,
+        "tell what the limits would have done on mail logs",
+        _ABOUT,
+    )
+    parser.add_argument("logs", metavar="LOG", nargs="+", help="a mail log, or - for stdin")
+    parser.add_argument(
+        "--max-countries", type=_numbers, default=[], metavar="N,...", help="limits to try"
+    )
+    parser.add_argument(
+        "--window", type=_windows, default=[], metavar="TIME,...", help="windows to try, e.g. 1d,2d"
+    )
+    parser.add_argument(
+        "--learn",
+        type=_learning_time,
+        default=0,
+        metavar="TIME",
+        help="so long from the first line on nobody counts as blocked, e.g. 7d (default: 0)",
+    )
+    parser.add_argument(
+        "--import",
+        dest="imports",
+        action="store_true",
+        help="add the history to the database",
+    )
+
+
+def replay(context: Context, options: argparse.Namespace) -> int:
+    """Judge the mails of logs, show what follows, and import them if asked to."""
+    settings = grid(context.config_path, options.max_countries, options.window)
+    if options.imports:
+        with context.database:
+            pass  # what can't be written is better told now than after all has been read
+    logs = _open(context, options.logs)
+    if not logs:
+        return NOT_DONE
+    tally = Tally()
+    begin = min((log.first for log in logs if log.first is not None), default=0.0)
+    judge = _replay(context, settings, begin + options.learn, imports_too=options.imports)
+    with _progress(context, logs) as advance:
+        for mail in in_order(logs, tally, advance):
+            judge.mail(mail)
+    stops = judge.stops
+    outcomes = [
+        Outcome(setting, [stop for stop in stops if stop.number == number], judge.latest)
+        for number, setting in enumerate(settings)
+    ]
+    data = _data(tally, outcomes)
+    if tally.parsed:
+        _show(context, outcomes, learnt=options.learn > 0)
+    if options.imports:
+        data["imported"] = _import(context, judge, outcomes)
+    context.output.data(data)
+    _complain(context, tally, logs)
+    if not tally.parsed:
+        return NOT_DONE
+    is_whole = len(logs) == len(options.logs) and all(log.is_whole for log in logs)
+    return DONE if is_whole else PARTLY
+
+
+def _open(context: Context, paths: Sequence[str]) -> list[Log]:
+    """Open the logs, each once, and complain of those that can't be."""
+    logs = []
+    for path in dict.fromkeys(paths):
+        try:
+            logs.append(Log(path, context.now))
+        except PccError as error:
+            context.complain(str(error))
+    return logs
+
+
+def _replay(
+    context: Context, settings: list[Setting], learn_until: float, *, imports_too: bool
+) -> Replay:
+    countries = CountryDatabase(context.config.country_database, mapped=True)
+    has_database = imports_too or os.path.exists(context.config.store_database)
+    rows = exemptions.all_exemptions(context.database) if has_database else []
+
+    def country_of(packed: bytes) -> str:
+        return countries.country(address_text(packed)) or ""
+
+    def stored(account: str) -> dict[str, imports.Stored]:
+        return imports.stored_addresses(context.database, account)
+
+    return Replay(settings, country_of, rows, learn_until, stored if imports_too else None)
+
+
+@contextmanager
+def _progress(context: Context, logs: list[Log]) -> Iterator[Callable[[int], None]]:
+    """Show how much has been read, while a person is looking; give what is to be told of it."""
+    if context.output.json or not sys.stderr.isatty():
+        yield _ignore
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
+    from rich.progress import TransferSpeedColumn as Speed
+
+    sizes = sum(log.size for log in logs)
+    total = None if any(log.path == STDIN for log in logs) else sizes
+    columns = (BarColumn(), DownloadColumn(), Speed(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("", total=total)
+        yield lambda read: progress.advance(task, read)
+
+
+def _ignore(read: int) -> None:
+    """Tell nobody how much was read."""
+
+
+# What is shown.
+
+
+def _data(tally: Tally, outcomes: list[Outcome]) -> dict[str, Any]:
+    return {
+        "parsed": tally.parsed,
+        "unparsed": tally.unparsed,
+        "settings": [
+            {
+                "max_countries": outcome.setting.max_countries,
+                "window": outcome.setting.window,
+                "accounts_blocked": len(outcome.stops),
+                "mails_stopped": outcome.mails_stopped,
+            }
+            for outcome in outcomes
+        ],
+        "accounts": [
+            {
+                "account": stop.account.name,
+                "max_countries": outcome.setting.max_countries,
+                "window": outcome.setting.window,
+                "at": rfc3339(stop.at),
+                "countries": stop.crossing.countries,
+                "client_address": stop.client.address,
+                "mails_stopped": stop.mails_stopped,
+            }
+            for outcome in outcomes
+            for stop in outcome.stops
+        ],
+    }
+
+
+def _show(context: Context, outcomes: list[Outcome], *, learnt: bool) -> None:
+    """Show people the grid, the accounts, and what to do."""
+    output = context.output
+    output.table(
+        ["MAX COUNTRIES", "WINDOW", "ACCOUNTS BLOCKED", "LOOK STOLEN", "MAILS STOPPED"],
+        [
+            [
+                outcome.setting.max_countries,
+                outcome.setting.window,
+                len(outcome.stops),
+                len(outcome.stolen),
+                outcome.mails_stopped,
+            ]
+            for outcome in outcomes
+        ],
+    )
+    output.say("")
+    if any(outcome.stops for outcome in outcomes):
+        columns = ["ACCOUNT", "BLOCKED AT", "BY", "COUNTRIES", "CLIENT ADDRESS", "ALL ADDRESSES"]
+        columns += ["MAILS STOPPED", "LOOKS"]
+        output.table(columns, _stop_lines(outcomes))
+        output.say("")
+    for sentence in advice(outcomes, learnt=learnt):
+        output.say(sentence)
+
+
+def _stop_lines(outcomes: list[Outcome]) -> list[list[Any]]:
+    """Return a line for each mail that blocked an account, with all settings that it did."""
+    alike: dict[tuple[str, float, int], list[tuple[Setting, Stop, Pattern]]] = {}
+    for outcome in outcomes:
+        for stop, found in zip(outcome.stops, outcome.patterns, strict=True):
+            key = (stop.account.name, stop.at, stop.mails_stopped)
+            alike.setdefault(key, []).append((outcome.setting, stop, found))
+    return [
+        [
+            account,
+            local_time(at),
+            ", ".join(_rules(same)),
+            ",".join(same[0][1].crossing.countries),
+            f"{same[0][1].client.address} ({same[0][1].country})",
+            _addresses(same[0][1]),
+            mails,
+            "stolen" if same[0][2].looks_stolen else "not stolen",
+        ]
+        for (account, at, mails), same in sorted(alike.items(), key=lambda item: item[0])
+    ]
+
+
+def _rules(same: list[tuple[Setting, Stop, Pattern]]) -> list[str]:
+    """Return the limits that were crossed, each once."""
+    return list(dict.fromkeys(stop.crossing.rule for _, stop, _ in same))
+
+
+def _addresses(stop: Stop) -> str:
+    more = stop.address_count - len(stop.addresses)
+    return ", ".join(stop.addresses) + (f" and {more} more" if more else "")
+
+
+def _complain(context: Context, tally: Tally, logs: list[Log]) -> None:
+    """Tell what was wrong with the logs, and what was not judged as mail would be."""
+    if not tally.parsed:
+        context.complain(
+            "no line tells of a submission: is it a log of the Postfix that clients log in to?"
+        )
+    if tally.unparsed:
+        context.complain(f"{tally.unparsed} lines look like submissions but can't be read:")
+        for line in tally.unread:
+            print(f"  {escaped(line.rstrip()[:LONGEST_SHOWN])}", file=sys.stderr)
+    if tally.repeated:
+        context.complain(f"{tally.repeated} mails are in two of the logs; each was counted once")
+    for log in logs:
+        if not log.is_whole:
+            context.complain(f"{log.path}: was read only in part: {log.problem}")
+        if log.backwards > BACKWARDS_SECONDS:
+            context.complain(
+                f"{log.path}: goes back in time by {log.backwards / 3600:.0f} hours: logs that"
+                " were joined in the wrong order can't be judged; name each by itself instead"
+            )
+    if context.config.account == "sender":
+        context.complain(
+            'policy.account is "sender", but these lines of the log name only the login:'
+            " it was taken for the account"
+        )
+
+
+# Import.
+
+
+def _import(context: Context, judge: Replay, outcomes: list[Outcome]) -> dict[str, int]:
+    """Add the history to the database, and tell what was done."""
+    thefts: dict[str, Stop] = {}
+    for outcome in outcomes:
+        for stop in outcome.stolen:
+            known = thefts.setdefault(stop.account.name, stop)
+            if stop.at < known.at:
+                thefts[stop.account.name] = stop
+    done = imports.add_past(context.database, pasts(judge, thefts))
+    say = context.output.say
+    say("")
+    say(
+        f"Imported {done.mails} mails of {done.accounts} accounts from {done.sightings} addresses."
+        "  Nobody was blocked."
+    )
+    if done.left_alone:
+        say(
+            f"{done.left_alone} accounts were left as they are, because pcc has blocked or observed"
+            " them before: what it has seen itself since then counts."
+        )
+    if thefts:
+        names = ", ".join(escaped(name) for name in sorted(thefts)[:10])
+        say(f"What was new to accounts that look stolen is not made familiar: {names}.")
+    return {**done._asdict(), "look_stolen": len(thefts)}
+
+
+# Options.
+
+
+def _numbers(text: str) -> list[int]:
+    """Return the numbers of a list like `1,2,3`, each once, for argparse."""
+    items = [item.strip() for item in text.split(",")]
+    if not all(item.isascii() and item.isdigit() and len(item) < 6 for item in items):
+        raise argparse.ArgumentTypeError(f'must be numbers such as 1,2,3, got "{text}"')
+    return list(dict.fromkeys(int(item) for item in items))
+
+
+def _windows(text: str) -> list[str]:
+    """Return the times of a list like `1d,2d`, each once, for argparse."""
+    items = [item.strip() for item in text.split(",")]
+    if not all(_seconds(item) for item in items):
+        raise argparse.ArgumentTypeError(f'must be times such as 1d,2d,7d, got "{text}"')
+    return list(dict.fromkeys(items))
+
+
+def _learning_time(text: str) -> int:
+    seconds = _seconds(text)
+    if seconds is None:
+        raise argparse.ArgumentTypeError(f'must be a time such as 7d, or 0, got "{text}"')
+    return seconds
+
+
+def _seconds(text: str) -> int | None:
+    """Return the seconds of a Postfix time, or of 0, None for anything else."""
+    try:
+        return 0 if text == "0" else duration_seconds(text)
+    except ValueError:
+        return None

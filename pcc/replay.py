@@ -1,0 +1,542 @@
+"""What the limits would have done: the rule of a verdict, on the mails of a log, in memory.
+
+A grid of settings is judged in one pass.  A setting is the configuration with another limit in
+`[policy]`, and mode "enforce" there; overrides and further limits hold as they are.  As long as an
+account is blocked by none of them its history is the same for all, and is kept once; from its block
+on a setting needs none, unless the block ends by itself (`block_for`), when a history of its own
+goes on.  A mail is first judged by the few limits that none of the others can be crossed without,
+and repeated mail not at all.
+
+A block lasts until the end of the log or until `block_for` has passed.  `config.account` is taken
+to be the login: the line of the log has no sender.  Exemptions in the database hold for the mails
+until they end.
+"""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pcc import address as addresses
+from pcc.case import exemption_of_account, exemption_of_country, is_exempt_client
+from pcc.config import Config, Policy
+from pcc.options import checked_values, read_document
+from pcc.policy import CLOCK_SLACK, History, Place, Rule, Seen, clock_shift, judge
+from pcc.protocol import PolicyRequest
+from pcc.store.imports import AccountPast
+from pcc.store.sightings import Sighting
+from pcc.submissions import text
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from pcc.config import Limit, Record
+    from pcc.policy import Crossing
+    from pcc.store.exemptions import ExemptionRow
+    from pcc.store.imports import Stored
+    from pcc.submissions import Submission
+
+    CountryOf = Callable[[bytes], str]
+
+CLIENTS_KEPT = 50_000
+"""Clients of which it is remembered what is to be done with their mail."""
+
+ADDRESSES_KEPT = 4
+"""Of those that a stopped account was seen at, how many are named."""
+
+
+class Setting(NamedTuple):
+    """One limit of the grid, and the configuration with it; `window` as it was written."""
+
+    max_countries: int
+    window: str
+    config: Config
+
+    def __str__(self) -> str:
+        return f"{self.max_countries} in {self.window}"
+
+
+def grid(path: str, max_countries: Sequence[int], windows: Sequence[str]) -> list[Setting]:
+    """Return every combination; what is empty stays as pcc.toml has it.
+
+    Raises ConfigError.
+    """
+    document = read_document(path)
+    limit = Config(checked_values(path, document)).policy.limits[0]
+    settings = []
+    for most in max_countries or [limit.max_countries]:
+        for window in windows or [limit.window_text]:
+            changes = {"max_countries": most, "window": window, "mode": "enforce"}
+            changed = {**document, "policy": {**document.get("policy", {}), **changes}}
+            settings.append(Setting(most, window, Config(checked_values(path, changed))))
+    return settings
+
+
+class Address(Seen):
+    """An address an account was seen from.
+
+    `checked`: see Account.changes.  `new_mails`: those that the store has not counted.
+    """
+
+    __slots__ = ("checked", "client_name", "country", "new_mails")
+
+    def __init__(self, name: str, country: str, now: float) -> None:
+        super().__init__(name, now, now)
+        self.country = country
+        self.client_name = ""
+        self.checked = -1
+        self.new_mails = 0
+
+
+class Client:
+    """Who sent a mail: what its `client=NAME[ADDRESS]` says.
+
+    `recorded`: the address as it is remembered, "" for one without a country.
+    `is_exempt`: whether pcc.toml exempts it.
+    """
+
+    __slots__ = ("_country", "_packed", "address", "is_exempt", "name", "recorded", "request")
+
+    def __init__(self, written: bytes, config: Config) -> None:
+        self.name, _, self.address = text(written)[:-1].partition("[")
+        self.request = PolicyRequest({"client_address": self.address, "client_name": self.name})
+        packed = addresses.packed_address(self.address)
+        if packed is not None and addresses.is_without_country(packed):
+            packed = None
+        self.recorded = addresses.recorded_address(packed) if packed else ""
+        self.is_exempt = is_exempt_client(config, self.request, [])
+        self._packed = packed
+        self._country: str | None = None
+
+    def country(self, country_of: CountryOf) -> str:
+        """Return the country of the address, looked up once."""
+        if self._country is None:
+            self._country = country_of(self._packed) if self._packed else ""
+        return self._country
+
+
+class Past:
+    """What is known of an account: what the store has in rows, in memory.
+
+    `addresses`: in the order in which they were seen last.
+    """
+
+    __slots__ = ("addresses", "history", "latest")
+
+    def __init__(self) -> None:
+        self.addresses: dict[str, Address] = {}
+        self.history = History(0, {}, self.addresses_since)
+        self.latest = 0.0
+
+    def addresses_since(self, since: float) -> Iterator[Address]:
+        """Return the addresses that count, see policy.History."""
+        generation = self.history.generation
+        for seen in reversed(self.addresses.values()):
+            if seen.last_seen < since:
+                return
+            if seen.generation == generation:
+                yield seen
+
+    def place(
+        self,
+        replay: Replay,
+        policy: Policy,
+        client: Client,
+        now: float,
+        stored: Stored | None = None,
+    ) -> Place | None:
+        """Return the records of a client's country and address, None where none counts.
+
+        The country is the one that the address had before, if it is known here
+        or `stored`.
+        """
+        known = self.addresses.pop(client.recorded, None)
+        if known is None:
+            country = stored.country if stored else client.country(replay.country_of)
+            if exemption_of_country(country, policy):
+                return None
+            self._drop_addresses(now - replay.kept)
+            known = Address(client.recorded, country, now)
+        self.addresses[client.recorded] = known
+        known.client_name = client.name
+        presence = self.history.countries.get(known.country)
+        if presence is None:
+            presence = self.history.countries[known.country] = Seen(known.country, now, now)
+        return Place(presence, known)
+
+    def mend_clock(self, now: float) -> None:
+        """Put times back that lie ahead because the clock has jumped, as a verdict does."""
+        if now > self.latest - CLOCK_SLACK:
+            self.latest = max(self.latest, now)
+            return
+        self.latest = now
+        since, seconds = clock_shift(self.history, now)
+        for seen in (*self.history.countries.values(), *self.addresses.values()):
+            if seconds and seen.last_seen >= since:
+                seen.last_seen -= seconds
+                seen.first_seen = min(seen.first_seen, seen.last_seen)
+
+    def _drop_addresses(self, before: float) -> None:
+        while self.addresses:
+            oldest = next(iter(self.addresses.values()))
+            if oldest.last_seen >= before:
+                return
+            del self.addresses[oldest.name]
+
+
+class Stop:
+    """The first time that a setting would have blocked an account.
+
+    `number`: of the setting.  `addresses`: some of those that it was seen at
+    within the limit's window, the latest first, and `address_count` of them
+    all.  `countries`: those that counted.
+    """
+
+    __slots__ = (
+        "_mails_before",
+        "_mails_stopped",
+        "account",
+        "address_count",
+        "addresses",
+        "at",
+        "client",
+        "country",
+        "crossing",
+        "number",
+    )
+
+    def __init__(
+        self, account: Account, number: int, crossing: Crossing, client: Client, now: float
+    ) -> None:
+        self.account = account
+        self.number = number
+        self.crossing = crossing
+        self.client = client
+        self.at = now
+        self.country = account.past.addresses[client.recorded].country
+        seen = list(account.past.addresses_since(now - crossing.limit.window))
+        self.addresses = [address.name for address in seen[:ADDRESSES_KEPT]]
+        self.address_count = len(seen)
+        self._mails_before = account.mails - 1
+        self._mails_stopped: int | None = None
+
+    @property
+    def mails_stopped(self) -> int:
+        """How many mails would not have passed until the end of the log, the crossing one too."""
+        if self._mails_stopped is None:
+            return self.account.mails - self._mails_before
+        return self._mails_stopped
+
+    def count(self) -> None:
+        """Count one mail as stopped, of a block that ends by itself."""
+        self._mails_stopped = (self._mails_stopped or 0) + 1
+
+
+class Branch(Past):
+    """How an account's history goes on under one setting whose blocks end by themselves."""
+
+    __slots__ = ("_policy", "_stop")
+
+    def __init__(self, past: Past, policy: Policy, stop: Stop, rule: Rule) -> None:
+        super().__init__()
+        self._policy = policy
+        self._stop = stop
+        self.latest = past.latest
+        self.addresses = {name: copy(seen) for name, seen in past.addresses.items()}
+        countries = {name: copy(seen) for name, seen in past.history.countries.items()}
+        self.history = History(past.history.generation, countries, self.addresses_since)
+        self.history.incident = policy.mode
+        for country in countries.values():
+            if not rule.is_familiar(country):
+                country.days = ""
+        self._begin_block(rule)
+
+    def mail(self, replay: Replay, client: Client, now: float, *, passes: bool) -> None:
+        """Take the steps of a verdict on a mail; `passes`: the client is exempt."""
+        history = self.history
+        if history.incident and history.expires > now:
+            self._stop.count()
+            return
+        if passes:
+            return
+        place = self.place(replay, self._policy, client, now)
+        if place is None:
+            return
+        self.mend_clock(now)
+        rule = Rule(self._policy, now, replay.keep)
+        if judge(rule, history, place).begins:
+            self._begin_block(rule)
+
+    def _begin_block(self, rule: Rule) -> None:
+        """Do what is left to do when an incident begins, see policy.judge()."""
+        self._stop.count()
+        self.history.expires = rule.now + self._policy.block_for
+        for address in self.addresses.values():
+            if not rule.is_familiar(address):
+                address.days = ""
+
+
+class Rules:
+    """The policies of the settings for one account, which differ only in limits.
+
+    `enforced`: the numbers of those that block.
+    """
+
+    def __init__(self, policies: Sequence[Policy]) -> None:
+        self.policies = policies
+        self.enforced = tuple([n for n, policy in enumerate(policies) if not policy.observes])
+        self._screens: dict[tuple[int, ...], Policy] = {}
+
+    def screen(self, numbers: tuple[int, ...]) -> Policy:
+        """Return a policy that is crossed by every mail that crosses one of these settings.
+
+        A mail that it records is recorded for all settings.
+        """
+        screen = self._screens.get(numbers)
+        if screen is None:
+            limits = [limit for number in numbers for limit in self.policies[number].limits]
+            values = _tightest("max_countries", limits) + _tightest("max_addresses", limits)
+            first = self.policies[0]
+            off = {**_values(first.limits[0]), "max_countries": 0, "max_addresses": 0}
+            # min_mails are counted for every window, also of settings that are closed.
+            windows = {window for policy in self.policies for window in policy.windows}
+            values += [{"window": window} for window in (windows if first.min_mails > 1 else ())]
+            limits_with_all = [{**off, **limit} for limit in values or [off]]
+            screen = Policy({**_values(first), "limits": limits_with_all})
+            self._screens[numbers] = screen
+        return screen
+
+
+def _values(record: Record) -> dict[str, Any]:
+    return {name: getattr(record, name) for name in record.__slots__}
+
+
+def _tightest(most: str, limits: list[Limit]) -> list[dict[str, Any]]:
+    """Return those limits that are crossed whenever any other is: fewest places, longest window."""
+    pairs = {(getattr(limit, most), limit.window) for limit in limits if getattr(limit, most)}
+    return [
+        {most: places, "window": window}
+        for places, window in pairs
+        if not any(
+            other != (places, window) and other[0] <= places and other[1] >= window
+            for other in pairs
+        )
+    ]
+
+
+class Account:
+    """One account of the log: its history as far as no setting has blocked it, and its stops.
+
+    `open`: the numbers of the settings that have not blocked it, and `screen`
+    the policy that stands for them.  `stored`: see Replay.  `changes`:
+    grows with every mail that may make a place count that did not: a mail from
+    an address that was checked since can't cross a limit.  `mails`: how many
+    came that no exemption of the account lets pass.
+    """
+
+    __slots__ = (
+        "branches",
+        "changes",
+        "mails",
+        "name",
+        "open",
+        "past",
+        "rules",
+        "screen",
+        "stops",
+        "stored",
+    )
+
+    def __init__(self, name: str, rules: Rules, stored: dict[str, Stored]) -> None:
+        self.name = name
+        self.rules = rules
+        self.stored = stored
+        self.open = rules.enforced
+        self.screen = rules.screen(self.open)
+        self.changes = 0
+        self.mails = 0
+        self.past = Past()
+        self.branches: list[Branch] = []
+        self.stops: list[Stop] = []
+
+    def close(self, stop: Stop) -> None:
+        """Note that a setting has blocked the account."""
+        self.stops.append(stop)
+        self.open = tuple([number for number in self.open if number != stop.number])
+        self.screen = self.rules.screen(self.open)
+        self.changes += 1  # others than before are checked from now on
+
+
+class Replay:
+    """Judges the mails of a log, one after the other, under every setting at once.
+
+    `learn_until`: UTC seconds before which no account is blocked.  `stored`:
+    for an import, gives an account's addresses that the store has, by name.
+    `keep`, `kept`: for how many seconds a day makes familiar, and an address is
+    remembered.  `latest`: UTC seconds of the last mail.
+    """
+
+    def __init__(
+        self,
+        settings: Sequence[Setting],
+        country_of: CountryOf,
+        exemptions: Sequence[ExemptionRow] = (),
+        learn_until: float = 0,
+        stored: Callable[[str], dict[str, Stored]] | None = None,
+    ) -> None:
+        self.settings = settings
+        self._config = settings[0].config  # they differ only in limits
+        windows = [policy.windows[-1] for setting in settings for policy in _policies(setting)]
+        self.country_of = country_of
+        self.keep = self._config.keep_sightings
+        self.kept = max(self.keep, *windows)  # as `pcc_admin.py cleanup` does
+        self.latest = 0.0
+        self._exemptions = exemptions
+        self._learn_until = learn_until
+        self._stored = stored
+        self._logins: dict[bytes, Account | None] = {}
+        self._accounts: dict[str, Account] = {}
+        self._clients: dict[bytes, Client] = {}
+        self._rules: dict[tuple[int, ...], Rules] = {}
+
+    @property
+    def accounts(self) -> Iterable[Account]:
+        """The accounts that were met and that the configuration covers."""
+        return self._accounts.values()
+
+    @property
+    def stops(self) -> list[Stop]:
+        """Whom the settings would have blocked: by setting, then in the order of time."""
+        stops = [stop for account in self._accounts.values() for stop in account.stops]
+        return sorted(stops, key=lambda stop: (stop.number, stop.at, stop.account.name))
+
+    def mail(self, submission: Submission) -> None:
+        """Take the steps of a verdict on one mail, under every setting."""
+        try:
+            account = self._logins[submission.login]
+        except KeyError:
+            account = self._account(submission.login)
+        if account is None:
+            return
+        now = submission.time
+        self.latest = max(self.latest, now)
+        exempt = self._exempt(account, now) if self._exemptions else []
+        if exempt and exemption_of_account(exempt):
+            return
+        account.mails += 1
+        client = self._clients.get(submission.client) or self._client(submission.client)
+        passes = client.is_exempt or (
+            bool(exempt) and is_exempt_client(self._config, client.request, exempt)
+        )
+        for branch in account.branches:
+            branch.mail(self, client, now, passes=passes)
+        if not passes:
+            self._judge(account, client, now)
+
+    def _judge(self, account: Account, client: Client, now: float) -> None:
+        """Record a mail in the history that is the same for all, and judge it by the open ones."""
+        past, policy = account.past, account.screen
+        stored = account.stored.get(client.recorded) if account.stored else None
+        place = past.place(self, policy, client, now, stored)
+        if place is None:
+            return
+        past.mend_clock(now)
+        history = past.history
+        rule = Rule(policy, now, self.keep)
+        is_repeat = rule.is_repeat(history, place, 0)
+        rule.see(history, place.country)
+        rule.see(history, place.address)
+        address = past.addresses[client.recorded]
+        if stored is None or not stored.first_seen <= now <= stored.last_seen:
+            address.new_mails += 1
+        if not is_repeat:
+            account.changes += 1
+        elif address.checked == account.changes:
+            return
+        if now >= self._learn_until:
+            address.checked = account.changes
+            if rule.crossing(history, place) is not None:
+                self._check(account, client, place, now)
+
+    def _check(self, account: Account, client: Client, place: Place, now: float) -> None:
+        """Find which open settings block the account because of a mail that was recorded."""
+        for number in account.open:
+            policy = account.rules.policies[number]
+            rule = Rule(policy, now, self.keep)
+            crossing = rule.crossing(account.past.history, place)
+            if crossing is not None:
+                stop = Stop(account, number, crossing, client, now)
+                account.close(stop)
+                if policy.block_for:
+                    account.branches.append(Branch(account.past, policy, stop, rule))
+
+    def _account(self, login: bytes) -> Account | None:
+        """Return the account of a login that is met for the first time, None to leave it alone."""
+        name = self._config.normalised_account(text(login))
+        account = self._accounts.get(name)
+        if account is None and name and self._config.covers(name):
+            policies = [setting.config.policy_for(name) for setting in self.settings]
+            key = tuple([id(policy) for policy in policies])
+            rules = self._rules.get(key)
+            if rules is None:
+                rules = self._rules[key] = Rules(policies)
+            stored = self._stored(name) if self._stored else {}
+            account = self._accounts[name] = Account(name, rules, stored)
+        self._logins[login] = account
+        return account
+
+    def _client(self, written: bytes) -> Client:
+        if len(self._clients) >= CLIENTS_KEPT:
+            self._clients.clear()
+        client = self._clients[written] = Client(written, self._config)
+        return client
+
+    def _exempt(self, account: Account, now: float) -> list[tuple[str, str]]:
+        """Return the exemptions that hold for an account, and for clients, at a time."""
+        names = ("account", account.name), ("domain", account.name.rpartition("@")[2])
+        return [
+            (row.kind, row.value)
+            for row in self._exemptions
+            if (row.kind == "client" or (row.kind, row.value) in names)
+            and (not row.until or row.until > now)
+        ]
+
+
+def pasts(replay: Replay, thefts: Mapping[str, Stop]) -> Iterator[AccountPast]:
+    """Return what is to be imported of each account.
+
+    `thefts`: stops that look like one.  To those accounts no place becomes
+    familiar that was not so by then: a thief teaches nothing.
+    """
+    for account in replay.accounts:
+        stop = thefts.get(account.name)
+        countries = {name: copy(seen) for name, seen in account.past.history.countries.items()}
+        for country in countries.values():
+            country.mails = 0
+        sightings = []
+        for address in account.past.addresses.values():
+            countries[address.country].mails += address.new_mails
+            sightings.append(_sighting(address))
+        if stop is not None:
+            rule = Rule(account.screen, stop.at, replay.keep)
+            for seen in (*countries.values(), *sightings):
+                if not rule.is_familiar(seen):
+                    seen.days = ""
+        yield AccountPast(account.name, list(countries.values()), sightings)
+
+
+def _sighting(address: Address) -> Sighting:
+    return Sighting(
+        address.name,
+        address.country,
+        address.first_seen,
+        address.last_seen,
+        mails=address.new_mails,
+        days=address.days,
+        runs=address.runs,
+        client_name=address.client_name,
+    )
+
+
+def _policies(setting: Setting) -> list[Policy]:
+    return [setting.config.policy, *[policy for _, policy in setting.config.overrides]]

@@ -1,0 +1,159 @@
+"""History from mail logs, added to what the database has.
+
+Times widen, days unite, mails add up, and no verdict that stands is touched: an account that has
+or had an incident is left alone, because what counts for it began afresh, and because a thief must
+not become familiar from a log.  Whatever is added may be added again and changes nothing, as long
+as the caller leaves out the mails of the time that the database covers (`stored_addresses`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
+
+from pcc.policy import MOST_FAMILIAR_DAYS, Seen
+from pcc.store import sightings
+from pcc.store.sightings import Sighting
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pcc.store.database import Database
+
+AnySeen = TypeVar("AnySeen", bound=Seen)
+
+BATCH = 500
+"""Rows that are written in one transaction, so that verdicts never wait long."""
+
+LOG_SECONDS = 10
+"""Postfix logs a mail, at its first recipient, by so much at most before a verdict on it."""
+
+
+class Stored(NamedTuple):
+    """An address that the database has: mails seen in its time have been counted."""
+
+    country: str
+    first_seen: float
+    last_seen: float
+
+
+class AccountPast(NamedTuple):
+    """What a log says of one account; the `mails` of each record are those to be added."""
+
+    account: str
+    countries: Sequence[Seen]
+    addresses: Sequence[Sighting]
+
+
+class Imported(NamedTuple):
+    """What was added: accounts that changed, their addresses, mails; and accounts left alone."""
+
+    accounts: int
+    sightings: int
+    mails: int
+    left_alone: int
+
+
+def stored_addresses(database: Database, account: str) -> dict[str, Stored]:
+    """Return the addresses of an account that the database has, by name."""
+    rows = database.rows(
+        "SELECT address, country, first_seen, last_seen, instance FROM sighting WHERE account = ?",
+        (account,),
+    )
+    return {
+        # What was imported has the times of the log itself, and no instance.
+        address: Stored(country, first_seen - (LOG_SECONDS if instance else 0), last_seen)
+        for address, country, first_seen, last_seen, instance in rows
+    }
+
+
+def add_past(database: Database, pasts: Iterable[AccountPast]) -> Imported:
+    """Add what a log says of accounts, in short transactions.
+
+    When it is interrupted, some accounts have it and the others don't.
+    """
+    total = [0, 0, 0, 0]
+    for batch in _batches(pasts):
+        with database:
+            for past in batch:
+                for number, count in enumerate(_add(database, past)):
+                    total[number] += count
+        database.checkpoint_if_due()
+    database.sync()
+    return Imported(*total)
+
+
+def _batches(pasts: Iterable[AccountPast]) -> Iterable[list[AccountPast]]:
+    batch: list[AccountPast] = []
+    rows = 0
+    for past in pasts:
+        batch.append(past)
+        rows += len(past.countries) + len(past.addresses)
+        if rows >= BATCH:
+            yield batch
+            batch, rows = [], 0
+    if batch:
+        yield batch
+
+
+def _add(database: Database, past: AccountPast) -> Imported:
+    """Add what a log says of one account, inside the caller's transaction."""
+    account = past.account
+    if database.row("SELECT 1 FROM account WHERE account = ?", (account,)):
+        return Imported(0, 0, 0, 1)
+    known = {
+        row[0]: Sighting(*row)
+        for row in database.rows(
+            "SELECT address, country, first_seen, last_seen, mails, generation, days, runs,"
+            " client_name, instance FROM sighting WHERE account = ?",
+            (account,),
+        )
+    }
+    written = mails = 0
+    for seen in past.addresses:
+        before = known.get(seen.name)
+        if before is not None and seen.last_seen > before.last_seen:
+            before.client_name = seen.client_name
+        merged = _merged(before, seen)
+        if merged is not None:
+            sightings.save_sighting(database, account, merged)
+            written += 1
+            mails += seen.mails
+    _add_countries(database, past)
+    return Imported(int(written > 0), written, mails, 0)
+
+
+def _add_countries(database: Database, past: AccountPast) -> None:
+    known = {
+        row[0]: Seen(*row)
+        for row in database.rows(
+            "SELECT country, first_seen, last_seen, mails, generation, days, runs FROM presence"
+            " WHERE account = ?",
+            (past.account,),
+        )
+    }
+    for seen in past.countries:
+        merged = _merged(known.get(seen.name), seen)
+        if merged is not None:
+            sightings.save_presence(database, past.account, merged)
+
+
+def _merged(known: AnySeen | None, seen: AnySeen) -> AnySeen | None:
+    """Return what is to be written of a place; None where it says no more than before."""
+    if known is None:
+        seen.generation = 0  # that of an account without an incident
+        return seen
+    before = (known.first_seen, known.last_seen, known.mails, known.days)
+    if seen.last_seen > known.last_seen:
+        known.runs = seen.runs
+    known.first_seen = min(known.first_seen, seen.first_seen)
+    known.last_seen = max(known.last_seen, seen.last_seen)
+    known.mails += seen.mails
+    known.days = _united(known.days, seen.days)
+    after = (known.first_seen, known.last_seen, known.mails, known.days)
+    return known if after != before else None
+
+
+def _united(some: str, others: str) -> str:
+    """Return the latest days of both, newest first."""
+    days = sorted({int(day) for day in (*some.split(), *others.split())}, reverse=True)
+    return " ".join([str(day) for day in days[: MOST_FAMILIAR_DAYS + 1]])
