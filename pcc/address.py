@@ -39,6 +39,10 @@ _WITHOUT_COUNTRY = (
 )
 
 
+_FIRST_BYTES_WITHOUT = frozenset((0, 10, 100, 127, 169, 172, 192, 0xFC, 0xFD, 0xFE))
+"""Most addresses are told apart by their first byte."""
+
+
 def packed_address(text: str) -> bytes | None:
     """Return the packed form of a client address, or None when it is none."""
     family = AF_INET6 if ":" in text else AF_INET
@@ -74,7 +78,7 @@ def recorded_address(packed: bytes) -> str:
 
 def is_without_country(packed: bytes) -> bool:
     """Whether the address is of a range that is used in every country."""
-    return in_networks(packed, _WITHOUT_COUNTRY)
+    return packed[0] in _FIRST_BYTES_WITHOUT and in_networks(packed, _WITHOUT_COUNTRY)
 
 
 def in_networks(packed: bytes, networks: tuple[Network, ...]) -> bool:

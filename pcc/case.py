@@ -72,14 +72,6 @@ class CountryLookup:
             return ""
 
 
-def account_of(config: Config, request: PolicyRequest) -> str:
-    """Return the account that a request is about, "" where no client is authenticated."""
-    login = request.sasl_username
-    if login and config.account == "sender":
-        login = request.sender or login
-    return config.normalised_account(login)
-
-
 def examine(
     config: Config,
     database: Database,
@@ -119,8 +111,10 @@ def exemption_of_account(exempt: list[tuple[str, str]]) -> str:
 
 def is_exempt_client(config: Config, request: PolicyRequest, exempt: list[tuple[str, str]]) -> bool:
     """Whether an account's mail passes, unless it is blocked, because of who the client is."""
-    packed = addresses.packed_address(request.client_address)
     networks, names = config.exempt_networks, config.exempt_names
+    if not (networks or names or exempt):
+        return False
+    packed = addresses.packed_address(request.client_address)
     if exempt:
         networks, names = _with_exemptions(networks, names, exempt)
     if packed is not None and networks and addresses.in_networks(packed, networks):

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from pcc.address import Network
+    from pcc.protocol import PolicyRequest
 
 DEFAULT_PATH = "/etc/pcc/pcc.toml"
 
@@ -174,6 +175,13 @@ class Config(Record):
         if self.default_domain and account and "@" not in account:
             return f"{account}@{self.default_domain}"
         return account
+
+    def account_of(self, request: PolicyRequest) -> str:
+        """Return the account that a request is about, "" where no client is authenticated."""
+        login = request.sasl_username
+        if login and self.account == "sender":
+            login = request.sender or login
+        return self.normalised_account(login)
 
     def covers(self, account: str) -> bool:
         """Whether pcc looks at this account at all: in scope and not exempt."""

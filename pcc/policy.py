@@ -72,8 +72,7 @@ class History:
 
     `generation`: how often counting has started afresh.
     `countries`: by code, all that are remembered.
-    `addresses_since`: gives the addresses last seen at that time or later in
-    the current generation, newest first.
+    `addresses_since`: gives the addresses last seen at that time or later.
     `incident`: "" for none, else the mode it began in: "enforce" or "observe".
     `expires`: when the block ends by itself, 0 for never.
     """
@@ -135,12 +134,13 @@ class Rule:
     `now`: UTC seconds.  `keep`: seconds for which a day can make a place familiar.
     """
 
-    __slots__ = ("now", "oldest_day", "policy", "today")
+    __slots__ = ("_today_text", "now", "oldest_day", "policy", "today")
 
     def __init__(self, policy: Policy, now: float, keep: int) -> None:
         self.policy = policy
         self.now = now
         self.today = int(now // DAY)
+        self._today_text = str(self.today)
         self.oldest_day = self.today - max(1, keep // DAY)
 
     def is_familiar(self, seen: Seen) -> bool:
@@ -179,6 +179,8 @@ class Rule:
 
     def countries_over(self, limit: Limit, history: History) -> list[str]:
         """Return the countries that exceed the limit together, else an empty list."""
+        if len(history.countries) <= limit.max_countries:
+            return []
         counted = [
             seen
             for seen in history.countries.values()
@@ -213,7 +215,9 @@ class Rule:
         if own is not None and not self.is_familiar(own):
             count = 1
         for seen in history.addresses_since(self.now - limit.window):
-            if (own is None or seen.name != own.name) and not self.is_familiar(seen):
+            if seen.generation != history.generation or (own and seen.name == own.name):
+                continue
+            if not self.is_familiar(seen):
                 count += 1
                 if count > limit.max_addresses:
                     return count
@@ -269,7 +273,7 @@ class Rule:
         return (
             seen.generation == history.generation
             and -CLOCK_SLACK <= age <= self.policy.narrowest_window - slack
-            and (seen.days.startswith(str(self.today)) or bool(history.incident))
+            and (seen.days.startswith(self._today_text) or bool(history.incident))
             and (
                 self.policy.min_mails == 1
                 or all(_run(seen, w) >= self.policy.min_mails for w in self.policy.windows)

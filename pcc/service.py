@@ -162,9 +162,7 @@ class PolicyService:
 
     def _verdict(self, request: PolicyRequest) -> Verdict | None:
         """Return the verdict, None for a mail that pcc does not look at."""
-        from pcc.case import account_of  # not needed without a login
-
-        account = account_of(self._config, request)
+        account = self._config.account_of(request)
         if not account or not self._config.covers(account):
             return None
         if self._verdicts is None:

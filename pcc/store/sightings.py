@@ -118,17 +118,20 @@ class Known:
 
     def history(self) -> History:
         """Return what the rule needs; addresses are read when it asks for them."""
-        history = History(
-            self.generation,
-            self.countries,
-            lambda since: _addresses_since(
-                self._database, self._account, history.generation, since
-            ),
-        )
+        history = History(self.generation, self.countries, self._addresses_since)
         if self.incident is not None:
             history.incident = self.incident.mode
             history.expires = self.incident.expires
         return history
+
+    def _addresses_since(self, since: float) -> Iterator[Seen]:
+        rows = self._database.cursor(
+            "SELECT address, first_seen, last_seen, mails, generation, days, runs FROM sighting"
+            " WHERE account = ? AND hour >= ? AND last_seen >= ? ORDER BY hour DESC",
+            (self._account, hour(since), since),
+        )
+        for row in rows:
+            yield Seen(*row)
 
 
 _KNOWN = """
@@ -171,19 +174,6 @@ def open_incident(database: Database, number: int) -> Incident | None:
         (number,),
     )
     return None if row is None else Incident(*row)
-
-
-def _addresses_since(
-    database: Database, account: str, generation: int, since: float
-) -> Iterator[Seen]:
-    rows = database.cursor(
-        "SELECT address, first_seen, last_seen, mails, generation, days, runs FROM sighting"
-        " WHERE account = ? AND hour >= ? AND last_seen >= ? AND generation = ?"
-        " ORDER BY hour DESC",
-        (account, hour(since), since, generation),
-    )
-    for row in rows:
-        yield Seen(*row)
 
 
 def save_sighting(database: Database, account: str, seen: Sighting) -> None:
