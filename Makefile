@@ -8,7 +8,7 @@ VENV = .venv
 RUN = $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test bench lint manual
+.PHONY: help venv run test faults fuzz bench lint install uninstall manual
 
 help: ## tell what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,13 @@ test: $(VENV)/made-dev ## set up and pass the tests, a real Postfix among them
 	tests/install-packages
 	$(RUN) -m pytest $(TESTFLAGS)
 
+faults: $(VENV)/made-dev ## break all that can break, for minutes, and print figures (FAULTS=: options)
+	tests/install-packages
+	PYTHONPATH=tests:. $(RUN) -m faults $(FAULTS)
+
+fuzz: $(VENV)/made-dev ## a million requests and fragments against simple models (FUZZ=: options)
+	PYTHONPATH=tests:. $(RUN) -m fuzz $(FUZZ)
+
 bench: $(VENV)/made-dev ## measure how fast pcc is (QUICK=1: in under two minutes; BENCH=: only some)
 	$(RUN) -m benchmarks $(if $(QUICK),--quick) $(BENCH)
 
@@ -40,6 +47,14 @@ lint: $(VENV)/made-dev ## check style and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy pcc pcc_policy.py pcc_admin.py examples tests benchmarks data manual
+
+install: ## install pcc, or upgrade it (PREFIX, SYSCONFDIR, STATEDIR, DESTDIR; POSTFIX=1)
+	@PYTHON='$(PYTHON)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' STATEDIR='$(STATEDIR)' \
+		DESTDIR='$(DESTDIR)' SERVICEUSER='$(SERVICEUSER)' POSTFIX='$(POSTFIX)' packaging/install
+
+uninstall: ## remove what was installed; PURGE=1: configuration and state, too
+	@PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' STATEDIR='$(STATEDIR)' DESTDIR='$(DESTDIR)' \
+		SERVICEUSER='$(SERVICEUSER)' PURGE='$(PURGE)' packaging/uninstall
 
 manual: $(VENV)/made ## make manual pages and shell completions anew from the programs
 	$(RUN) -m manual.build

@@ -219,8 +219,8 @@ def snippet_lines(pcc: Deployment) -> tuple[str, dict[str, str]]:
     """Return the lines of master.cf.snippet as an administrator would put them in."""
     text = (ROOT / "master.cf.snippet").read_text()
     argv = pcc.policy_argv()
-    text = text.replace("/opt/pcc/.venv/bin/python", argv[0])
-    text = text.replace("/opt/pcc", str(pcc.folder)).replace("user=pcc", f"user={pcc.user}")
+    text = text.replace("/usr/local/lib/pcc/.venv/bin/python", argv[0])
+    text = text.replace("/usr/local/lib/pcc", str(pcc.folder)).replace("user=pcc", f"user={pcc.user}")
     text = text.replace("/etc/pcc/pcc.toml", argv[-1])
     entry = "".join(re.findall(r"^(?:pcc .*|  user=.*)\n", text, re.MULTILINE))
     restriction = re.search(r"\(5\)\n# +(check_policy_service .*)", text)
