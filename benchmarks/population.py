@@ -26,9 +26,9 @@ SIGHTINGS = f"""
     VALUES (0) UNION ALL SELECT place + 1 FROM spot WHERE place < :places - 1
 )
 INSERT INTO sighting (account, address, country, client_name, first_seen, last_seen, mails,
-    generation, days, runs, instance)
+    generation, days, runs, instance, hour)
 SELECT {ACCOUNT}, {ADDRESS}, {COUNTRY}, 'host-' || n || '.dyn.example.net', :seen - 86400, :seen, 2,
-    0, :days, '', '6f1.69217a3c.0.' || n
+    0, :days, '', '6f1.69217a3c.0.' || n, CAST(:seen / 3600 AS INTEGER)
 FROM number CROSS JOIN spot"""
 
 PRESENCES = f"""
@@ -68,12 +68,13 @@ def fill(database: Path, accounts: int, places: int, *, first: int = 0, days_ago
 def add_addresses(database: Path, account: str, country: str, addresses: list[str]) -> None:
     """Add addresses that an account was seen from for the first time just now."""
     seen = time.time() - 60
-    rows = [(account, address, country, seen, seen, f"{int(seen // DAY)}") for address in addresses]
+    day, hour = f"{int(seen // DAY)}", int(seen // 3600)
+    rows = [(account, address, country, seen, seen, day, hour) for address in addresses]
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.executemany(
             "INSERT INTO sighting (account, address, country, client_name, first_seen, last_seen,"
-            " mails, generation, days, runs, instance)"
-            " VALUES (?, ?, ?, 'unknown', ?, ?, 4, 0, ?, '', '')",
+            " mails, generation, days, runs, instance, hour)"
+            " VALUES (?, ?, ?, 'unknown', ?, ?, 4, 0, ?, '', '', ?)",
             rows,
         )
 

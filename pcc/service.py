@@ -60,6 +60,13 @@ UNCOUNTED_SECONDS = 1.3
 UNCOUNTED_MAILS = 250
 """So many waiting mails are counted without waiting longer."""
 
+LATE_SECONDS = 2
+MOST_UNCOUNTED_MAILS = 1000
+"""After so long, or with so many, counting waits for its turn."""
+
+RETRY_SECONDS = 0.05
+"""Between attempts to count while others write."""
+
 READ_BYTES = 65536
 
 USAGE = "usage: pcc_policy.py [-c FILE | --config FILE]\n"
@@ -121,7 +128,7 @@ class PolicyService:
         self._reader = RequestReader()
         self._verdicts: Verdicts | None = None
         self._next_flush = 0.0
-        self._most_uncounted = UNCOUNTED_MAILS
+        self._most_uncounted = MOST_UNCOUNTED_MAILS
         self._poller = poll()
         self._poller.register(0, POLLIN)
         self._is_waiting = False
@@ -197,30 +204,36 @@ class PolicyService:
             event(*details)
 
     def _flush_if_due(self) -> None:
-        """Count answered mails: at once after a quiet time, in groups under load."""
+        """Count answered mails: at once after a quiet time, in groups under load.
+
+        While another process writes they wait longer, as long as there are not
+        too many.
+        """
         verdicts = self._verdicts
         if verdicts is None:
             return
-        waiting = verdicts.counts.waiting
-        if waiting and (monotonic() >= self._next_flush or waiting >= self._most_uncounted):
-            self._flush(verdicts, COUNTING_SECONDS)
+        waiting, now = verdicts.counts.waiting, monotonic()
+        if waiting and (now >= self._next_flush or waiting >= UNCOUNTED_MAILS):
+            late = now >= self._next_flush + LATE_SECONDS or waiting >= self._most_uncounted
+            self._flush(verdicts, COUNTING_SECONDS, patiently=late)
             self._tidy(verdicts)
 
-    def _flush(self, verdicts: Verdicts, seconds: int) -> None:
+    def _flush(self, verdicts: Verdicts, seconds: int, *, patiently: bool) -> None:
         """Count answered mails; where that can't be done they wait, and it is told once."""
         alarm(seconds)
-        # Staggered, so that the processes of a busy server don't meet.
-        pause = UNCOUNTED_SECONDS * (0.25 + posix.getpid() % 64 / 100)
-        self._most_uncounted = UNCOUNTED_MAILS
         self._is_counting = True
         try:
-            verdicts.flush()
+            if verdicts.flush(patiently=patiently):
+                # Staggered, so that the processes of a busy server don't meet.
+                pause = UNCOUNTED_SECONDS * (0.25 + posix.getpid() % 64 / 100)
+                self._next_flush = monotonic() + pause
+                self._most_uncounted = MOST_UNCOUNTED_MAILS
         except PccError as error:
             waiting = verdicts.counts.waiting
             self._complain("count", f"{waiting} mails wait to be counted: {error}")
-            pause, self._most_uncounted = PAUSE_AFTER_FAILURE_SECONDS, 2 * waiting
+            self._next_flush = monotonic() + PAUSE_AFTER_FAILURE_SECONDS
+            self._most_uncounted = 2 * waiting
         self._is_counting = False
-        self._next_flush = monotonic() + pause
 
     def _tidy(self, verdicts: Verdicts) -> None:
         alarm(DECISION_SECONDS)
@@ -249,7 +262,7 @@ class PolicyService:
     def _wait_for_input(self) -> bool:
         """Wait until there is input, counting meanwhile; return False after an idle time."""
         while self._verdicts is not None and self._verdicts.counts.waiting:
-            if self._poll(max(0.0, self._next_flush - monotonic())):
+            if self._poll(max(RETRY_SECONDS, self._next_flush - monotonic())):
                 return True
             self._flush_if_due()
             alarm(0)
@@ -289,8 +302,7 @@ class PolicyService:
         if self._verdicts is None:
             return
         if self._verdicts.counts.waiting:
-            self._told.discard("count")
-            self._flush(self._verdicts, DECISION_SECONDS)
+            self._flush(self._verdicts, DECISION_SECONDS, patiently=True)
         alarm(DECISION_SECONDS)
         self._verdicts.close()
         alarm(0)

@@ -68,12 +68,19 @@ class Verdicts:
             return self._pass(mail)
         return self._decide(mail, now)
 
-    def flush(self) -> None:
-        """Count the mails that wait for it."""
-        if self.counts.waiting:
-            with self._database as database:
-                self.counts.write(database)
-            self.counts.clear()
+    def flush(self, *, patiently: bool) -> bool:
+        """Count the mails that wait for it; return whether that was done.
+
+        Unless `patiently`, it isn't while somebody else is writing.
+        """
+        if not self.counts.waiting:
+            return True
+        if not (patiently or self._database.is_free()):
+            return False
+        with self._database as database:
+            self.counts.write(database)
+        self.counts.clear()
+        return True
 
     def checkpoint_if_due(self) -> None:
         """Tidy the database up, where it is worth it."""
@@ -124,10 +131,8 @@ class Verdicts:
         """Judge the mail on what is true inside a write transaction, and record it."""
         case = mail.case
         with self._database as database:
-            self.counts.write(database)
             case.known = sightings.known(database, case.account, case.address)
             outcome = None if case.is_blocked(now) else self._record(mail, now)
-        self.counts.clear()
         if outcome is None:  # blocked by another mail just now
             return self._stop(mail, now)
         verdict, decides = outcome

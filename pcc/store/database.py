@@ -21,7 +21,7 @@ from __future__ import annotations
 
 import posix  # what `os` adds to it would cost a tenth of the interpreter's start
 import time
-from fcntl import LOCK_EX, LOCK_UN, flock
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 
 from pcc.errors import DeadlineError, StoreError
 from pcc.store.quick_sqlite import Connection, Error, OperationalError, connect
@@ -39,6 +39,9 @@ BUSY_SECONDS = 0.5
 
 CHECKPOINT_BYTES = 4_000_000
 """The write-ahead log's length from which on it is worth a checkpoint."""
+
+REGULAR_FILE = 0o10
+"""The type of a regular file in st_mode, as in stat(2); the module `stat` costs an import."""
 
 PATIENCE_SECONDS = 7.0
 """How long a writer goes on asking; a decision's deadline is a little later."""
@@ -179,34 +182,40 @@ class Database:
             found = posix.stat(self.path)
         except OSError:
             raise self._error(None) from None
+        if found.st_mode >> 12 != REGULAR_FILE:  # SQLite would wait for ever to open a FIFO
+            raise StoreError(f"{self.path}: is not a regular file")
         return found.st_dev, found.st_ino
 
     def _open(self) -> Connection:
+        if not posix.access(self.path, posix.W_OK):
+            return self._open_read_only("no permission to write")
         deadline = time.monotonic() + PATIENCE_SECONDS
         while True:
             try:
                 return self._connect("rw")
             except OperationalError as error:
                 if "locked" not in str(error):
-                    return self._open_read_only(error)
+                    return self._open_read_only(str(error))
                 if time.monotonic() > deadline:
                     raise self._error(error) from None
             except Error as error:
                 raise self._error(error) from None
 
-    def _open_read_only(self, cause: Error) -> Connection:
+    def _open_read_only(self, cause: str) -> Connection:
         """Open what can't be written because of `cause`."""
         self.read_only = True
-        self.reason = str(cause)
-        try:
-            return self._connect("ro")
-        except Error:
-            pass
-        self.is_stale = _size(self.path + "-wal") > 0
+        self.reason = cause
+        # SQLite would make side files with the rights of the database, and leave them behind:
+        # nobody could write them any more once the database can be written again.
+        if posix.access(self.path + "-wal", posix.F_OK):
+            try:
+                return self._connect("ro")
+            except Error:
+                self.is_stale = _size(self.path + "-wal") > 0
         try:
             return self._connect("ro", "&immutable=1")
-        except Error:
-            raise self._error(cause) from None
+        except Error as error:
+            raise self._error(error) from None
 
     def _connect(self, mode: str, more: str = "") -> Connection:
         escaped = self.path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
@@ -241,6 +250,19 @@ class Database:
             f"{self.path}: has schema version {version}, this pcc knows only up to "
             f"{SCHEMA_VERSION}: use the newer pcc that wrote it"
         )
+
+    def is_free(self) -> bool:
+        """Whether nobody is writing, nor waiting to, at this moment."""
+        try:
+            if self._lock < 0:
+                self._lock = self._open_lock()
+            flock(self._lock, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise StoreError(f"{self.path}.lock: {error.strerror}") from None
+        self._give_turn_back()
+        return True
 
     def _wait_for_turn(self) -> None:
         try:
