@@ -64,17 +64,26 @@ class CountryDatabase:
         missing, can't be read, is damaged or of the wrong type; ValueError when `address` is no
         address.
         """
+        return self._answer(address)[0]
+
+    def country_and_bits(self, address: str) -> tuple[str | None, int]:
+        """Return the country of an address, and of how many leading bits of it that is true."""
+        country, source = self._answer(address)
+        network = source.network if source is not None else None
+        return country, network.prefixlen if network is not None else 128
+
+    def _answer(self, address: str) -> tuple[str | None, Any]:
         for _ in range(_TRIES):
             database = self._current()
             try:
-                country = database.country(address)
+                answer = database.answer(address)
             except CountryError:
                 if self._is_current():
                     raise
             else:
                 # Of a file that somebody truncated meanwhile, the reader says "not in there".
                 if self._is_current():
-                    return country
+                    return answer
         raise CountryError(
             f"{self.path}: the country database is being overwritten in place;"
             " it should be written beside and renamed"
@@ -127,7 +136,8 @@ class _OpenDatabase:
         method = check_type(path, self._reader.metadata().database_type)
         self._lookup: Callable[..., Any] = getattr(self._reader, method)
 
-    def country(self, address: str) -> str | None:
+    def answer(self, address: str) -> tuple[str | None, Any]:
+        """Return the country of an address, and what knows the network it is true of, if any."""
         import ipaddress  # the reader needs it anyway
 
         from geoip2.errors import AddressNotFoundError
@@ -135,10 +145,11 @@ class _OpenDatabase:
         ip_address = ipaddress.ip_address(address)
         try:
             if ip_address.version > self._reader.metadata().ip_version:
-                return None  # an IPv6 address in a database of IPv4 alone
-            return _code(self._lookup(ip_address).country.iso_code)
-        except AddressNotFoundError:
-            return None
+                return None, None  # an IPv6 address in a database of IPv4 alone
+            response = self._lookup(ip_address)
+            return _code(response.country.iso_code), response.traits
+        except AddressNotFoundError as error:
+            return None, error
         except _damage() as error:
             raise CountryError(
                 f"{self._path}: the country database is damaged where {address} would be: {error}"

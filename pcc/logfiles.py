@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 STDIN = "-"
 
-CHUNK = 1 << 20
+CHUNK = 1 << 18
 """Bytes that are read at a time."""
 
 END = 1 << 16

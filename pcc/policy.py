@@ -392,5 +392,9 @@ def _run(seen: Seen, window: int) -> int:
 def _with_day(days: str, today: int) -> str:
     if days.startswith(str(today)):
         return days
-    known = {today, *[int(day) for day in days.split()]}
-    return " ".join([str(day) for day in sorted(known, reverse=True)[: MOST_FAMILIAR_DAYS + 1]])
+    known = days.split()
+    if known and int(known[0]) > today:  # the clock has jumped back
+        known = [str(day) for day in sorted({today, *map(int, known)}, reverse=True)]
+    else:
+        known.insert(0, str(today))
+    return " ".join(known[: MOST_FAMILIAR_DAYS + 1])

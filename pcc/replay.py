@@ -95,18 +95,24 @@ class Client:
     `is_exempt`: whether pcc.toml exempts it.
     """
 
-    __slots__ = ("_country", "_packed", "address", "is_exempt", "name", "recorded", "request")
+    __slots__ = ("_country", "_packed", "address", "is_exempt", "name", "recorded")
 
     def __init__(self, written: bytes, config: Config) -> None:
         self.name, _, self.address = text(written)[:-1].partition("[")
-        self.request = PolicyRequest({"client_address": self.address, "client_name": self.name})
         packed = addresses.packed_address(self.address)
         if packed is not None and addresses.is_without_country(packed):
             packed = None
         self.recorded = addresses.recorded_address(packed) if packed else ""
-        self.is_exempt = is_exempt_client(config, self.request, [])
+        self.is_exempt = self.is_exempt_by(config, [])
         self._packed = packed
         self._country: str | None = None
+
+    def is_exempt_by(self, config: Config, exempt: list[tuple[str, str]]) -> bool:
+        """Whether the client is exempt by pcc.toml, or by these exemptions in the database."""
+        if not (config.exempt_networks or config.exempt_names or exempt):
+            return False
+        attributes = {"client_address": self.address, "client_name": self.name}
+        return is_exempt_client(config, PolicyRequest(attributes), exempt)
 
     def country(self, country_of: CountryOf) -> str:
         """Return the country of the address, looked up once."""
@@ -118,7 +124,8 @@ class Client:
 class Past:
     """What is known of an account: what the store has in rows, in memory.
 
-    `addresses`: in the order in which they were seen last.
+    `addresses`: in the order in which they were seen last.  `latest`: UTC
+    seconds of the latest mail.
     """
 
     __slots__ = ("addresses", "history", "latest")
@@ -166,9 +173,6 @@ class Past:
 
     def mend_clock(self, now: float) -> None:
         """Put times back that lie ahead because the clock has jumped, as a verdict does."""
-        if now > self.latest - CLOCK_SLACK:
-            self.latest = max(self.latest, now)
-            return
         self.latest = now
         since, seconds = clock_shift(self.history, now)
         for seen in (*self.history.countries.values(), *self.addresses.values()):
@@ -262,7 +266,10 @@ class Branch(Past):
         place = self.place(replay, self._policy, client, now)
         if place is None:
             return
-        self.mend_clock(now)
+        if now > self.latest:
+            self.latest = now
+        elif now < self.latest - CLOCK_SLACK:
+            self.mend_clock(now)
         rule = Rule(self._policy, now, replay.keep)
         if judge(rule, history, place).begins:
             self._begin_block(rule)
@@ -419,15 +426,14 @@ class Replay:
         if account is None:
             return
         now = submission.time
-        self.latest = max(self.latest, now)
+        if now > self.latest:
+            self.latest = now
         exempt = self._exempt(account, now) if self._exemptions else []
         if exempt and exemption_of_account(exempt):
             return
         account.mails += 1
         client = self._clients.get(submission.client) or self._client(submission.client)
-        passes = client.is_exempt or (
-            bool(exempt) and is_exempt_client(self._config, client.request, exempt)
-        )
+        passes = client.is_exempt or (bool(exempt) and client.is_exempt_by(self._config, exempt))
         for branch in account.branches:
             branch.mail(self, client, now, passes=passes)
         if not passes:
@@ -440,7 +446,10 @@ class Replay:
         place = past.place(self, policy, client, now, stored)
         if place is None:
             return
-        past.mend_clock(now)
+        if now > past.latest:
+            past.latest = now
+        elif now < past.latest - CLOCK_SLACK:
+            past.mend_clock(now)
         history = past.history
         rule = Rule(policy, now, self.keep)
         is_repeat = rule.is_repeat(history, place, 0)

@@ -16,6 +16,11 @@ import pytest
 from checkout import ROOT, Site, address, is_refusal
 from simulator import DAY, HOUR, SentMail, log, log_line, simulate, utc
 
+from pcc import bundled
+from pcc.address import address_text
+from pcc.country import CountryDatabase
+from pcc.networks import CountryMemory
+
 pytestmark = pytest.mark.subprocess
 
 START = 1_730_000_000 // DAY * DAY
@@ -539,6 +544,22 @@ def test_the_grid_is_what_another_computation_finds(
             if key[1:] == (row["max_countries"], row["window"])
         ]
         assert (row["accounts_blocked"], row["mails_stopped"]) == (len(stopped), sum(stopped))
+
+
+# The parts that only replay has.
+
+
+def test_countries_by_network_are_those_of_single_look_ups(tmp_path: Path) -> None:
+    path = tmp_path / "country.mmdb"
+    bundled.unpack(str(path))
+    memory, single = CountryMemory(str(path)), CountryDatabase(str(path))
+    dice = random.Random(6)
+    for _ in range(3000):
+        start = dice.choice((b"", b"", b"\x2a\x02", b"\x20\x01", b"\x26\x04"))
+        packed = start + dice.randbytes(14) if start else dice.randbytes(4)
+        assert memory.country(packed) == (single.country(address_text(packed)) or "")
+        neighbour = packed[:-1] + dice.randbytes(1)
+        assert memory.country(neighbour) == (single.country(address_text(neighbour)) or "")
 
 
 # Replay against real verdicts.

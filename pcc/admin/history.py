@@ -8,16 +8,15 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from pcc.address import address_text
 from pcc.admin import DONE, NOT_DONE, PARTLY
 from pcc.admin.commands import add_command
 from pcc.admin.output import local_time, rfc3339
 from pcc.advice import Outcome, advice
 from pcc.checks import duration_seconds
-from pcc.country import CountryDatabase
 from pcc.errors import PccError
 from pcc.escaping import escaped
 from pcc.logfiles import BACKWARDS_SECONDS, STDIN, Log, in_order
+from pcc.networks import CountryMemory
 from pcc.replay import Replay, grid, pasts
 from pcc.store import exemptions, imports
 from pcc.submissions import Tally
@@ -127,17 +126,14 @@ def _open(context: Context, paths: Sequence[str]) -> list[Log]:
 def _replay(
     context: Context, settings: list[Setting], learn_until: float, *, imports_too: bool
 ) -> Replay:
-    countries = CountryDatabase(context.config.country_database, mapped=True)
+    countries = CountryMemory(context.config.country_database)
     has_database = imports_too or os.path.exists(context.config.store_database)
     rows = exemptions.all_exemptions(context.database) if has_database else []
-
-    def country_of(packed: bytes) -> str:
-        return countries.country(address_text(packed)) or ""
 
     def stored(account: str) -> dict[str, imports.Stored]:
         return imports.stored_addresses(context.database, account)
 
-    return Replay(settings, country_of, rows, learn_until, stored if imports_too else None)
+    return Replay(settings, countries.country, rows, learn_until, stored if imports_too else None)
 
 
 @contextmanager
