@@ -13,7 +13,7 @@ their callers.
 
 from __future__ import annotations
 
-from pcc.escaping import escaped
+from pcc.escaping import escaped, printable
 from pcc.syslog import ERROR, INFO, NOTICE, WARNING, log, open_log
 
 TYPE_CHECKING = False
@@ -24,9 +24,6 @@ if TYPE_CHECKING:
 
 
 __all__ = ["open_log"]
-
-LONGEST_ERROR = 2000
-"""Characters; an error's end may be the very thing to do about it."""
 
 
 def blocked(
@@ -100,7 +97,7 @@ def notice_sent(incident: int, channel: str) -> None:
 
 def error(message: str) -> None:
     """Tell what went wrong, in one sentence."""
-    log(ERROR, f"error {escaped(message, LONGEST_ERROR)}")
+    log(ERROR, f"error {printable(message)}")
 
 
 def _crossing(

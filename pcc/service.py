@@ -325,9 +325,9 @@ def _tell(message: str, log_name: str = "pcc") -> None:
     maillog.open_log(log_name)
     maillog.error(message)
     if posix.isatty(2):
-        from pcc.escaping import escaped
+        from pcc.escaping import printable
 
-        sys.stderr.write(f"pcc_policy.py: {escaped(message)}\n")
+        sys.stderr.write(f"pcc_policy.py: {printable(message)}\n")
 
 
 def _place_and_text(error: Exception) -> str:

@@ -51,7 +51,7 @@ def main(arguments: list[str]) -> int:
     try:
         status: int = options.run(context, options)
     except PccError as error:
-        print(f"pcc_admin.py: {error}", file=sys.stderr)
+        context.complain(str(error))
         return TROUBLE
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -13,8 +13,7 @@ from pcc import prepared
 from pcc.admin.output import Output
 from pcc.config import Config
 from pcc.errors import PccError
-from pcc.escaping import escaped
-from pcc.maillog import LONGEST_ERROR
+from pcc.escaping import printable
 from pcc.store.database import Database
 
 
@@ -69,4 +68,4 @@ class Context:
 
     def complain(self, message: str) -> None:
         """Tell what is wrong, in a sentence on stderr."""
-        print(f"pcc_admin.py: {escaped(message, LONGEST_ERROR)}", file=sys.stderr)
+        print(f"pcc_admin.py: {printable(message)}", file=sys.stderr)
