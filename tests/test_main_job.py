@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,7 +10,7 @@ import pytest
 from checkout import IPV6_NETWORKS, NETWORKS, ROOT, address, address6
 from deployment import Deployment, deploy
 from mmdb import write_country_database
-from postfix import Policy, PrivatePostfix
+from postfix import Policy, PrivatePostfix, wait_until
 from smtp import Reply, Session, send
 
 pytestmark = pytest.mark.postfix
@@ -69,20 +68,14 @@ def test_the_notice_is_delivered_through_sendmail(mta: PrivatePostfix) -> None:
     before = len(mta.delivered())
     for country in ("ES", "FR", "BR", "VN", "DE"):
         mail(mta, "noticed@example.org", country)
-    deadline = time.monotonic() + 15
-    while time.monotonic() < deadline:
-        notices = [
-            message
-            for message in mta.delivered()[before:]
-            if "noticed@example.org blocked" in str(message["Subject"])
-        ]
-        if notices:
-            break
-        time.sleep(0.2)
-    (notice,) = notices
-    assert str(notice["Subject"]) == (
+
+    def notices() -> list[str]:
+        subjects = [str(message["Subject"]) for message in mta.delivered()[before:]]
+        return [subject for subject in subjects if "noticed@example.org blocked" in subject]
+
+    assert wait_until(notices, 15, "notice") == [
         "[pcc] noticed@example.org blocked: mail from ES, FR, BR, VN within 2d"
-    )
+    ]
 
 
 def test_an_unblocked_account_sends_again(mta: PrivatePostfix, pcc: Deployment) -> None:
@@ -151,8 +144,9 @@ def test_mail_is_refused_at_the_other_stages_too(stage: str, shown: str) -> None
 def test_one_mail_through_all_stages_is_counted_once() -> None:
     pcc = installation("max_countries = 1")
     with PrivatePostfix(Policy(pcc.policy_argv(), ("recipient", "data", "end_of_data"))) as mta:
+        two = ["a@b.example", "c@d.example"]
         for _ in range(2):
-            assert mail(mta, "joe@example.org", "ES", recipients=["a@b.example", "c@d.example"])
+            assert mail(mta, "joe@example.org", "ES", recipients=two).accepted
         assert not mail(mta, "joe@example.org", "FR").accepted
     shown = pcc.admin("show", "joe@example.org").stdout
     assert re.search(r"ES +11\.1\.0\.1 .* 2$", shown, re.MULTILINE)
@@ -191,27 +185,11 @@ def test_real_authentication_names_the_account() -> None:
     pcc = installation("max_countries = 1")
     with PrivatePostfix(Policy(pcc.policy_argv(), ("data",))) as mta:
         mta.add_user("joe@example.org", "secret")
-        reply = send(
-            mta.submission,
-            "joe@example.org",
-            address("ES"),
-            sender="other@example.org",
-            recipients=["x@example.net"],
-            xclient=False,
-            password="secret",
-        )
-        assert reply.accepted
+        login = {"sender": "other@example.org", "xclient": False, "password": "secret"}
+        assert mail(mta, "joe@example.org", "ES", **login).accepted
         # The client's address is loopback's, which has no country; the block is the account's.
         assert mta.run(pcc.admin_argv("block", "joe@example.org")).returncode == 0
-        reply = send(
-            mta.submission,
-            "joe@example.org",
-            address("ES"),
-            sender="other@example.org",
-            recipients=["x@example.net"],
-            xclient=False,
-            password="secret",
-        )
+        reply = mail(mta, "joe@example.org", "ES", **login)
         assert (reply.stage, reply.code) == ("DATA", 554)
 
 
@@ -220,7 +198,9 @@ def snippet_lines(pcc: Deployment) -> tuple[str, dict[str, str]]:
     text = (ROOT / "master.cf.snippet").read_text()
     argv = pcc.policy_argv()
     text = text.replace("/usr/local/lib/pcc/.venv/bin/python", argv[0])
-    text = text.replace("/usr/local/lib/pcc", str(pcc.folder)).replace("user=pcc", f"user={pcc.user}")
+    text = text.replace("/usr/local/lib/pcc", str(pcc.folder)).replace(
+        "user=pcc", f"user={pcc.user}"
+    )
     text = text.replace("/etc/pcc/pcc.toml", argv[-1])
     entry = "".join(re.findall(r"^(?:pcc .*|  user=.*)\n", text, re.MULTILINE))
     restriction = re.search(r"\(5\)\n# +(check_policy_service .*)", text)
