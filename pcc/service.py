@@ -128,7 +128,7 @@ class PolicyService:
         self._reader = RequestReader()
         self._verdicts: Verdicts | None = None
         self._next_flush = 0.0
-        self._most_uncounted = MOST_UNCOUNTED_MAILS
+        self._enough_to_count = UNCOUNTED_MAILS
         self._poller = poll()
         self._poller.register(0, POLLIN)
         self._is_waiting = False
@@ -213,8 +213,8 @@ class PolicyService:
         if verdicts is None:
             return
         waiting, now = verdicts.counts.waiting, monotonic()
-        if waiting and (now >= self._next_flush or waiting >= UNCOUNTED_MAILS):
-            late = now >= self._next_flush + LATE_SECONDS or waiting >= self._most_uncounted
+        if waiting and (now >= self._next_flush or waiting >= self._enough_to_count):
+            late = now >= self._next_flush + LATE_SECONDS or waiting >= MOST_UNCOUNTED_MAILS
             self._flush(verdicts, COUNTING_SECONDS, patiently=late)
             self._tidy(verdicts)
 
@@ -227,12 +227,12 @@ class PolicyService:
                 # Staggered, so that the processes of a busy server don't meet.
                 pause = UNCOUNTED_SECONDS * (0.25 + posix.getpid() % 64 / 100)
                 self._next_flush = monotonic() + pause
-                self._most_uncounted = MOST_UNCOUNTED_MAILS
+                self._enough_to_count = UNCOUNTED_MAILS
         except PccError as error:
             waiting = verdicts.counts.waiting
             self._complain("count", f"{waiting} mails wait to be counted: {error}")
             self._next_flush = monotonic() + PAUSE_AFTER_FAILURE_SECONDS
-            self._most_uncounted = 2 * waiting
+            self._enough_to_count = max(UNCOUNTED_MAILS, 2 * waiting)
         self._is_counting = False
 
     def _tidy(self, verdicts: Verdicts) -> None:
