@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from pcc.protocol import PolicyRequest
     from pcc.store.database import Database
 
-SETTLED_SECONDS = 2
+SETTLED_SECONDS = 15
 """So long a place must go on counting for its mail to be counted after the reply.
 
-Longer than a mail waits to be counted (see pcc/service.py).
+Longer than a mail waits to be counted, also while that fails (see pcc/service.py):
+else a country could leave a window although it was seen within it.
 """
 
 

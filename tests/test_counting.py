@@ -1,0 +1,59 @@
+"""Mails that wait to be counted: what rests on them must not depend on when that is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from checkout import NETWORKS, address, new_instance, request_text
+from mmdb import write_country_database
+
+from pcc import prepared, service
+from pcc.case import CountryLookup
+from pcc.protocol import RequestReader
+from pcc.store import creation
+from pcc.store.database import Database
+from pcc.verdict import SETTLED_SECONDS, Verdicts
+
+HOUR = 3600
+START = 1_900_000_000.0
+
+
+@pytest.fixture
+def process(tmp_path: Path) -> Callable[[], Verdicts]:
+    """Makes what gives the verdicts of one process, all on one database."""
+    write_country_database(tmp_path / "country.mmdb", NETWORKS)
+    (tmp_path / "pcc.toml").write_text(
+        '[policy]\nfamiliar_after = 0\nmax_countries = 1\nwindow = "1h"\n'
+        '[country]\ndatabase = "country.mmdb"\n[store]\ndatabase = "pcc.db"\n[notify]\nto = []\n'
+    )
+    creation.create_or_upgrade(str(tmp_path / "pcc.db"))
+    config = prepared.load(str(tmp_path / "pcc.toml"))
+    lookup = CountryLookup(config.country_database, lambda complaint: None)
+    return lambda: Verdicts(config, Database(config.store_database), lookup)
+
+
+def ask(verdicts: Verdicts, country: str, now: float) -> str:
+    """Ask about a new mail of joe from a country."""
+    reader = RequestReader()
+    reader.receive(request_text("joe", address(country), instance=new_instance()).encode())
+    request = reader.next_request()
+    assert request is not None
+    return verdicts.verdict("joe", request, now).action.partition(" ")[0]
+
+
+@pytest.mark.parametrize("before", [0.1, 2.1, 5, 10])
+def test_a_mail_that_waits_to_be_counted_keeps_its_country_in_the_window(
+    process: Callable[[], Verdicts], before: float
+) -> None:
+    one, other = process(), process()
+    assert ask(one, "ES", START) == "DUNNO"
+    assert ask(one, "ES", START + HOUR - before) == "DUNNO"  # and not a word to the others yet
+    assert ask(other, "FR", START + HOUR + 0.1) == "REJECT"
+
+
+def test_a_mail_is_counted_before_its_country_could_leave_a_window() -> None:
+    waits = service.UNCOUNTED_SECONDS + service.LATE_SECONDS + service.COUNTING_SECONDS
+    assert waits < SETTLED_SECONDS
+    assert service.PAUSE_AFTER_FAILURE_SECONDS + service.COUNTING_SECONDS < SETTLED_SECONDS
