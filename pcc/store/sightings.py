@@ -6,7 +6,7 @@ Reads take no lock.  Everything that changes a verdict is written inside
 
 from __future__ import annotations
 
-from pcc.policy import History, Seen
+from pcc.policy import CLOCK_SLACK, History, Seen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -353,10 +353,8 @@ def hold(
         " VALUES (?, ?, ?, ?, ?, ?, 'held')",
         (incident, instance, account, request.queue_id, request.sender, now),
     )
-    database.write(
-        "UPDATE incident SET held = held + 1, tries = tries + 1, last_try = ? WHERE id = ?",
-        (now, incident),
-    )
+    database.write("UPDATE incident SET held = held + 1 WHERE id = ?", (incident,))
+    count_tries(database, incident, 1, now)
 
 
 def remember_queue_id(database: Database, incident: int, instance: str, queue_id: str) -> None:
@@ -370,8 +368,12 @@ def remember_queue_id(database: Database, incident: int, instance: str, queue_id
 def count_tries(database: Database, incident: int, tries: int, last_try: float) -> None:
     """Add mails that were refused because of an incident."""
     database.write(
-        "UPDATE incident SET tries = tries + ?, last_try = max(ifnull(last_try, 0), ?)"
-        " WHERE id = ?",
+        # A block that began in the future did so before the clock jumped back: it would
+        # last longer by that jump.
+        "UPDATE incident SET tries = tries + ?1, last_try = max(ifnull(last_try, 0), ?2),"
+        f" expires = CASE WHEN expires AND began > ?2 + {CLOCK_SLACK}"
+        " THEN expires - began + ?2 ELSE expires END,"
+        f" began = CASE WHEN began > ?2 + {CLOCK_SLACK} THEN ?2 ELSE began END WHERE id = ?3",
         (tries, last_try, incident),
     )
 
