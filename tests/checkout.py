@@ -78,6 +78,7 @@ class PolicyProcess:
     def __init__(self, command: list[str], environment: dict[str, str] | None = None) -> None:
         self.socket, theirs = socket.socketpair()
         self.socket.settimeout(20)
+        self._received = b""
         with theirs:
             descriptor = theirs.fileno()
             self.process = subprocess.Popen(
@@ -96,20 +97,20 @@ class PolicyProcess:
 
     def reply(self) -> str | None:
         """Return the action of the next reply, None if the process disconnected instead."""
-        data = b""
-        while not data.endswith(b"\n\n"):
+        while b"\n\n" not in self._received:
             try:
                 more = self.socket.recv(65536)
             except ConnectionResetError:
                 more = b""
             if not more:
-                assert data == b"", f"not a reply: {data!r}"
+                assert self._received == b"", f"not a reply: {self._received!r}"
                 return None
-            data += more
+            self._received += more
+        data, _, self._received = self._received.partition(b"\n\n")
         text = data.decode()
         assert text.startswith("action="), text
-        assert text.count("\n") == 2, text
-        return text.removeprefix("action=").removesuffix("\n\n")
+        assert "\n" not in text, text
+        return text.removeprefix("action=")
 
     def ask(self, *arguments: str, **attributes: Any) -> str | None:
         """Send one request (see request_text) and return the action of its reply."""

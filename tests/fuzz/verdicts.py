@@ -1,0 +1,222 @@
+"""Requests through a whole verdict, from bytes to the action, on a real SQLite file.
+
+Several accounts at a time are used as their owners or thieves might use them, over days; each
+account gives way to a new one after a while.  Every action is held against the model of the rule.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from checkout import IPV6_NETWORKS, NETWORKS
+from mmdb import write_country_database
+
+from fuzz import generate
+from fuzz.rule_model import DAY, Model, Settings
+from pcc import prepared
+from pcc.case import CountryLookup
+from pcc.protocol import PolicyRequest, RequestReader
+from pcc.store import creation, incidents
+from pcc.store.database import Database
+from pcc.verdict import Verdicts
+
+HOUR = 3600
+CONFIGURATIONS: tuple[tuple[str, Settings], ...] = (
+    (
+        "familiar_after = 0",
+        Settings(countries=((3, 2 * DAY),)),
+    ),
+    (
+        'familiar_after = 1\n[[limit]]\nmax_countries = 2\nwindow = "1h"\n'
+        '[[limit]]\nmax_addresses = 5\nwindow = "1h"\n',  # what the pcc.toml that we ship has
+        Settings(countries=((3, 2 * DAY), (2, HOUR)), addresses=((5, HOUR),), familiar_after=1),
+    ),
+    (
+        'familiar_after = 2\nmax_countries = 2\nwindow = "1d"\nmin_mails = 2\n'
+        'ignore_countries = ["IN"]\ncountry_groups = [["ES", "PT"], ["DE", "FR"]]\n',
+        Settings(
+            countries=((2, DAY),),
+            familiar_after=2,
+            min_mails=2,
+            ignored=frozenset({"IN"}),
+            groups=(frozenset({"ES", "PT"}), frozenset({"DE", "FR"})),
+        ),
+    ),
+    (
+        'familiar_after = 1\nmax_countries = 0\nmax_addresses = 3\nwindow = "6h"\n'
+        'block_for = "3h"\n',
+        Settings(addresses=((3, 6 * HOUR),), familiar_after=1, block_for=3 * HOUR),
+    ),
+)
+START = 1_900_000_000
+MAILS_PER_ACCOUNT = 60
+
+
+class Judged(NamedTuple):
+    """What a run has counted."""
+
+    requests: int
+    refused: int
+    accounts: int
+    unblocked: int
+
+
+@contextlib.contextmanager
+def a_folder() -> Iterator[Path]:
+    """A folder in memory, where there is one: a million syncs are no fun on a disk."""
+    parent = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+    with tempfile.TemporaryDirectory(dir=parent) as name:
+        yield Path(name)
+
+
+def run(requests: int, seed: int = 1) -> Judged:
+    """Judge so many requests, by turns with every configuration."""
+    total = Judged(0, 0, 0, 0)
+    for number, (toml, settings) in enumerate(CONFIGURATIONS):
+        share = requests // len(CONFIGURATIONS)
+        with a_folder() as folder:
+            fuzzer = _Fuzzer(folder, toml, settings, random.Random(f"{seed} {number}"))
+            done = fuzzer.run(share)
+        total = Judged(*[sum(pair) for pair in zip(total, done, strict=True)])
+    return total
+
+
+class _Fuzzer:
+    def __init__(self, folder: Path, toml: str, settings: Settings, choice: random.Random) -> None:
+        self._choice = choice
+        self._model = Model(settings)
+        write_country_database(folder / "country.mmdb", {**NETWORKS, **IPV6_NETWORKS})
+        head, limit, tail = toml.partition("[[limit]]")
+        (folder / "pcc.toml").write_text(
+            f"[policy]\n{head}\n{limit}{tail}\n[notify]\nto = []\n"
+            '[country]\ndatabase = "country.mmdb"\n[store]\ndatabase = "pcc.db"\n'
+        )
+        self._path = folder / "pcc.db"
+        creation.create_or_upgrade(str(self._path))
+        self._config = prepared.load(str(folder / "pcc.toml"))
+        self._complaints: list[str] = []
+        self._lookup = CountryLookup(str(folder / "country.mmdb"), self._complaints.append)
+        self._now = float(START)
+        self._names: list[str] = []
+        self._left: list[int] = []
+        self._accounts = self._unblocked = 0
+        self._processes = [self._process() for _ in range(3)]
+
+    def _process(self) -> tuple[RequestReader, Verdicts]:
+        database = Database(str(self._path))
+        return RequestReader(), Verdicts(self._config, database, self._lookup)
+
+    def run(self, requests: int) -> Judged:
+        refused = 0
+        mail: dict[str, str | bytes] = {}
+        about = ("", "", "", "")
+        for number in range(requests):
+            if not mail or self._choice.random() < 0.9:
+                about, mail = self._new_mail()
+            else:
+                self._tick(0.1)  # another recipient, or stage, of the same mail
+            expected = self._model.refuses(*about, self._now)
+            action = self._answer(generate.request(mail, self._choice))
+            assert action.startswith("REJECT ") if expected else action == "DUNNO", (
+                number,
+                about,
+                self._now,
+                action,
+                self._model.accounts[about[0]],
+            )
+            refused += expected
+            if expected and self._choice.random() < 0.1:
+                self._unblock(about[0])
+                mail = {}
+        self._check()
+        return Judged(requests, refused, self._accounts, self._unblocked)
+
+    def _new_mail(self) -> tuple[tuple[str, str, str, str], dict[str, str | bytes]]:
+        choice = self._choice
+        self._tick(choice.choice([0.01, 1, 1, 60, 60, 600, HOUR, 5 * HOUR, DAY / 2]))
+        slot = choice.randrange(8)
+        while slot >= len(self._names) or self._left[slot] == 0:
+            self._replace(slot)
+        self._left[slot] -= 1
+        account = self._names[slot]
+        login = generate.spelled(account, choice)
+        text, country, recorded = generate.client_address(choice)
+        instance = generate.instance(choice)
+        mail: dict[str, str | bytes] = {
+            "sasl_username": login,
+            "client_address": text,
+            "client_name": choice.choice(generate.HOSTILE),
+            "sender": choice.choice(generate.HOSTILE),
+            "queue_id": f"{choice.getrandbits(40):X}",
+            "instance": instance,
+        }
+        return (account, country, recorded, instance), mail
+
+    def _replace(self, slot: int) -> None:
+        if slot >= len(self._names):
+            self._names.append("")
+            self._left.append(0)
+            slot = len(self._names) - 1
+        if self._names[slot]:
+            del self._model.accounts[self._names[slot]]
+        self._accounts += 1
+        hostile = self._choice.choice(generate.HOSTILE).strip().lower()
+        # `strip()` and `lower()` are what the contract says of a login, once is enough.
+        self._names[slot] = f"{self._accounts}{hostile}".strip().lower()
+        self._model.accounts.pop(self._names[slot], None)
+        self._left[slot] = self._choice.randrange(1, MAILS_PER_ACCOUNT)
+
+    def _tick(self, most: float) -> None:
+        """Let time pass; what waits to be counted is counted meanwhile, as in a process."""
+        step = self._choice.random() * most
+        self._now += step
+        if step > 1 or self._choice.random() < 0.2:
+            for _, verdicts in self._processes:
+                verdicts.flush(patiently=True)
+
+    def _answer(self, data: bytes) -> str:
+        if self._choice.random() < 0.01:  # a process ends, another begins
+            _, verdicts = self._processes.pop(0)
+            verdicts.flush(patiently=True)
+            verdicts.close()
+            self._processes.append(self._process())
+        reader, verdicts = self._choice.choice(self._processes)
+        half = self._choice.randrange(len(data))
+        reader.receive(data[:half])
+        assert reader.next_request() is None
+        reader.receive(data[half:])
+        request = reader.next_request()
+        assert isinstance(request, PolicyRequest)
+        account = self._config.account_of(request)
+        if not account or not self._config.covers(account):
+            return "DUNNO"
+        return verdicts.verdict(account, request, self._now).action
+
+    def _unblock(self, account: str) -> None:
+        for _, verdicts in self._processes:
+            verdicts.flush(patiently=True)
+        with contextlib.closing(Database(str(self._path))) as database:
+            lifted = incidents.unblock(database, account, "fuzz", "", 0, self._now)
+        assert lifted is not None
+        self._model.unblock(account)
+        self._unblocked += 1
+
+    def _check(self) -> None:
+        for _, verdicts in self._processes:
+            verdicts.flush(patiently=True)
+            verdicts.close()
+        assert not self._complaints, self._complaints
+        with contextlib.closing(sqlite3.connect(self._path)) as connection:
+            assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+            counted = dict(
+                connection.execute("SELECT account, sum(mails) FROM presence GROUP BY account")
+            )
+        for name, account in self._model.accounts.items():
+            assert counted.get(name, 0) == len(account.mails), (name, counted.get(name))
