@@ -14,6 +14,6 @@ if find_spec("tomli") is None and os.path.exists(OWN_PYTHON):
 
 sys.path.insert(0, FOLDER)
 
-from pcc.admin import main  # noqa: E402
+from pcc.admin.program import main  # noqa: E402
 
 sys.exit(main(sys.argv[1:]))

@@ -10,7 +10,7 @@ import argparse
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pcc.admin import command_line
+from pcc.admin.program import command_line
 
 
 class Option(NamedTuple):

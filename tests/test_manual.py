@@ -15,7 +15,7 @@ from checkout import ROOT, Site
 
 from manual import build, commands, pages, settings
 from pcc import admin, errors, options, service
-from pcc.admin import command_line
+from pcc.admin.program import command_line
 
 PAGES = sorted(pages.TITLES)
 

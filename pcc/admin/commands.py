@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from pcc.admin import add_global_options
+from pcc.config import DEFAULT_PATH
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,6 +30,22 @@ def add_command(
     add_global_options(parser, argparse.SUPPRESS, json=argparse.SUPPRESS)
     parser.set_defaults(run=run)
     return parser
+
+
+def add_global_options(
+    parser: argparse.ArgumentParser, default_config: object, *, json: object
+) -> None:
+    """Add the options that may stand before and after a command's name."""
+    parser.add_argument(
+        "-c",
+        "--config",
+        metavar="FILE",
+        default=default_config,
+        help=f"configuration (default: {DEFAULT_PATH})",
+    )
+    parser.add_argument(
+        "--json", action="store_true", default=json, help="print data as JSON on stdout"
+    )
 
 
 def duration(text: str) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pcc.admin import DONE, NOT_DONE
 from pcc.admin.commands import add_command
-from pcc.admin.mail import add_mail_config
+from pcc.admin.held import add_mail_config
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands

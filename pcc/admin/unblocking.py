@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pcc import maillog
 from pcc.admin import DONE, NOT_DONE, PARTLY, USAGE
 from pcc.admin.commands import add_command, add_reason, duration
-from pcc.admin.mail import add_mail_config, find
+from pcc.admin.held import add_mail_config, find
 from pcc.admin.output import Moment
 from pcc.blocking import notice_channels
 from pcc.errors import QueueError
@@ -101,7 +101,7 @@ def unblock(context: Context, options: argparse.Namespace) -> int:
     return DONE if all(done) else PARTLY if any(done) else NOT_DONE
 
 
-class Case:
+class Unblocking:
     """What was done for one account.
 
     `lifted`: the incident that it ended.  `queue_ids`: those of its held mail, by what has become
@@ -120,7 +120,7 @@ class Case:
         return bool(self.lifted or self.queue_ids["released"] or self.queue_ids["deleted"])
 
 
-def _lift(context: Context, options: argparse.Namespace, account: str) -> Case:
+def _lift(context: Context, options: argparse.Namespace, account: str) -> Unblocking:
     """Lift the block, or clear the observed incident."""
     until = context.now + options.exempt_for if options.exempt_for else 0
     lifted = incidents.unblock(
@@ -128,10 +128,10 @@ def _lift(context: Context, options: argparse.Namespace, account: str) -> Case:
     )
     if lifted:
         maillog.unblocked(account, context.by, options.reason)
-    return Case(account, lifted)
+    return Unblocking(account, lifted)
 
 
-def _deal_with_mail(context: Context, options: argparse.Namespace, case: Case) -> None:
+def _deal_with_mail(context: Context, options: argparse.Namespace, case: Unblocking) -> None:
     """Release or delete the account's held mail as far as that is possible."""
     try:
         if os.geteuid() != 0:
@@ -152,7 +152,7 @@ def _deal_with_mail(context: Context, options: argparse.Namespace, case: Case) -
 
 
 def _touch(
-    context: Context, case: Case, queue: Queue, chosen: list[Match], state: str
+    context: Context, case: Unblocking, queue: Queue, chosen: list[Match], state: str
 ) -> dict[Match, str]:
     """Release or delete mails; return what has become of each, as the queue then tells."""
     if not chosen:
@@ -179,7 +179,7 @@ def _hasten(context: Context, queue: Queue, outcome: dict[Match, str]) -> None:
         context.complain(str(error))
 
 
-def _note(context: Context, case: Case, states: list[tuple[Match, str]]) -> None:
+def _note(context: Context, case: Unblocking, states: list[tuple[Match, str]]) -> None:
     """Note what has become of the held mail, and show it mail by mail."""
     database = context.database
     rows: dict[str, list[HeldRow]] = {state: [] for state in _STATES}
@@ -209,7 +209,9 @@ def _note(context: Context, case: Case, states: list[tuple[Match, str]]) -> None
     )
 
 
-def _tell(context: Context, options: argparse.Namespace, case: Case, rows: list[HeldRow]) -> None:
+def _tell(
+    context: Context, options: argparse.Namespace, case: Unblocking, rows: list[HeldRow]
+) -> None:
     """Tell in sentences what was done for an account, and what is left to do."""
     account, queue_ids = case.account, case.queue_ids
     if case.lifted:
@@ -236,7 +238,7 @@ def _tell(context: Context, options: argparse.Namespace, case: Case, rows: list[
 
 
 def _leave_notice(
-    context: Context, options: argparse.Namespace, case: Case, rows: list[HeldRow]
+    context: Context, options: argparse.Namespace, case: Unblocking, rows: list[HeldRow]
 ) -> None:
     """Leave a notice about what was done, if anything was."""
     incident = case.lifted

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from pcc import options
 from pcc.config import Config
-from pcc.doctor import Finding, fail, finding, installation, mail, warn
+from pcc.doctor import Finding, delegation, fail, finding, installation, warn
 from pcc.doctor.identity import User, can_become, user_of
 from pcc.doctor.postfix import Entry, Postconf, Service
 from pcc.errors import ConfigError, PccError
@@ -46,7 +46,7 @@ class MailSystem:
 
     def _read(self, postconf: Postconf) -> None:
         entries = postconf.entries()
-        self.entry = mail.find_entry(entries)
+        self.entry = delegation.find_entry(entries)
         services = [postconf.service(entry) for entry in entries if entry.command == "smtpd"]
         self.services = [
             service for service in services if service.values["smtpd_sasl_auth_enable"] == "yes"
@@ -58,7 +58,7 @@ class MailSystem:
     @property
     def name(self) -> str:
         """What our entry in master.cf is called."""
-        return self.entry.name if self.entry else mail.DEFAULT_NAME
+        return self.entry.name if self.entry else delegation.DEFAULT_NAME
 
     @property
     def time_limit(self) -> str:
@@ -80,7 +80,7 @@ def _installation(
     if missing := installation.missing_state_folder(folder):
         yield finding("state folder", [fail(f"make it, for the service user alone: {missing}")])
         return
-    argv = mail.argv_of(postfix.entry)
+    argv = delegation.argv_of(postfix.entry)
     user = _service_user(folder, argv.user)
     yield installation.check_service_user(user, postfix.values.get("mail_owner", "postfix"))
     if not can_become(user):
@@ -114,7 +114,7 @@ def _service_user(folder: str, named: str) -> User:
 
 
 def _script() -> str:
-    return os.path.join(PROGRAMS, mail.SCRIPT)
+    return os.path.join(PROGRAMS, delegation.SCRIPT)
 
 
 def _mail_system(config_path: str, config: Config, postfix: MailSystem) -> Iterator[Finding]:
@@ -123,13 +123,13 @@ def _mail_system(config_path: str, config: Config, postfix: MailSystem) -> Itera
         yield finding("Postfix", [fail(fix)])
         return
     owner = _service_user(os.path.dirname(config.store_database), "").name
-    installed = mail.Installed(_script(), config_path, owner)
-    yield mail.check_entry(postfix.entry, installed)
+    installed = delegation.Installed(_script(), config_path, owner)
+    yield delegation.check_entry(postfix.entry, installed)
     limit = postfix.values[postfix.time_limit] or postfix.values["command_time_limit"]
     if postfix.entry is None:
         limit = "3600"
     longest = postfix.values["smtpd_policy_service_max_ttl"]
-    yield mail.check_time_limit(postfix.name, limit, longest)
+    yield delegation.check_time_limit(postfix.name, limit, longest)
     policies = [config.policy, *[policy for _, policy in config.overrides]]
     holds = any(policy.action.partition(" ")[0] == "HOLD" for policy in policies)
-    yield from mail.check_services(postfix.services, postfix.endpoints, holds=holds)
+    yield from delegation.check_services(postfix.services, postfix.endpoints, holds=holds)

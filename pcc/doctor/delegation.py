@@ -1,4 +1,4 @@
-"""Checks of Postfix: the entry in master.cf, and whether submitted mail reaches it."""
+"""Checks of the delegation to us: the entry in master.cf, and whether submitted mail reaches it."""
 
 from __future__ import annotations
 

@@ -1,0 +1,95 @@
+"""The command line as a whole: parses it, carries the command out, gives the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from pcc import VERSION
+from pcc.admin import (
+    DONE,
+    PARTLY,
+    TROUBLE,
+    USAGE,
+    accounts,
+    country,
+    doctor,
+    exemptions,
+    held,
+    replay,
+    statistics,
+    unblocking,
+    upkeep,
+)
+from pcc.admin.commands import add_global_options
+from pcc.admin.context import Context
+from pcc.config import DEFAULT_PATH
+from pcc.errors import PccError
+
+DESCRIPTION = """\
+Sees and lifts what pcc has blocked, and looks after its database.
+"""
+
+EPILOG = """\
+when a notice has come:
+  pcc_admin.py show user@example.org              what happened, from where
+  pcc_admin.py held user@example.org              its mail on hold
+  pcc_admin.py unblock user@example.org --delete  the account was stolen: after its
+                                                  password was changed
+  pcc_admin.py unblock user@example.org --release --exempt-for 7d
+                                                  it was its owner, travelling
+
+`pcc_admin.py COMMAND --help` tells more about a command.
+"""
+
+
+def main(arguments: list[str]) -> int:
+    """Carry out one command line; return the exit status."""
+    parser = command_line()
+    options = parser.parse_args(arguments)
+    if not hasattr(options, "run"):
+        parser.print_help()
+        return USAGE
+    os.umask(0o027)
+    context = Context(options.config, json=options.json)
+    try:
+        status: int = options.run(context, options)
+    except PccError as error:
+        context.complain(str(error))
+        return TROUBLE
+    except BrokenPipeError:  # whoever read our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
+    except KeyboardInterrupt:
+        print("pcc_admin.py: interrupted", file=sys.stderr)
+        return PARTLY
+    finally:
+        context.close()
+    return status
+
+
+def command_line() -> argparse.ArgumentParser:
+    """Return the parser of the whole command line; manual pages and completions use it, too."""
+    parser = argparse.ArgumentParser(
+        prog="pcc_admin.py",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"pcc {VERSION}")
+    add_global_options(parser, DEFAULT_PATH, json=False)
+    commands = parser.add_subparsers(metavar="COMMAND", title="commands")
+    for module in (
+        accounts,
+        unblocking,
+        held,
+        exemptions,
+        replay,
+        country,
+        statistics,
+        doctor,
+        upkeep,
+    ):
+        module.add_commands(commands)
+    return parser
