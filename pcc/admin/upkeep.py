@@ -1,4 +1,4 @@
-"""Commands that look after pcc itself: init, cleanup, notify, stats."""
+"""Commands that look after pcc itself: init, cleanup, notify."""
 
 from __future__ import annotations
 
@@ -45,8 +45,9 @@ def add_commands(commands: Commands) -> None:
         "notify",
         notify,
         "send the notices that are still in the outbox",
-        "Notices are sent as they arise; this sends again what failed, at once.  With --due, for\n"
-        "cron, what has failed again and again waits longer and longer, at most an hour.",
+        "Notices are sent as they arise; this, from cron, sends again what failed.  With --due,\n"
+        "as a policy process starts it, what has failed again and again waits longer and\n"
+        "longer, at most an hour.",
     )
     notifying.add_argument(
         "--due", action="store_true", help="leave out what failed a short while ago"
@@ -65,7 +66,7 @@ def init(context: Context, options: argparse.Namespace) -> int:
     done = creation.create_or_upgrade(database)
     say(f"{database}: {done}")
     _ready_country_database(context)
-    return 0
+    return DONE
 
 
 def _ready_country_database(context: Context) -> None:
@@ -98,7 +99,7 @@ def cleanup(context: Context, options: argparse.Namespace) -> int:
         context.output.say(
             f"dropped {dropped['sightings']} sightings and {dropped['incidents']} incidents"
         )
-    return 0
+    return DONE
 
 
 def notify(context: Context, options: argparse.Namespace) -> int:
