@@ -133,7 +133,7 @@ def show(context: Context, options: argparse.Namespace) -> int:
     exempt_until = None
     if exemption and (not exemption.until or exemption.until > context.now):
         exempt_until = rfc3339(exemption.until) or "for ever"
-    blocking = block if block and _state(block, context.now) == "BLOCKED" else None
+    blocking = block if block and block.blocks(context.now) else None
     context.output.data(_account_data(account, blocking, exempt_until, seen, events))
     _show_to_people(context, account, block, exempt_until, seen, events)
     return DONE
@@ -175,23 +175,7 @@ def _show_to_people(
 ) -> None:
     output = context.output
     output.title(account)
-    if block:
-        output.table(
-            ["STATE", "SINCE", "RULE", "COUNTRIES", "ACTION", "HELD", "TRIES"],
-            [
-                [
-                    _state(block, context.now),
-                    Moment(block.began),
-                    block.rule,
-                    block.countries,
-                    block.action,
-                    block.held,
-                    block.tries,
-                ]
-            ],
-        )
-    if exempt_until:
-        output.say(f"Exempt until {exempt_until}.")
+    _show_state(context, block, exempt_until)
     if seen:
         output.table(
             ["COUNTRY", "ADDRESS", "CLIENT NAME", "FIRST SEEN", "LAST SEEN", "MAILS"],
@@ -212,6 +196,27 @@ def _show_to_people(
             ["AT", "WHAT", "BY", "DETAIL"],
             [[Moment(row.at), row.what, row.by, row.detail] for row in events],
         )
+
+
+def _show_state(context: Context, block: IncidentRow | None, exempt_until: str | None) -> None:
+    output = context.output
+    if block:
+        output.table(
+            ["STATE", "SINCE", "RULE", "COUNTRIES", "ACTION", "HELD", "TRIES"],
+            [
+                [
+                    _state(block, context.now),
+                    Moment(block.began),
+                    block.rule,
+                    block.countries,
+                    block.action,
+                    block.held,
+                    block.tries,
+                ]
+            ],
+        )
+    if exempt_until:
+        output.say(f"Exempt until {exempt_until}.")
 
 
 def _add_check(commands: Commands) -> None:

@@ -42,6 +42,11 @@ class IncidentRow(NamedTuple):
     tries: int
     last_try: float | None
 
+    def blocks(self, now: float) -> bool:
+        """Whether the account is blocked because of it at this time, unless pcc only observes."""
+        is_open = self.ended is None and not (self.expires and self.expires <= now)
+        return is_open and self.mode == "enforce"
+
 
 class SightingRow(NamedTuple):
     """An account's sightings from one address."""
@@ -160,7 +165,7 @@ def block(
     with database:
         before = open_incident(database, account)
         if before is not None:
-            if before.mode == "enforce" and not (before.expires and before.expires <= now):
+            if before.blocks(now):
                 return False
             sightings.end_incident(database, account, before.id, now)
         sightings.insert_incident(
