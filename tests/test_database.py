@@ -17,7 +17,7 @@ from systemlog import system_log
 
 from pcc.errors import StoreError
 from pcc.store.creation import create_or_upgrade
-from pcc.store.database import Database
+from pcc.store.database import SCHEMA_VERSION, Database
 
 pytestmark = pytest.mark.subprocess
 
@@ -78,10 +78,12 @@ def test_a_database_that_stays_locked_is_no_reply_within_the_deadline(site: Site
 
 
 def test_the_schema_version_is_checked_when_the_file_is_opened(site: Site) -> None:
+    later = SCHEMA_VERSION + 6
     connection = sqlite3.connect(site.database)
-    connection.execute("PRAGMA user_version = 7")
+    connection.execute(f"PRAGMA user_version = {later}")
     connection.close()
-    with pytest.raises(StoreError, match="has schema version 7, this pcc knows only up to 1"):
+    message = f"has schema version {later}, this pcc knows only up to {SCHEMA_VERSION}:"
+    with pytest.raises(StoreError, match=message):
         Database(str(site.database))
 
 

@@ -79,6 +79,22 @@ def test_every_command_and_option_is_in_manual_and_completions() -> None:
             assert flag in page and flag in zsh and flag in bash
 
 
+def test_every_command_and_key_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    for command in commands.program().children:
+        assert f"| `{command.name}" in readme
+    for table in settings.TABLES:
+        for key in settings.keys(table):
+            assert f"`{key.name}`" in readme, f"{table}.{key.name}"
+
+
+def test_every_module_is_on_the_map_of_the_house() -> None:
+    house = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    for module in [*ROOT.glob("pcc/*.py"), *ROOT.glob("pcc/store/*.py")]:
+        named = rf"`(store/)?{module.stem}`"
+        assert module.stem == "__init__" or re.search(named, house), module.name
+
+
 def test_every_command_and_option_tells_what_it_is_for() -> None:
     for command in list(commands.program().all())[1:]:
         assert command.summary, command.name
