@@ -38,6 +38,8 @@ faults: $(VENV)/made-dev ## break all that can break, for minutes, and print fig
 	PYTHONPATH=tests:. $(RUN) -m faults $(FAULTS)
 
 fuzz: $(VENV)/made-dev ## a million requests and fragments against simple models (FUZZ=: options)
+	@# Guided by coverage, too, where there is a wheel of atheris.
+	-$(RUN) -m pip install --quiet --disable-pip-version-check --only-binary :all: atheris
 	PYTHONPATH=tests:. $(RUN) -m fuzz $(FUZZ)
 
 bench: $(VENV)/made-dev ## measure how fast pcc is (QUICK=1: in under two minutes; BENCH=: only some)

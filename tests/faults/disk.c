@@ -5,8 +5,8 @@
  * FAULTS_SHADOW   a folder that gets what would survive a power cut: for every inode its content
  *                 as of the last fsync or fdatasync (a file of that number), for the folder the
  *                 names that it had when the folder itself was last synced (`names`).  A lock
- *                 (`lock`) is held for the time of a sync: who takes it stops all syncing.
- *                 Removed files are kept there (`grave.*`), so that no inode is used again.
+ *                 (`lock`) is held for the time of a sync, a truncation or a removal: who takes
+ *                 it stops them all.  Removed files are kept there (`grave.*`), so that no inode is used again.
  * FAULTS_FAIL_AT  the nth change of a file in the folder (write, truncation, sync) fails
  * FAULTS_LASTS    if set, so do all after it
  * FAULTS_ERROR    with this errno
@@ -115,6 +115,32 @@ static void list(int folder, const char *to)
         abort();
 }
 
+/* Take the lock, where there is a shadow. */
+static int locked(void)
+{
+    const char *shadow = getenv("FAULTS_SHADOW");
+    char path[PATH_MAX];
+    int lock;
+
+    if (shadow == 0)
+        return -1;
+    snprintf(path, sizeof(path), "%s/lock", shadow);
+    lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    while (flock(lock, LOCK_EX))
+        ;
+    return lock;
+}
+
+static int done(int lock, int result)
+{
+    int saved = errno;
+
+    if (lock >= 0)
+        close(lock);
+    errno = saved;
+    return result;
+}
+
 /* Remember what is on disk once this sync has returned. */
 static void remember(int fd)
 {
@@ -125,10 +151,7 @@ static void remember(int fd)
 
     if (shadow == 0 || !is_ours(fd) || fstat(fd, &status))
         return;
-    snprintf(path, sizeof(path), "%s/lock", shadow);
-    lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
-    while (flock(lock, LOCK_EX))
-        ;
+    lock = locked();
     if (S_ISDIR(status.st_mode)) {
         snprintf(path, sizeof(path), "%s/names", shadow);
         list(fd, path);
@@ -179,24 +202,34 @@ int unlink(const char *path)
     int (*real)(const char *) = dlsym(RTLD_NEXT, "unlink");
     char grave[PATH_MAX];
     struct stat status;
+    int lock;
 
-    if (folder && shadow && strncmp(path, folder, strlen(folder)) == 0 && !stat(path, &status)) {
-        snprintf(grave, sizeof(grave), "%s/grave.%lu", shadow, (unsigned long) status.st_ino);
-        link(path, grave);
-    }
-    return real(path);
+    if (!folder || !shadow || strncmp(path, folder, strlen(folder)) || stat(path, &status))
+        return real(path);
+    snprintf(grave, sizeof(grave), "%s/grave.%lu", shadow, (unsigned long) status.st_ino);
+    lock = locked();
+    link(path, grave);
+    return done(lock, real(path));
 }
 
 int ftruncate(int fd, off_t length)
 {
     int (*real)(int, off_t) = dlsym(RTLD_NEXT, "ftruncate");
+    int lock;
 
-    return fails(fd) ? -1 : real(fd, length);
+    if (fails(fd))
+        return -1;
+    lock = is_ours(fd) ? locked() : -1;
+    return done(lock, real(fd, length));
 }
 
 int ftruncate64(int fd, off64_t length)
 {
     int (*real)(int, off64_t) = dlsym(RTLD_NEXT, "ftruncate64");
+    int lock;
 
-    return fails(fd) ? -1 : real(fd, length);
+    if (fails(fd))
+        return -1;
+    lock = is_ours(fd) ? locked() : -1;
+    return done(lock, real(fd, length));
 }

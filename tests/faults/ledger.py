@@ -25,9 +25,11 @@ from typing import NamedTuple
 
 from checkout import COUNTRIES, PolicyProcess, address, is_pass, is_refusal, request_text
 
+from pcc import service
+
 MAX_COUNTRIES = 3
-UNCOUNTED_SECONDS = 1.3
-"""For so long a mail that changes nothing may wait to be counted (pcc/verdict.py)."""
+IN_FLIGHT_SECONDS = service.UNCOUNTED_SECONDS + service.LATE_SECONDS
+"""For so long a mail that changes nothing may wait to be counted, unless counting fails."""
 
 CONFIG = f"familiar_after = 0\nmax_countries = {MAX_COUNTRIES}\n"
 
@@ -289,7 +291,7 @@ def _check_counts(asked: list[Asked], ended: dict[int, float], found: Recorded) 
         if is_pass(entry.action):
             answered[key].add(entry.instance)
             killed = ended.get(entry.process)
-            if killed is not None and killed - entry.answered < UNCOUNTED_SECONDS:
+            if killed is not None and killed - entry.answered < IN_FLIGHT_SECONDS:
                 at_risk[key].add(entry.instance)
     lost = 0
     for key, mails in found.sightings.items():

@@ -18,6 +18,7 @@ import fcntl
 import os
 import random
 import shutil
+import sqlite3
 import tempfile
 import time
 from pathlib import Path
@@ -104,8 +105,9 @@ def _mixed(old: bytes | None, new: bytes | None, size: int, choice: random.Rando
     length = choice.choice([len(old), len(new)])
     mixed = bytearray(length)
     for start in range(0, length, size):
-        source = choice.choice([old, new])
-        piece = source[start : start + size][: length - start]
+        # Where one of them has ended by then nothing can have been written over the other.
+        there = [content for content in (old, new) if len(content) > start]
+        piece = choice.choice(there)[start : start + size][: length - start]
         mixed[start : start + len(piece)] = piece
     return bytes(mixed)
 
@@ -149,7 +151,10 @@ def _look(site: Site, folder: Path, known: list[Asked], choice: random.Random) -
     for kind in KINDS:
         place = Path(tempfile.mkdtemp(dir=folder))
         after_power_cut(folder / "picture", kind, place, choice)
-        found = Recorded(place / "pcc.db")
+        try:
+            found = Recorded(place / "pcc.db")
+        except sqlite3.DatabaseError as error:
+            raise AssertionError(f"{kind}: {error}") from error
         assert found.soundness == "ok", f"{kind}: {found.soundness}"
         for entry in known:
             _check(kind, entry, found)

@@ -108,6 +108,7 @@ class _Fuzzer:
         self._left: list[int] = []
         self._accounts = self._unblocked = 0
         self._processes = [self._process() for _ in range(3)]
+        self._asked = self._processes[0]
 
     def _process(self) -> tuple[RequestReader, Verdicts]:
         database = Database(str(self._path))
@@ -120,6 +121,7 @@ class _Fuzzer:
         for number in range(requests):
             if not mail or self._choice.random() < 0.9:
                 about, mail = self._new_mail()
+                self._choose_process()
             else:
                 self._tick(0.1)  # another recipient, or stage, of the same mail
             expected = self._model.refuses(*about, self._now)
@@ -181,13 +183,17 @@ class _Fuzzer:
             for _, verdicts in self._processes:
                 verdicts.flush(patiently=True)
 
-    def _answer(self, data: bytes) -> str:
-        if self._choice.random() < 0.01:  # a process ends, another begins
+    def _choose_process(self) -> None:
+        """Choose who is asked about a mail; now and then a process ends, and another begins."""
+        if self._choice.random() < 0.01:
             _, verdicts = self._processes.pop(0)
             verdicts.flush(patiently=True)
             verdicts.close()
             self._processes.append(self._process())
-        reader, verdicts = self._choice.choice(self._processes)
+        self._asked = self._choice.choice(self._processes)
+
+    def _answer(self, data: bytes) -> str:
+        reader, verdicts = self._asked
         half = self._choice.randrange(len(data))
         reader.receive(data[:half])
         assert reader.next_request() is None
@@ -219,4 +225,4 @@ class _Fuzzer:
                 connection.execute("SELECT account, sum(mails) FROM presence GROUP BY account")
             )
         for name, account in self._model.accounts.items():
-            assert counted.get(name, 0) == len(account.mails), (name, counted.get(name))
+            assert counted.get(name, 0) == len(account.mails), (name, counted.get(name), account)
