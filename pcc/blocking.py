@@ -26,7 +26,7 @@ def stopping_action(policy: Policy) -> str:
 
     An action that has a text of its own keeps it; else the reason follows.
     """
-    action = "REJECT" if policy.action.partition(" ")[0] == "HOLD" else policy.action
+    action = "REJECT" if policy.holds else policy.action
     if " " in action or action in ("DUNNO", "OK"):
         return action
     return f"{action} {policy.reason}".strip()
@@ -69,7 +69,7 @@ class Blocking:
         action, queue_id = self._answered.answer(mail)
         if action not in ("", DUNNO) and (action != "HOLD" or queue_id == mail.request.queue_id):
             return Verdict(action)  # another recipient or stage of a mail that was stopped
-        if mail.case.policy.action.partition(" ")[0] == "HOLD":
+        if mail.case.policy.holds:
             return self._hold(mail, now)
         return self._refuse(mail, now)
 
@@ -148,7 +148,7 @@ class Blocking:
     def _count_stopped(self, mail: Mail, incident: int, now: float) -> str:
         """Count a stopped mail once, in the caller's transaction; return the action for it."""
         database, policy, request = self._database, mail.case.policy, mail.request
-        if policy.action.partition(" ")[0] == "HOLD":
+        if policy.holds:
             queue_id = sightings.held_queue_id(database, incident, mail.instance)
             if queue_id is not None:
                 if request.queue_id and not queue_id:

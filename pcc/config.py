@@ -86,6 +86,16 @@ class Policy(Record):
         )
 
     @property
+    def action_word(self) -> str:
+        """The action without its text: `REJECT`."""
+        return self.action.partition(" ")[0]
+
+    @property
+    def holds(self) -> bool:
+        """Whether the mail of a blocked account is held."""
+        return self.action_word == "HOLD"
+
+    @property
     def observes(self) -> bool:
         """Whether mail passes that would be stopped in enforce mode."""
         return self.mode == "observe"

@@ -48,11 +48,11 @@ def observed(
 
 
 def refused(account: str, request: PolicyRequest, action: str) -> None:
-    """Tell that a mail of a blocked account was answered with its action."""
+    """Tell that a mail of a blocked account was answered with this action."""
+    word = escaped(action.partition(" ")[0])
     log(
         INFO,
-        f"refused account=<{escaped(account)}> {_client(request)} action={escaped(action)}"
-        f"{_mail(request)}",
+        f"refused account=<{escaped(account)}> {_client(request)} action={word}{_mail(request)}",
     )
 
 

@@ -25,7 +25,7 @@ import sys
 from _stat import S_ISREG
 
 from pcc import VERSION
-from pcc.config import Config
+from pcc.config import Config, Limit, Notify, Policy
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -151,9 +151,11 @@ def _is_trusted(kept: stat_result, source: stat_result) -> bool:
 def _head(path: str, source: stat_result) -> bytes:
     """Return the first line of the prepared form, if it is that of the file as it is.
 
-    The path counts because relative paths in the file count from its folder.
+    The path counts because relative paths in the file count from its folder;
+    the records' fields, because a newer pcc may have more of them.
     """
     made_of = (
+        (Config.__slots__, Policy.__slots__, Limit.__slots__, Notify.__slots__),
         _absolute(path),
         source.st_dev,
         source.st_ino,

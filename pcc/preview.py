@@ -60,7 +60,7 @@ def _passing(country: str, because: str) -> Preview:
 def _blocked(case: Case, incident: Incident) -> Preview:
     result = Preview(case.country)
     result.stopped = True
-    hold = case.policy.action.partition(" ")[0] == "HOLD"
+    hold = case.policy.holds
     under_limit = not case.policy.hold_limit or incident.held < case.policy.hold_limit
     result.action = "HOLD" if hold and under_limit else stopping_action(case.policy)
     result.rule = incident.rule
@@ -97,5 +97,5 @@ def _tell_crossing(result: Preview, case: Case, crossing: Crossing) -> None:
         result.because += ", which is only observed"
         return
     result.stopped = True
-    is_held = case.policy.action.partition(" ")[0] == "HOLD"
+    is_held = case.policy.holds
     result.action = "HOLD" if is_held else stopping_action(case.policy)

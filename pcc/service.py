@@ -22,7 +22,7 @@ from __future__ import annotations
 import posix  # what `os` adds to it would cost a tenth of the interpreter's start
 import sys
 from select import POLLIN, poll
-from time import monotonic, time
+from time import time
 
 from pcc import prepared
 from pcc.config import DEFAULT_PATH
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from signal import signal as on_signal
 
     from pcc.config import Config
+    from pcc.counting import Counting
     from pcc.mail import Verdict
     from pcc.protocol import PolicyRequest
     from pcc.verdict import Verdicts
@@ -45,27 +46,8 @@ else:  # `signal` would cost more than all the rest: it makes enums of these
 DECISION_SECONDS = 8
 """Less than the 10 s that master.cf.snippet tells Postfix to wait."""
 
-COUNTING_SECONDS = 2
-"""How long counting what was answered may keep the next request waiting."""
-
 IDLE_SECONDS = 600
 """More than Postfix keeps an idle connection (smtpd_policy_service_max_idle, 300 s)."""
-
-PAUSE_AFTER_FAILURE_SECONDS = 10
-"""Between attempts to count while that can't be done."""
-
-UNCOUNTED_SECONDS = 1.3
-"""The longest that a mail waits to be counted."""
-
-UNCOUNTED_MAILS = 250
-"""So many waiting mails are counted without waiting longer."""
-
-LATE_SECONDS = 2
-MOST_UNCOUNTED_MAILS = 1000
-"""After so long, or with so many, counting waits for its turn."""
-
-RETRY_SECONDS = 0.05
-"""Between attempts to count while others write."""
 
 READ_BYTES = 65536
 
@@ -78,19 +60,20 @@ class Terminated(BaseException):
 
 def main(arguments: list[str]) -> None:
     """Serve the connection on stdin and stdout, then end the process."""
-    status = 0
+    status, log_name = 0, "pcc"
     try:
         path = config_path(arguments[1:])
         config = prepared.load(path)
+        log_name = config.log_name
         PolicyService(config, path).serve()
     except PccError as error:
         status = error.exit_status
-        _tell(str(error))
+        _tell(str(error), log_name)
     except Terminated:
         pass
     except Exception as error:  # a bug: tell where it is, in a line
         status = 70  # EX_SOFTWARE
-        _tell(f"internal error: {_place_and_text(error)}")
+        _tell(f"internal error: {_place_and_text(error)}", log_name)
     # Nothing is left to be done that the interpreter's own way out would do.
     posix._exit(status)
 
@@ -127,12 +110,11 @@ class PolicyService:
         self._config_path = config_path
         self._reader = RequestReader()
         self._verdicts: Verdicts | None = None
-        self._next_flush = 0.0
-        self._enough_to_count = UNCOUNTED_MAILS
+        self._counting: Counting | None = None
+        self._seconds = 0  # what the alarm was set to
         self._poller = poll()
         self._poller.register(0, POLLIN)
         self._is_waiting = False
-        self._is_counting = False
         self._is_ending = False
         self._told: set[str] = set()
         self._problems: list[str] = []  # with the country database, met during a verdict
@@ -159,13 +141,18 @@ class PolicyService:
             self._end()
 
     def _answer(self, request: PolicyRequest) -> None:
-        alarm(DECISION_SECONDS)
+        self._limit(DECISION_SECONDS)
         verdict = self._verdict(request) if request.sasl_username else None
         if not _send(reply(verdict.action if verdict else "DUNNO")):
             self._is_ending = True  # Postfix has gone
         if verdict is not None:
             self._after(verdict)
         alarm(0)
+
+    def _limit(self, seconds: int) -> None:
+        """Have DeadlineError raised when what comes now takes longer."""
+        self._seconds = seconds
+        alarm(seconds)
 
     def _verdict(self, request: PolicyRequest) -> Verdict | None:
         """Return the verdict, None for a mail that pcc does not look at."""
@@ -178,11 +165,14 @@ class PolicyService:
 
     def _open(self) -> Verdicts:
         from pcc.case import CountryLookup
+        from pcc.counting import Counting
         from pcc.store.database import Database
         from pcc.verdict import Verdicts
 
         lookup = CountryLookup(self._config.country_database, self._problems.append)
-        return Verdicts(self._config, Database(self._config.store_database), lookup)
+        verdicts = Verdicts(self._config, Database(self._config.store_database), lookup)
+        self._counting = Counting(verdicts, self._limit, self._complain)
+        return verdicts
 
     def _after(self, verdict: Verdict) -> None:
         """Do what need not be done before the reply."""
@@ -190,57 +180,19 @@ class PolicyService:
             self._log(verdict)
         if verdict.notify:
             self._start_notifier()
-        self._flush_if_due()
+        if self._counting is not None:
+            self._counting.count_if_due()
 
     def _log(self, verdict: Verdict) -> None:
         from pcc import maillog
 
-        alarm(DECISION_SECONDS)
+        self._limit(DECISION_SECONDS)
         for problem in self._problems:
             self._complain("country", problem)
         self._problems.clear()
         maillog.open_log(self._config.log_name)
         for event, details in verdict.events:
             event(*details)
-
-    def _flush_if_due(self) -> None:
-        """Count answered mails: at once after a quiet time, in groups under load.
-
-        While another process writes they wait longer, as long as there are not
-        too many.
-        """
-        verdicts = self._verdicts
-        if verdicts is None:
-            return
-        waiting, now = verdicts.counts.waiting, monotonic()
-        if waiting and (now >= self._next_flush or waiting >= self._enough_to_count):
-            late = now >= self._next_flush + LATE_SECONDS or waiting >= MOST_UNCOUNTED_MAILS
-            self._flush(verdicts, COUNTING_SECONDS, patiently=late)
-            self._tidy(verdicts)
-
-    def _flush(self, verdicts: Verdicts, seconds: int, *, patiently: bool) -> None:
-        """Count answered mails; where that can't be done they wait, and it is told once."""
-        alarm(seconds)
-        self._is_counting = True
-        try:
-            if verdicts.flush(patiently=patiently):
-                # Staggered, so that the processes of a busy server don't meet.
-                pause = UNCOUNTED_SECONDS * (0.25 + posix.getpid() % 64 / 100)
-                self._next_flush = monotonic() + pause
-                self._enough_to_count = UNCOUNTED_MAILS
-        except PccError as error:
-            waiting = verdicts.counts.waiting
-            self._complain("count", f"{waiting} mails wait to be counted: {error}")
-            self._next_flush = monotonic() + PAUSE_AFTER_FAILURE_SECONDS
-            self._enough_to_count = max(UNCOUNTED_MAILS, 2 * waiting)
-        self._is_counting = False
-
-    def _tidy(self, verdicts: Verdicts) -> None:
-        alarm(DECISION_SECONDS)
-        try:
-            verdicts.checkpoint_if_due()
-        except PccError as error:
-            self._complain("checkpoint", str(error))
 
     def _complain(self, subject: str, message: str) -> None:
         """Log what is wrong but stops nothing, once per process and subject."""
@@ -261,10 +213,10 @@ class PolicyService:
 
     def _wait_for_input(self) -> bool:
         """Wait until there is input, counting meanwhile; return False after an idle time."""
-        while self._verdicts is not None and self._verdicts.counts.waiting:
-            if self._poll(max(RETRY_SECONDS, self._next_flush - monotonic())):
+        while self._counting is not None and self._counting.is_pending:
+            if self._poll(self._counting.pause()):
                 return True
-            self._flush_if_due()
+            self._counting.count_if_due()
             alarm(0)
         return self._poll(IDLE_SECONDS)
 
@@ -285,8 +237,9 @@ class PolicyService:
 
     def _on_alarm(self, signal: int, frame: object) -> None:
         # Who catches this error goes on only as far as to the reply, and counting may wait.
-        self._is_ending = self._is_ending or not self._is_counting
-        raise DeadlineError(f"not done within {DECISION_SECONDS} seconds")
+        is_counting = self._counting is not None and self._counting.is_active
+        self._is_ending = self._is_ending or not is_counting
+        raise DeadlineError(f"not done within {self._seconds} seconds")
 
     def _start_notifier(self) -> None:
         from pcc.notifier import start
@@ -299,11 +252,10 @@ class PolicyService:
     def _end(self) -> None:
         """Count what was answered, and close the database."""
         alarm(0)
-        if self._verdicts is None:
+        if self._verdicts is None or self._counting is None:
             return
-        if self._verdicts.counts.waiting:
-            self._flush(self._verdicts, DECISION_SECONDS, patiently=True)
-        alarm(DECISION_SECONDS)
+        self._counting.finish(DECISION_SECONDS)
+        self._limit(DECISION_SECONDS)
         self._verdicts.close()
         alarm(0)
 

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 SETTLED_SECONDS = 15
 """So long a place must go on counting for its mail to be counted after the reply.
 
-Longer than a mail waits to be counted, also while that fails (see pcc/service.py):
+Longer than a mail waits to be counted, also while that fails (see pcc/counting.py):
 else a country could leave a window although it was seen within it.
 """
 

@@ -9,7 +9,7 @@ import pytest
 from checkout import NETWORKS, address, new_instance, request_text
 from mmdb import write_country_database
 
-from pcc import prepared, service
+from pcc import counting, prepared
 from pcc.case import CountryLookup
 from pcc.protocol import RequestReader
 from pcc.store import creation
@@ -54,6 +54,5 @@ def test_a_mail_that_waits_to_be_counted_keeps_its_country_in_the_window(
 
 
 def test_a_mail_is_counted_before_its_country_could_leave_a_window() -> None:
-    waits = service.UNCOUNTED_SECONDS + service.LATE_SECONDS + service.COUNTING_SECONDS
-    assert waits < SETTLED_SECONDS
-    assert service.PAUSE_AFTER_FAILURE_SECONDS + service.COUNTING_SECONDS < SETTLED_SECONDS
+    assert counting.LONGEST_SECONDS < SETTLED_SECONDS
+    assert counting.GROUP_SECONDS < counting.FAILURE_PAUSE_SECONDS

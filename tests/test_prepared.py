@@ -554,3 +554,10 @@ def test_who_may_write_the_file_changes_what_is_read_and_no_more(path: str) -> N
         as_user(other_user(), attack)  # not the owner, so it can't put the time back
     assert not in_use(path)
     assert max_countries(path) == 5
+
+
+def test_a_form_that_was_made_for_other_records_is_not_used(path: str) -> None:
+    kept = Path(form(path))
+    assert b"'hold_limit'" in kept.read_bytes()
+    kept.write_bytes(kept.read_bytes().replace(b"'hold_limit', ", b"", 1))
+    assert not in_use(path)

@@ -285,7 +285,7 @@ def block(context: Context, options: argparse.Namespace) -> int:
     account = context.account(options.account)
     policy = context.config.policy_for(account)
     expires = context.now + policy.block_for if policy.block_for else 0
-    action = policy.action.partition(" ")[0]
+    action = policy.action_word
     if not incidents.block(
         context.database, account, action, expires, context.by, options.reason, context.now
     ):

@@ -131,5 +131,5 @@ def _mail_system(config_path: str, config: Config, postfix: MailSystem) -> Itera
     longest = postfix.values["smtpd_policy_service_max_ttl"]
     yield delegation.check_time_limit(postfix.name, limit, longest)
     policies = [config.policy, *[policy for _, policy in config.overrides]]
-    holds = any(policy.action.partition(" ")[0] == "HOLD" for policy in policies)
+    holds = any(policy.holds for policy in policies)
     yield from delegation.check_services(postfix.services, postfix.endpoints, holds=holds)

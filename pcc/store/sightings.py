@@ -288,7 +288,7 @@ def begin_incident(
             "client_address": request.client_address,
             "client_name": request.client_name,
             "queue_id": request.queue_id,
-            "action": policy.action.partition(" ")[0],
+            "action": policy.action_word,
             "began": now,
             "expires": expires,
         },

@@ -25,10 +25,10 @@ from typing import NamedTuple
 
 from checkout import COUNTRIES, PolicyProcess, address, is_pass, is_refusal, request_text
 
-from pcc import service
+from pcc import counting
 
 MAX_COUNTRIES = 3
-IN_FLIGHT_SECONDS = service.UNCOUNTED_SECONDS + service.LATE_SECONDS
+IN_FLIGHT_SECONDS = counting.GROUP_SECONDS + counting.LATE_SECONDS
 """For so long a mail that changes nothing may wait to be counted, unless counting fails."""
 
 CONFIG = f"familiar_after = 0\nmax_countries = {MAX_COUNTRIES}\n"
