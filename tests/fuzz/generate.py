@@ -102,7 +102,9 @@ def client_address(choice: random.Random) -> tuple[str, str, str]:
     """An address, its country and how it is to be recorded; ("…", "", "") without a country."""
     if choice.random() < 0.1:
         return choice.choice(ADDRESSES), "", ""
-    country, host = choice.choice(COUNTRIES), choice.randrange(1, 6)
+    # Some places are seen again and again, as in life.
+    country = choice.choice(COUNTRIES[:3] if choice.random() < 0.6 else COUNTRIES)
+    host = 1 if choice.random() < 0.7 else choice.randrange(1, 6)
     if choice.random() < 0.2:
         text = address6(country, host, choice.randrange(1, 100))
         network = address6(country, host, 0).removesuffix("::0") + "::/64"

@@ -50,9 +50,9 @@ CONFIGURATIONS: tuple[tuple[str, Settings], ...] = (
         ),
     ),
     (
-        'familiar_after = 1\nmax_countries = 0\nmax_addresses = 3\nwindow = "6h"\n'
+        'familiar_after = 1\nmax_countries = 0\nmax_addresses = 3\nwindow = "20m"\n'
         'block_for = "3h"\n',
-        Settings(addresses=((3, 6 * HOUR),), familiar_after=1, block_for=3 * HOUR),
+        Settings(addresses=((3, HOUR // 3),), familiar_after=1, block_for=3 * HOUR),
     ),
 )
 START = 1_900_000_000
@@ -104,6 +104,7 @@ class _Fuzzer:
         self._complaints: list[str] = []
         self._lookup = CountryLookup(str(folder / "country.mmdb"), self._complaints.append)
         self._now = float(START)
+        self._slot = 0
         self._names: list[str] = []
         self._left: list[int] = []
         self._accounts = self._unblocked = 0
@@ -124,6 +125,9 @@ class _Fuzzer:
                 self._choose_process()
             else:
                 self._tick(0.1)  # another recipient, or stage, of the same mail
+                if self._choice.random() < 0.3:  # or Postfix asks another process again
+                    self._asked[1].flush(patiently=True)
+                    self._choose_process()
             expected = self._model.refuses(*about, self._now)
             action = self._answer(generate.request(mail, self._choice))
             assert action.startswith("REJECT ") if expected else action == "DUNNO", (
@@ -143,7 +147,9 @@ class _Fuzzer:
     def _new_mail(self) -> tuple[tuple[str, str, str, str], dict[str, str | bytes]]:
         choice = self._choice
         self._tick(choice.choice([0.01, 1, 1, 60, 60, 600, HOUR, 5 * HOUR, DAY / 2]))
-        slot = choice.randrange(8)
+        if choice.random() < 0.3:  # mails of an account come in bursts
+            self._slot = choice.randrange(8)
+        slot = self._slot
         while slot >= len(self._names) or self._left[slot] == 0:
             self._replace(slot)
         self._left[slot] -= 1
@@ -170,7 +176,6 @@ class _Fuzzer:
             del self._model.accounts[self._names[slot]]
         self._accounts += 1
         hostile = self._choice.choice(generate.HOSTILE).strip().lower()
-        # `strip()` and `lower()` are what the contract says of a login, once is enough.
         self._names[slot] = f"{self._accounts}{hostile}".strip().lower()
         self._model.accounts.pop(self._names[slot], None)
         self._left[slot] = self._choice.randrange(1, MAILS_PER_ACCOUNT)
