@@ -11,7 +11,8 @@ PRAGMA user_version = 1;             -- the version of this schema, checked when
 CREATE TABLE sighting (
     account     TEXT    NOT NULL,
     address     TEXT    NOT NULL,  -- an IPv4 address, or the /64 of an IPv6 address
-    country     TEXT    NOT NULL,  -- ISO 3166 code, as the country database said at first_seen
+    country     TEXT    NOT NULL,  -- ISO 3166 code, as the country database says
+    looked_up   REAL    NOT NULL,  -- seconds: when that country database was made (its mtime); 0: none was asked
     client_name TEXT    NOT NULL,  -- verified host name of the latest mail, or "unknown"
     first_seen  REAL    NOT NULL,  -- seconds
     last_seen   REAL    NOT NULL,  -- seconds
@@ -50,7 +51,7 @@ CREATE TABLE account (
 
 -- A limit was crossed, or an administrator blocked: one row until it is lifted.
 CREATE TABLE incident (
-    id             INTEGER PRIMARY KEY,
+    id             INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again, even after `forget`
     account        TEXT    NOT NULL,
     mode           TEXT    NOT NULL,  -- "enforce": the account is blocked; "observe": it would have been
     rule           TEXT    NOT NULL,  -- e.g. "max_countries 3 in 2d", or "by hand"
@@ -66,7 +67,8 @@ CREATE TABLE incident (
     ended          REAL   ,           -- seconds; empty while it is open
     held           INTEGER NOT NULL,  -- mails that were put on hold
     tries          INTEGER NOT NULL,  -- mails that were stopped, held ones included
-    last_try       REAL               -- seconds; empty before the first
+    last_try       REAL,              -- seconds; empty before the first
+    instance       TEXT    NOT NULL DEFAULT ''  -- of the latest mail stopped, so that a retry counts once
 );
 
 CREATE INDEX incident_by_account ON incident (account, began);

@@ -26,9 +26,10 @@ SIGHTINGS = f"""
     VALUES (0) UNION ALL SELECT place + 1 FROM spot WHERE place < :places - 1
 )
 INSERT INTO sighting (account, address, country, client_name, first_seen, last_seen, mails,
-    generation, days, runs, instance, hour)
+    generation, days, runs, instance, hour, looked_up)
 SELECT {ACCOUNT}, {ADDRESS}, {COUNTRY}, 'host-' || n || '.dyn.example.net', :seen - 86400, :seen, 2,
-    0, :days, '', '6f1.69217a3c.0.' || n, CAST(:seen / 3600 AS INTEGER)
+    0, :days, '', '6f1.69217a3c.0.' || n, CAST(:seen / 3600 AS INTEGER),
+    :looked_up
 FROM number CROSS JOIN spot"""
 
 PRESENCES = f"""
@@ -56,6 +57,7 @@ def fill(database: Path, accounts: int, places: int, *, first: int = 0, days_ago
                 "last": min(start + STEP, first + accounts) - 1,
                 "places": places,
                 "seen": seen,
+                "looked_up": database.with_name("country.mmdb").stat().st_mtime,
                 "days": f"{today} {today - 1}",
             }
             connection.execute("BEGIN")
@@ -69,12 +71,13 @@ def add_addresses(database: Path, account: str, country: str, addresses: list[st
     """Add addresses that an account was seen from for the first time just now."""
     seen = time.time() - 60
     day, hour = f"{int(seen // DAY)}", int(seen // 3600)
-    rows = [(account, address, country, seen, seen, day, hour) for address in addresses]
+    made = database.with_name("country.mmdb").stat().st_mtime
+    rows = [(account, address, country, seen, seen, day, hour, made) for address in addresses]
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.executemany(
             "INSERT INTO sighting (account, address, country, client_name, first_seen, last_seen,"
-            " mails, generation, days, runs, instance, hour)"
-            " VALUES (?, ?, ?, 'unknown', ?, ?, 4, 0, ?, '', '', ?)",
+            " mails, generation, days, runs, instance, hour, looked_up)"
+            " VALUES (?, ?, ?, 'unknown', ?, ?, 4, 0, ?, '', '', ?, ?)",
             rows,
         )
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 from pcc import maillog
 from pcc.errors import DeadlineError, StoreError
 from pcc.mail import DUNNO, Verdict
-from pcc.policy import Seen
 from pcc.store import sightings
 
 TYPE_CHECKING = False
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
     from pcc.mail import Answered, Counts, Mail
     from pcc.policy import History, Judgement, Rule
     from pcc.store.database import Database
+    from pcc.store.sightings import Incident
 
 
 def stopping_action(policy: Policy) -> str:
@@ -88,7 +88,7 @@ class Blocking:
         assert crossing is not None
         if case.known.incident:  # an observed one, which the block takes the place of
             sightings.close_incident(database, case.known.incident.id, now)
-        self._void_unfamiliar_days(mail, rule, history)
+        sightings.void_unfamiliar_days(database, case.account, rule.are_familiar)
         incident = sightings.begin_incident(
             database, case.account, case.policy, crossing, mail.request, case.country, now
         )
@@ -106,28 +106,26 @@ class Blocking:
         verdict.notify = bool(channels)
         return verdict
 
-    def _void_unfamiliar_days(self, mail: Mail, rule: Rule, history: History) -> None:
-        for seen in history.countries.values():
-            sightings.save_presence(self._database, mail.account, seen)
-        sightings.void_unfamiliar_days(
-            self._database, mail.account, lambda days: rule.is_familiar(Seen("", 0, 0, days=days))
-        )
-
     def _refuse(self, mail: Mail, now: float) -> Verdict:
         """Refuse a mail; the try is counted after the reply."""
-        assert mail.case.known.incident is not None
+        incident = mail.case.known.incident
+        assert incident is not None
         action = stopping_action(mail.case.policy)
         try:
             self._database.sync()  # the block may be newer than what is on disk
         except (StoreError, DeadlineError):
             pass  # and holds all the same
-        self._counts.add_try(mail.case.known.incident.id, now)
         self._answered.remember(mail, action)
-        return Verdict(action).then(maillog.refused, mail.account, mail.request, action)
+        if mail.instance == incident.instance:  # Postfix's retry
+            return Verdict(action)
+        self._counts.add_try(incident.id, mail, now)
+        return _refusal(mail, incident, action)
 
     def _hold(self, mail: Mail, now: float) -> Verdict | None:
         """Hold a mail, which is remembered first; refuse it where that can't be done."""
         case = mail.case
+        before = case.known.incident
+        assert before is not None
         try:
             with self._database as database:
                 case.known = sightings.known(database, case.account, case.address)
@@ -137,13 +135,12 @@ class Blocking:
                 action = self._count_stopped(mail, incident.id, now)
             self._database.sync()
         except (StoreError, DeadlineError) as error:
-            action = stopping_action(case.policy)
-            verdict = Verdict(action).then(maillog.refused, mail.account, mail.request, action)
+            verdict = _refusal(mail, before, stopping_action(case.policy))
             return verdict.then(maillog.error, str(error))
         self._answered.remember(mail, action)
         if action == "HOLD":
-            return Verdict(action).then(maillog.held, mail.account, mail.request)
-        return Verdict(action).then(maillog.refused, mail.account, mail.request, action)
+            return Verdict(action).then(maillog.held, mail.account, mail.request, incident.rule)
+        return _refusal(mail, incident, action)
 
     def _count_stopped(self, mail: Mail, incident: int, now: float) -> str:
         """Count a stopped mail once, in the caller's transaction; return the action for it."""
@@ -158,5 +155,10 @@ class Blocking:
             if not limit or sightings.held_count(database, incident) < limit:
                 sightings.hold(database, incident, mail.account, mail.instance, request, now)
                 return "HOLD"
-        sightings.count_tries(database, incident, 1, now)
+        sightings.count_tries(database, incident, 1, now, mail.instance)
         return stopping_action(policy)
+
+
+def _refusal(mail: Mail, incident: Incident, action: str) -> Verdict:
+    verdict = Verdict(action)
+    return verdict.then(maillog.refused, mail.account, mail.request, incident.rule, action)

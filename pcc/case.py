@@ -8,6 +8,8 @@ country its mail comes from.  Verdicts and `pcc_admin.py check` go on from there
 
 from __future__ import annotations
 
+import posix  # what `os` adds to it would cost a tenth of the interpreter's start
+
 from pcc import address as addresses
 from pcc.errors import CountryError
 from pcc.store import sightings
@@ -24,15 +26,20 @@ if TYPE_CHECKING:
     from pcc.store.sightings import Known
 
 
+NEVER = -1.0
+"""When a country database was made that is not there."""
+
+
 class Case:
     """What a request is about, as far as reading can tell.
 
     `because` says why its mail passes whatever the rule says; it is empty for
     a mail that the account's block stops or that the rule decides about.
-    `address` is as recorded, "" for a client without a country.
+    `address` is as recorded, "" for a client without a country.  `looked_up` is
+    when the country database was made that `country` is from.
     """
 
-    __slots__ = ("account", "address", "because", "country", "known", "policy")
+    __slots__ = ("account", "address", "because", "country", "known", "looked_up", "policy")
 
     def __init__(self, account: str, address: str, policy: Policy, known: Known) -> None:
         self.account = account
@@ -41,6 +48,7 @@ class Case:
         self.known = known
         self.because = ""
         self.country = ""
+        self.looked_up = NEVER
 
     def is_blocked(self, now: float) -> bool:
         """Whether the account's mail is stopped, whatever else is true of this mail."""
@@ -58,6 +66,13 @@ class CountryLookup:
         self._path = path
         self._complain = complain
         self._database: CountryDatabase | None = None
+
+    def made(self) -> float:
+        """Return when the database was made, UTC seconds; NEVER where there is none."""
+        try:
+            return posix.stat(self._path).st_mtime
+        except OSError:
+            return NEVER
 
     def country(self, packed: bytes) -> str:
         """Return the ISO 3166 code for a packed address, "" if there is none."""
@@ -136,11 +151,12 @@ def _with_exemptions(
 def locate(case: Case, lookup: CountryLookup, packed: bytes | None) -> None:
     """Find the country: the one that the account's sighting there has, else by look-up.
 
-    So an address does not count as two countries because the country database
-    has changed its mind, and the dear look-up is needed for new addresses only.
+    The dear look-up is needed only for new addresses, and once for each known
+    one when there is another country database.
     """
     known = case.known.sighting
-    if known is not None:
+    case.looked_up = lookup.made()
+    if known is not None and known.looked_up == case.looked_up:
         case.country = known.country
     elif packed is not None:
         case.country = lookup.country(packed)

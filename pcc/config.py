@@ -182,6 +182,8 @@ class Config(Record):
     def normalised_account(self, login: str) -> str:
         """Return the account of a login: stripped, in lower case, with a domain."""
         account = login.strip().lower()
+        if "@" in account:  # other spellings of the same login: `joe@`, `joe@example.org.`
+            account = account.rstrip(".").removesuffix("@")
         if self.default_domain and account and "@" not in account:
             return f"{account}@{self.default_domain}"
         return account

@@ -86,7 +86,7 @@ class Counts:
     def __init__(self) -> None:
         self.waiting = 0
         self._mails: dict[tuple[str, str], tuple[int, float, Mail]] = {}
-        self._tries: dict[int, tuple[int, float]] = {}
+        self._tries: dict[int, tuple[int, float, str]] = {}
 
     def add_mail(self, mail: Mail, now: float) -> None:
         """Count a mail from an address and country that count already."""
@@ -95,9 +95,10 @@ class Counts:
         self._mails[key] = (mails + 1, now, mail)
         self.waiting += 1
 
-    def add_try(self, incident: int, now: float) -> None:
+    def add_try(self, incident: int, mail: Mail, now: float) -> None:
         """Count a mail that was refused because of an incident."""
-        self._tries[incident] = (self._tries.get(incident, (0, 0))[0] + 1, now)
+        tries = self._tries.get(incident, (0, 0, ""))[0]
+        self._tries[incident] = (tries + 1, now, mail.instance)
         self.waiting += 1
 
     def write(self, database: Database) -> None:
@@ -113,8 +114,8 @@ class Counts:
                 mail.instance,
                 mail.request.client_name,
             )
-        for incident, (tries, now) in self._tries.items():
-            sightings.count_tries(database, incident, tries, now)
+        for incident, (tries, now, instance) in self._tries.items():
+            sightings.count_tries(database, incident, tries, now, instance)
 
     def clear(self) -> None:
         """Forget all: it was committed."""

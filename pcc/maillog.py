@@ -47,20 +47,22 @@ def observed(
     log(WARNING, f"observed {details} action=DUNNO{_mail(request)}")
 
 
-def refused(account: str, request: PolicyRequest, action: str) -> None:
+def refused(account: str, request: PolicyRequest, rule: str, action: str) -> None:
     """Tell that a mail of a blocked account was answered with this action."""
     word = escaped(action.partition(" ")[0])
     log(
         INFO,
-        f"refused account=<{escaped(account)}> {_client(request)} action={word}{_mail(request)}",
+        f"refused account=<{escaped(account)}> {_client(request)} rule=<{rule}> action={word}"
+        f"{_mail(request)}",
     )
 
 
-def held(account: str, request: PolicyRequest) -> None:
+def held(account: str, request: PolicyRequest, rule: str) -> None:
     """Tell that a mail of a blocked account was put on hold."""
     log(
         INFO,
-        f"held account=<{escaped(account)}> {_client(request)} action=HOLD{_mail(request)}",
+        f"held account=<{escaped(account)}> {_client(request)} rule=<{rule}> action=HOLD"
+        f"{_mail(request)}",
     )
 
 

@@ -32,8 +32,11 @@ DAY = 86400
 MOST_FAMILIAR_DAYS = 30
 """The most earlier days that `familiar_after` may ask for; so many are remembered."""
 
-CLOCK_SLACK = 2
-"""Seconds that a time may lie in the future without the clock having jumped back."""
+CLOCK_SLACK = 10
+"""Seconds that a time may lie in the future without the clock having jumped back.
+
+Longer than a mail may have waited for its turn to be recorded.
+"""
 
 
 class Seen:
@@ -145,10 +148,14 @@ class Rule:
 
     def is_familiar(self, seen: Seen) -> bool:
         """Whether the account was seen there on enough earlier days."""
+        return self.are_familiar(seen.days)
+
+    def are_familiar(self, days: str) -> bool:
+        """Whether `days`, as in Seen, are enough earlier days to be familiar with a place."""
         wanted = self.policy.familiar_after
         if not wanted:
             return False
-        for day in seen.days.split():
+        for day in days.split():
             if self.oldest_day <= int(day) < self.today:
                 wanted -= 1
                 if not wanted:
@@ -373,6 +380,12 @@ def clock_shift(history: History, now: float) -> tuple[float, float]:
     latest_before = max((time for time in times if time <= now), default=0)
     leapt_ahead = latest_before and earliest_ahead - latest_before >= jump
     return (earliest_ahead if leapt_ahead else 1), jump
+
+
+def joined_days(days: str, more: str) -> str:
+    """Return the days of two places in one, newest first."""
+    known = sorted({*days.split(), *more.split()}, key=int, reverse=True)
+    return " ".join(known[: MOST_FAMILIAR_DAYS + 1])
 
 
 def _in_order(countries: list[Seen]) -> list[str]:

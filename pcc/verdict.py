@@ -15,7 +15,7 @@ from __future__ import annotations
 from pcc.case import examine
 from pcc.errors import StoreError
 from pcc.mail import DUNNO, Answered, Counts, Mail, Verdict
-from pcc.policy import Place, Rule, Seen, clock_shift, end_of_incident, judge
+from pcc.policy import Place, Rule, Seen, clock_shift, end_of_incident, joined_days, judge
 from pcc.store import sightings
 
 TYPE_CHECKING = False
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from pcc.policy import History
     from pcc.protocol import PolicyRequest
     from pcc.store.database import Database
+
+FRESH_SECONDS = 10
+"""So long after its first mail a sighting may not be on disk yet."""
 
 SETTLED_SECONDS = 15
 """So long a place must go on counting for its mail to be counted after the reply.
@@ -62,7 +65,12 @@ class Verdicts:
             )
         if case.because:
             return self._pass(mail)
-        if self._answered.answer(mail)[0] or mail.is_latest(case.known.sighting):
+        if self._answered.answer(mail)[0]:
+            return self._pass(mail)
+        known = case.known.sighting
+        if known is not None and now - known.first_seen < FRESH_SECONDS:
+            self._database.sync()  # another process may have recorded it and be about to
+        if mail.is_latest(known):
             return self._pass(mail)
         if self._is_repeat(case, now):
             self.counts.add_mail(mail, now)
@@ -116,7 +124,9 @@ class Verdicts:
         """Whether the mail passes and changes nothing but counts, as far as anybody can see."""
         known = case.known
         presence = known.countries.get(case.country)
-        if presence is None or known.sighting is None or self._database.read_only:
+        if presence is None or known.sighting is None:
+            return False
+        if known.sighting.looked_up != case.looked_up:
             return False
         rule = Rule(case.policy, now, self._config.keep_sightings)
         history = known.history()
@@ -150,8 +160,12 @@ class Verdicts:
         rule = Rule(case.policy, now, self._config.keep_sightings)
         history = self._settled_history(case, now)
         seen = case.known.sighting or sightings.Sighting(case.address, case.country, now, now)
-        is_first = case.known.sighting is None or seen.country not in history.countries
-        presence = history.countries.setdefault(seen.country, Seen(seen.country, now, now))
+        is_first = case.known.sighting is None or case.country not in history.countries
+        presence = history.countries.setdefault(case.country, Seen(case.country, now, now))
+        if seen.country != case.country:  # another country database says so
+            presence.days = joined_days(presence.days, seen.days)
+            seen.country = case.country
+        seen.looked_up = case.looked_up
         judgement = judge(rule, history, Place(presence, seen))
         seen.instance = mail.instance
         seen.client_name = mail.request.client_name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -220,3 +221,23 @@ def test_options_stand_before_or_after_the_command(site: Site) -> None:
 
 def test_the_version_is_told(site: Site) -> None:
     assert site.admin("--version").stdout.startswith("pcc 1.")
+
+
+def test_the_address_to_check_must_be_one(site: Site) -> None:
+    done = site.admin("check", "joe", "300.1.1.1")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "pcc_admin.py: 300.1.1.1 is not an IP address\n",
+    )
+    assert site.admin("check", "joe", "unknown").returncode == 0
+
+
+def test_cleanup_ends_what_was_observed_and_is_no_longer_true(site: Site) -> None:
+    site.configure('familiar_after = 0\nmax_countries = 1\nwindow = "1s"\nmode = "observe"\n')
+    crossing(site, "joe")
+    assert len(site.data("list", "--observed")) == 1
+    time.sleep(1.2)
+    site.admin("cleanup")
+    assert site.data("list", "--observed") == []
+    site.admin("cleanup", "--days", "0")
+    assert site.admin("show", "joe").returncode == 1

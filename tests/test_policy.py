@@ -9,7 +9,18 @@ import pytest
 
 from pcc.config import Policy
 from pcc.options import checked_values
-from pcc.policy import DAY, Crossing, History, Judgement, Place, Rule, Seen, clock_shift, judge
+from pcc.policy import (
+    DAY,
+    Crossing,
+    History,
+    Judgement,
+    Place,
+    Rule,
+    Seen,
+    clock_shift,
+    joined_days,
+    judge,
+)
 
 HOUR = 3600
 NOON = 20000 * DAY + 12 * HOUR
@@ -306,3 +317,8 @@ def test_a_mail_is_a_repeat_only_while_it_changes_nothing() -> None:
     assert not is_repeat(NOON - 60)  # the clock has jumped back
     account.history.start_afresh()
     assert not is_repeat(NOON + 60)
+
+
+def test_a_place_whose_country_was_corrected_stays_as_familiar_as_it_was() -> None:
+    assert joined_days("20002 20000", "20003 20000") == "20003 20002 20000"
+    assert joined_days("", "20003") == "20003"

@@ -516,3 +516,56 @@ def test_blocks_hold_when_nothing_can_be_written(make: Any) -> None:
     assert is_refusal(process.ask("joe@example.org", address("ES")))
     assert process.ask("ann@example.org", address("ES")) is None
     assert process.end() == 74
+
+
+def test_a_corrected_country_database_corrects_what_is_known_of_an_address(make: Any) -> None:
+    site = make("familiar_after = 0\nmax_countries = 1\n")
+    process = site.policy()
+    process.ask("joe", address("ES"))
+    write_country_database(site.folder / "new.mmdb", {"11.0.0.0/8": "PT"})
+    os.replace(site.folder / "new.mmdb", site.countries)
+    assert site.admin("block", "joe").returncode == 0
+    assert site.admin("unblock", "joe").returncode == 0
+    assert [is_pass(process.ask("joe", address("ES", host))) for host in (1, 2, 1)] == [True] * 3
+    process.end()
+    assert {row["country"] for row in site.data("show", "joe")["sightings"]} == {"PT"}
+
+
+def test_a_missing_country_database_makes_known_addresses_unknown_too(make: Any) -> None:
+    site = make()
+    process = site.policy()
+    process.ask("joe", address("ES"))
+    site.countries.unlink()
+    for _ in range(3):
+        assert is_pass(process.ask("joe", address("ES")))
+    process.end()
+    assert site.mails("joe") == {address("ES"): 1}
+
+
+def test_a_retry_of_a_refused_mail_is_one_try(make: Any) -> None:
+    site = make("familiar_after = 0\nmax_countries = 1\n")
+    site.ask("joe", address("ES"))
+    for number in range(2):
+        mail = new_instance()
+        for _ in range(3):
+            assert is_refusal(site.ask("joe", address("FR", number), instance=mail))
+    assert site.data("list")[0]["tries"] == 2
+
+
+@pytest.mark.parametrize("login", ["joe@example.org.", "JOE@Example.Org", " joe@example.org"])
+def test_other_spellings_of_a_login_are_the_same_account(make: Any, login: str) -> None:
+    site = make("familiar_after = 0\nmax_countries = 1\n")
+    process = site.policy()
+    process.ask("joe@example.org", address("ES"))
+    assert is_refusal(process.ask(login, address("FR")))
+
+
+def test_mail_from_a_known_place_passes_where_nothing_can_be_written(make: Any) -> None:
+    site = make()
+    process = site.policy()
+    process.ask("joe", address("ES"))
+    process.end()
+    locker = sqlite3.connect(site.database, isolation_level=None)
+    locker.execute("BEGIN IMMEDIATE")
+    assert is_pass(site.policy().ask("joe", address("ES")))
+    locker.close()

@@ -6,9 +6,11 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from pcc import maillog
-from pcc.admin import DONE, NOT_DONE
+from pcc.address import packed_address
+from pcc.admin import DONE, NOT_DONE, USAGE
 from pcc.admin.commands import add_command, add_reason
 from pcc.admin.output import Moment, rfc3339
+from pcc.policy import Rule
 from pcc.store import exemptions, incidents, upkeep
 
 if TYPE_CHECKING:
@@ -53,8 +55,11 @@ def list_accounts(context: Context, options: argparse.Namespace) -> int:
     context.output.data([_incident_data(row, history=options.history) for row in rows])
     columns = ["STATE", "ACCOUNT", "SINCE", "RULE", "COUNTRIES", "CLIENT ADDRESS", "ACTION"]
     columns += ["HELD", "TRIES", "EXPIRES"]
+    lines = [_incident_line(row, context.now) for row in rows]
+    if rows and context.output.is_narrow:  # `show` has the rest
+        columns, lines = columns[:5], [line[:5] for line in lines]
     if rows:
-        context.output.table(columns, [_incident_line(row, context.now) for row in rows])
+        context.output.table(columns, lines)
     elif context.output.is_terminal:
         context.output.say("No account is blocked." if mode == "enforce" else "None is observed.")
     return DONE
@@ -145,7 +150,6 @@ def _account_data(
     return {
         "account": account,
         "blocked": block is not None,
-        "block": _incident_data(block) if block else None,
         "exempt_until": exempt_until,
         "sightings": [
             {
@@ -239,6 +243,9 @@ def check(context: Context, options: argparse.Namespace) -> int:
     from pcc.preview import preview
 
     account = context.account(options.account)
+    if packed_address(options.address) is None and options.address != "unknown":
+        context.complain(f"{options.address} is not an IP address")
+        return USAGE
     seen = preview(
         context.config,
         context.database,
@@ -286,8 +293,16 @@ def block(context: Context, options: argparse.Namespace) -> int:
     policy = context.config.policy_for(account)
     expires = context.now + policy.block_for if policy.block_for else 0
     action = policy.action_word
+    rule = Rule(policy, context.now, context.config.keep_sightings)
     if not incidents.block(
-        context.database, account, action, expires, context.by, options.reason, context.now
+        context.database,
+        account,
+        action,
+        expires,
+        context.by,
+        options.reason,
+        context.now,
+        rule.are_familiar,
     ):
         context.complain(f"{account} is blocked already")
         return NOT_DONE

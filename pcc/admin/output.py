@@ -9,6 +9,7 @@ from outside are escaped in both.  JSON has times as RFC 3339 in UTC.
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 import time
 from datetime import datetime, timezone
@@ -18,6 +19,9 @@ from pcc.escaping import escaped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+WIDE_COLUMNS = 110
+"""Columns of a terminal that `list` needs for all that it knows."""
 
 STYLES = {
     "BLOCKED": "bold red",
@@ -48,6 +52,11 @@ class Output:
     def is_terminal(self) -> bool:
         """Whether a person is looking at stdout."""
         return sys.stdout.isatty()
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether a person is looking at a terminal too narrow for a wide table."""
+        return self.is_terminal and shutil.get_terminal_size().columns < WIDE_COLUMNS
 
     def title(self, text: str) -> None:
         """Print a heading that came from outside."""

@@ -16,7 +16,7 @@ from pcc import maillog
 from pcc.admin import DONE, NOT_DONE, PARTLY, USAGE
 from pcc.admin.commands import add_command, add_reason, duration
 from pcc.admin.held import add_mail_config, find
-from pcc.admin.output import Moment
+from pcc.admin.output import Moment, local_time
 from pcc.blocking import notice_channels
 from pcc.errors import QueueError
 from pcc.escaping import escaped
@@ -209,13 +209,18 @@ def _note(context: Context, case: Unblocking, states: list[tuple[Match, str]]) -
     )
 
 
+def _until(context: Context, options: argparse.Namespace) -> str:
+    return local_time(context.now + options.exempt_for)
+
+
 def _tell(
     context: Context, options: argparse.Namespace, case: Unblocking, rows: list[HeldRow]
 ) -> None:
     """Tell in sentences what was done for an account, and what is left to do."""
     account, queue_ids = case.account, case.queue_ids
     if case.lifted:
-        context.output.say(f"{escaped(account)} is unblocked.")
+        until = f", and exempt until {_until(context, options)}" if options.exempt_for else ""
+        context.output.say(f"{escaped(account)} is unblocked{until}.")
     elif not case.did_something:
         context.complain(f"{escaped(account)} is not blocked")
     if not case.lifted and options.exempt_for:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pcc.admin import DONE, NOT_DONE, PARTLY
 from pcc.admin.commands import add_command
 from pcc.errors import PccError
+from pcc.policy import Rule
 from pcc.store import creation, upkeep
 
 if TYPE_CHECKING:
@@ -90,10 +91,14 @@ def cleanup(context: Context, options: argparse.Namespace) -> int:
     if options.days is not None:
         keep_sightings = keep_incidents = options.days * DAY
     upkeep.end_expired(database, now)
+    upkeep.end_untrue(
+        database, lambda name: Rule(config.policy_for(name), now, config.keep_sightings), now
+    )
     dropped = {
         "sightings": upkeep.drop_old_sightings(database, now - keep_sightings),
         "incidents": upkeep.drop_old_incidents(database, now - keep_incidents),
     }
+    upkeep.drop_unknown_accounts(database)
     context.output.data(dropped)
     if any(dropped.values()):
         context.output.say(

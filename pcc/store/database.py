@@ -180,6 +180,8 @@ class Database:
     def _look(self) -> tuple[int, int]:
         try:
             found = posix.stat(self.path)
+        except PermissionError:
+            raise StoreError(f"{self.path}: can't be reached: no permission") from None
         except OSError:
             raise self._error(None) from None
         if found.st_mode >> 12 != REGULAR_FILE:  # SQLite would wait for ever to open a FIFO

@@ -7,10 +7,13 @@ being reset for long.
 from __future__ import annotations
 
 import json
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pcc.store import exemptions, sightings
 from pcc.store.database import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 BATCH = 500
 """Rows that are changed in one transaction, so that verdicts never wait long."""
@@ -160,14 +163,20 @@ def block(
     by: str,
     reason: str,
     now: float,
+    are_familiar: Callable[[str], bool],
 ) -> bool:
-    """Block an account by hand; return False if it is blocked already."""
+    """Block an account by hand; return False if it is blocked already.
+
+    `are_familiar` tells of `days` whether they make a place familiar: the days
+    of all others are void from now on.
+    """
     with database:
         before = open_incident(database, account)
         if before is not None:
             if before.blocks(now):
                 return False
             sightings.end_incident(database, account, before.id, now)
+        sightings.void_unfamiliar_days(database, account, are_familiar)
         sightings.insert_incident(
             database,
             account,

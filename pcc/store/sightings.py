@@ -22,10 +22,10 @@ class Incident:
     """The open incident of an account, as far as a verdict needs it.
 
     `mode`: "enforce" or "observe".  `expires`: UTC seconds, 0 for never.
-    `held`: mails put on hold so far.
+    `held`: mails put on hold so far.  `instance`: the latest mail's it stopped.
     """
 
-    __slots__ = ("action", "countries", "expires", "held", "id", "mode", "rule")
+    __slots__ = ("countries", "expires", "held", "id", "instance", "mode", "rule")
 
     def __init__(
         self,
@@ -33,17 +33,17 @@ class Incident:
         mode: str,
         expires: float,
         held: int,
-        action: str,
         rule: str,
         countries: str,
+        instance: str,
     ) -> None:
         self.id = id
         self.mode = mode
         self.expires = expires
         self.held = held
-        self.action = action
         self.rule = rule
         self.countries = countries
+        self.instance = instance
 
     def blocks(self, now: float) -> bool:
         """Whether mail is stopped because of it at this time."""
@@ -53,7 +53,7 @@ class Incident:
 class Sighting(Seen):
     """An address an account was seen from, with its country and latest mail."""
 
-    __slots__ = ("client_name", "country", "instance")
+    __slots__ = ("client_name", "country", "instance", "looked_up")
 
     def __init__(
         self,
@@ -67,11 +67,13 @@ class Sighting(Seen):
         runs: str = "",
         client_name: str = "",
         instance: str = "",
+        looked_up: float = 0,
     ) -> None:
         super().__init__(address, first_seen, last_seen, mails, generation, days, runs)
         self.country = country
         self.client_name = client_name
         self.instance = instance
+        self.looked_up = looked_up
 
 
 def hour(time: float) -> int:
@@ -137,7 +139,7 @@ class Known:
 _KNOWN = """
     SELECT EXISTS (SELECT 1 FROM exemption), ifnull(account.generation, 0), account.incident,
         sighting.country, sighting.first_seen, sighting.last_seen, sighting.mails,
-        sighting.generation, sighting.days, sighting.runs, client_name, instance,
+        sighting.generation, sighting.days, sighting.runs, client_name, instance, looked_up,
         presence.country, presence.first_seen, presence.last_seen, presence.mails,
         presence.generation, presence.days, presence.runs
     FROM (SELECT ? AS account, ? AS address) AS mail
@@ -160,16 +162,16 @@ def known(database: Database, account: str, address: str) -> Known:
     if first[2] is not None:
         result.incident = open_incident(database, first[2])
     if first[3] is not None:
-        result.sighting = Sighting(address, *first[3:12])
-    if first[12] is not None:
-        result.countries = {row[12]: Seen(*row[12:]) for row in rows}
+        result.sighting = Sighting(address, *first[3:13])
+    if first[13] is not None:
+        result.countries = {row[13]: Seen(*row[13:]) for row in rows}
     return result
 
 
 def open_incident(database: Database, number: int) -> Incident | None:
     """Return an incident as far as a verdict needs it, None if it has ended meanwhile."""
     row = database.row(
-        "SELECT id, mode, expires, held, action, rule, countries FROM incident"
+        "SELECT id, mode, expires, held, rule, countries, instance FROM incident"
         " WHERE id = ? AND ended IS NULL",
         (number,),
     )
@@ -180,8 +182,8 @@ def save_sighting(database: Database, account: str, seen: Sighting) -> None:
     """Write the record of an address."""
     database.write(
         "INSERT OR REPLACE INTO sighting (account, address, country, client_name, first_seen,"
-        " last_seen, mails, generation, days, runs, instance, hour)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        " last_seen, mails, generation, days, runs, instance, hour, looked_up)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             account,
             seen.name,
@@ -195,6 +197,7 @@ def save_sighting(database: Database, account: str, seen: Sighting) -> None:
             seen.runs,
             seen.instance,
             hour(seen.last_seen),
+            seen.looked_up,
         ),
     )
 
@@ -258,11 +261,13 @@ def shift_times(database: Database, account: str, since: float, seconds: float) 
 
 
 def void_unfamiliar_days(database: Database, account: str, is_familiar: object) -> None:
-    """Make the days of all addresses void that are not familiar; `is_familiar` takes `days`."""
+    """Make void the days of all places that are not familiar; `is_familiar` takes `days`."""
     database.function("is_familiar", 1, is_familiar)
-    database.write(
-        "UPDATE sighting SET days = '' WHERE account = ? AND NOT is_familiar(days)", (account,)
-    )
+    for table in ("sighting", "presence"):
+        database.write(
+            f"UPDATE {table} SET days = '' WHERE account = ? AND NOT is_familiar(days)",
+            (account,),
+        )
 
 
 def begin_incident(
@@ -300,7 +305,8 @@ def insert_incident(database: Database, account: str, values: dict[str, object])
     names = ", ".join(values)
     marks = ", ".join("?" * len(values))
     incident = database.insert(
-        f"INSERT INTO incident (account, held, tries, {names}) VALUES (?, 0, 0, {marks})",
+        f"INSERT INTO incident (account, held, tries, instance, {names})"
+        f" VALUES (?, 0, 0, '', {marks})",
         (account, *values.values()),
     )
     database.write(
@@ -354,7 +360,7 @@ def hold(
         (incident, instance, account, request.queue_id, request.sender, now),
     )
     database.write("UPDATE incident SET held = held + 1 WHERE id = ?", (incident,))
-    count_tries(database, incident, 1, now)
+    count_tries(database, incident, 1, now, instance)
 
 
 def remember_queue_id(database: Database, incident: int, instance: str, queue_id: str) -> None:
@@ -365,16 +371,21 @@ def remember_queue_id(database: Database, incident: int, instance: str, queue_id
     )
 
 
-def count_tries(database: Database, incident: int, tries: int, last_try: float) -> None:
-    """Add mails that were refused because of an incident."""
+def count_tries(
+    database: Database, incident: int, tries: int, last_try: float, instance: str
+) -> None:
+    """Add mails that were stopped because of an incident; `instance` is the latest one's.
+
+    A block that began in the future did so before the clock jumped back: it is
+    made to begin now, or it would last longer by that jump.
+    """
     database.write(
-        # A block that began in the future did so before the clock jumped back: it would
-        # last longer by that jump.
         "UPDATE incident SET tries = tries + ?1, last_try = max(ifnull(last_try, 0), ?2),"
+        " instance = ?4,"
         f" expires = CASE WHEN expires AND began > ?2 + {CLOCK_SLACK}"
         " THEN expires - began + ?2 ELSE expires END,"
         f" began = CASE WHEN began > ?2 + {CLOCK_SLACK} THEN ?2 ELSE began END WHERE id = ?3",
-        (tries, last_try, incident),
+        (tries, last_try, incident, instance),
     )
 
 

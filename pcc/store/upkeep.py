@@ -6,8 +6,15 @@ reads, so that verdicts never wait long and the write-ahead log stays short.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pcc.store import sightings
 from pcc.store.database import Database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pcc.policy import Rule
 
 BATCH = 500
 """Rows that are looked at, and at most deleted, at a time."""
@@ -84,6 +91,35 @@ def end_expired(database: Database, now: float) -> list[str]:
     with database:
         database.write("DELETE FROM exemption WHERE until > 0 AND until <= ?", (now,))
     return [account for account, _ in expired]
+
+
+def end_untrue(database: Database, rule_for: Callable[[str], Rule], now: float) -> list[str]:
+    """End observed incidents that are no longer true; return their accounts.
+
+    `rule_for` gives the rule that holds for an account.
+    """
+    ended = []
+    for account, number in database.rows(
+        "SELECT account, id FROM incident WHERE ended IS NULL AND mode = 'observe'"
+    ):
+        with database:
+            known = sightings.known(database, account, "")
+            is_open = known.incident is not None and known.incident.id == number
+            if is_open and not rule_for(account).is_over(known.history()):
+                sightings.end_incident(database, account, number, now)
+                sightings.add_event(database, account, "cleared", "pcc", "no longer true", now)
+                ended.append(account)
+    return ended
+
+
+def drop_unknown_accounts(database: Database) -> None:
+    """Drop what is kept of accounts that nothing else is known of any more."""
+    with database:
+        database.write(
+            "DELETE FROM account WHERE incident IS NULL"
+            " AND NOT EXISTS (SELECT 1 FROM incident WHERE incident.account = account.account)"
+            " AND NOT EXISTS (SELECT 1 FROM presence WHERE presence.account = account.account)"
+        )
 
 
 FORGOTTEN = ("sighting", "presence", "held", "incident", "account", "event", "outbox")
