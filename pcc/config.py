@@ -183,7 +183,7 @@ class Config(Record):
         """Return the account of a login: stripped, in lower case, with a domain."""
         account = login.strip().lower()
         if "@" in account:  # other spellings of the same login: `joe@`, `joe@example.org.`
-            account = account.rstrip(".").removesuffix("@")
+            account = account.rstrip("@.")
         if self.default_domain and account and "@" not in account:
             return f"{account}@{self.default_domain}"
         return account

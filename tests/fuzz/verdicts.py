@@ -176,7 +176,9 @@ class _Fuzzer:
             del self._model.accounts[self._names[slot]]
         self._accounts += 1
         hostile = self._choice.choice(generate.HOSTILE).strip().lower()
-        self._names[slot] = f"{self._accounts}{hostile}".strip().lower()
+        name = f"{self._accounts}{hostile}".strip().lower()
+        # A dot or an `@` at the end is another spelling of the same login.
+        self._names[slot] = name.rstrip("@.") if "@" in name else name
         self._model.accounts.pop(self._names[slot], None)
         self._left[slot] = self._choice.randrange(1, MAILS_PER_ACCOUNT)
 
