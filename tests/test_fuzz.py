@@ -18,7 +18,7 @@ def test_verdicts_agree_with_a_simple_model_of_the_rule() -> None:
 
 @pytest.mark.subprocess
 def test_a_process_says_nothing_but_replies() -> None:
-    assert conversation.run(1500).disconnected > 0
+    assert conversation.run(800).disconnected > 0
 
 
 @pytest.mark.subprocess
