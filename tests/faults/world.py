@@ -124,6 +124,8 @@ class World:
                 process.process.send_signal(signal.SIGCONT)
                 process.kill()
             process.socket.close()
+            for name in ("faketime_shm_", "sem.faketime_sem_"):  # libfaketime leaves them there
+                Path(f"/dev/shm/{name}{process.process.pid}").unlink(missing_ok=True)
         self.log.close()
         if self._is_mounted:
             _run("umount", "--lazy", self.state)
