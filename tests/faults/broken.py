@@ -98,6 +98,7 @@ def the_write_ahead_log_is_long_and_the_disk_full() -> None:
         while log.stat().st_size < 4_200_000:
             number += 1
             assert is_pass(running.ask(f"{number}@long.example", address("ES")))
+        assert is_pass(running.ask(OWNER, address("ES")))
         with filled(world.state):
             for _ in range(3):
                 assert is_refusal(running.ask(THIEF, address("ES")))
