@@ -10,7 +10,7 @@ from __future__ import annotations
 from pcc import maillog
 from pcc.errors import DeadlineError, StoreError
 from pcc.mail import DUNNO, Verdict
-from pcc.store import sightings
+from pcc.store import blocks, sightings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -76,9 +76,9 @@ class Blocking:
     def _end_incident(self, mail: Mail, judgement: Judgement, now: float) -> None:
         case, database = mail.case, self._database
         assert case.known.incident is not None
-        sightings.end_incident(database, case.account, case.known.incident.id, now)
+        blocks.end_incident(database, case.account, case.known.incident.id, now)
         what = "expired" if judgement.ended == "expired" else "cleared"
-        sightings.add_event(database, case.account, what, "pcc", judgement.ended, now)
+        blocks.add_event(database, case.account, what, "pcc", judgement.ended, now)
         case.known.incident = None
 
     def _begin_incident(
@@ -87,16 +87,16 @@ class Blocking:
         case, crossing, database, now = mail.case, judgement.crossing, self._database, rule.now
         assert crossing is not None
         if case.known.incident:  # an observed one, which the block takes the place of
-            sightings.close_incident(database, case.known.incident.id, now)
-        sightings.void_unfamiliar_days(database, case.account, rule.are_familiar)
-        incident = sightings.begin_incident(
+            blocks.close_incident(database, case.known.incident.id, now)
+        blocks.void_unfamiliar_days(database, case.account, rule.are_familiar)
+        incident = blocks.begin_incident(
             database, case.account, case.policy, crossing, mail.request, case.country, now
         )
         what = "observed" if case.policy.observes else "blocked"
         detail = f"{crossing.rule}: {','.join(crossing.countries)}"
-        sightings.add_event(database, case.account, what, "pcc", detail, now)
+        blocks.add_event(database, case.account, what, "pcc", detail, now)
         channels = notice_channels(self._config)
-        sightings.add_notice(database, incident, case.account, what, channels, now)
+        blocks.add_notice(database, incident, case.account, what, channels, now)
         details = (case.account, mail.request, case.country, crossing.countries, crossing.rule)
         if case.policy.observes:
             verdict = Verdict(DUNNO).then(maillog.observed, *details)
@@ -146,16 +146,16 @@ class Blocking:
         """Count a stopped mail once, in the caller's transaction; return the action for it."""
         database, policy, request = self._database, mail.case.policy, mail.request
         if policy.holds:
-            queue_id = sightings.held_queue_id(database, incident, mail.instance)
+            queue_id = blocks.held_queue_id(database, incident, mail.instance)
             if queue_id is not None:
                 if request.queue_id and not queue_id:
-                    sightings.remember_queue_id(database, incident, mail.instance, request.queue_id)
+                    blocks.remember_queue_id(database, incident, mail.instance, request.queue_id)
                 return "HOLD"
             limit = policy.hold_limit
-            if not limit or sightings.held_count(database, incident) < limit:
-                sightings.hold(database, incident, mail.account, mail.instance, request, now)
+            if not limit or blocks.held_count(database, incident) < limit:
+                blocks.hold(database, incident, mail.account, mail.instance, request, now)
                 return "HOLD"
-        sightings.count_tries(database, incident, 1, now, mail.instance)
+        blocks.count_tries(database, incident, 1, now, mail.instance)
         return stopping_action(policy)
 
 

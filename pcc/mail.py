@@ -114,8 +114,14 @@ class Counts:
                 mail.instance,
                 mail.request.client_name,
             )
+        if self._tries:
+            self._write_tries(database)
+
+    def _write_tries(self, database: Database) -> None:
+        from pcc.store import blocks  # which few processes need
+
         for incident, (tries, now, instance) in self._tries.items():
-            sightings.count_tries(database, incident, tries, now, instance)
+            blocks.count_tries(database, incident, tries, now, instance)
 
     def clear(self) -> None:
         """Forget all: it was committed."""

@@ -37,7 +37,7 @@ from pcc.notice import Notice
 from pcc.notify import send_outbox
 from pcc.options import read_values
 from pcc.prepared import load
-from pcc.store import creation, incidents, outbox, sightings, upkeep
+from pcc.store import blocks, creation, incidents, outbox, sightings, upkeep
 from pcc.store.database import Database
 from pcc.store.incidents import IncidentRow, SightingRow
 from pcc.store.sightings import Sighting
@@ -492,7 +492,7 @@ class Place:
     def leave(self, number: int, account: str, channels: tuple[str, ...]) -> None:
         """Leave a notice."""
         with self.database:
-            sightings.add_notice(self.database, number, account, "blocked", channels, time.time())
+            blocks.add_notice(self.database, number, account, "blocked", channels, time.time())
 
     def saw(self, country: str, where: str, first: float, last: float) -> None:
         """Record a sighting."""
@@ -990,7 +990,7 @@ def test_the_service_users_sendmail_delivers_to_everybody_also_after_postfix_was
     config = load(str(deployed.config))
     with database:
         number = insert_incident(database, account, {})
-        sightings.add_notice(database, number, account, "blocked", ("mail",), time.time())
+        blocks.add_notice(database, number, account, "blocked", ("mail",), time.time())
     database.close()
     assert config.notify.to == ("postmaster", "alice@example.net")
     mta.stop()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pcc.store import sightings
+from pcc.store import blocks
 from pcc.store.database import Database
 
 
@@ -45,7 +45,7 @@ def write_exemption(
         (kind, value, until, now, by, reason),
     )
     if kind == "account":
-        sightings.add_event(database, value, "exempted", by, reason, now)
+        blocks.add_event(database, value, "exempted", by, reason, now)
 
 
 def remove(database: Database, kind: str, value: str, by: str, now: float) -> bool:
@@ -55,6 +55,6 @@ def remove(database: Database, kind: str, value: str, by: str, now: float) -> bo
             "DELETE FROM exemption WHERE kind = ? AND value = ?", (kind, value)
         )
         if removed and kind == "account":
-            sightings.add_event(database, value, "exemption removed", by, "", now)
+            blocks.add_event(database, value, "exemption removed", by, "", now)
     database.sync()
     return bool(removed)

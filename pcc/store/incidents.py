@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from pcc.store import exemptions, sightings
+from pcc.store import blocks, exemptions
 from pcc.store.database import Database
 
 if TYPE_CHECKING:
@@ -175,9 +175,9 @@ def block(
         if before is not None:
             if before.blocks(now):
                 return False
-            sightings.end_incident(database, account, before.id, now)
-        sightings.void_unfamiliar_days(database, account, are_familiar)
-        sightings.insert_incident(
+            blocks.end_incident(database, account, before.id, now)
+        blocks.void_unfamiliar_days(database, account, are_familiar)
+        blocks.insert_incident(
             database,
             account,
             {
@@ -194,7 +194,7 @@ def block(
                 "expires": expires,
             },
         )
-        sightings.add_event(database, account, "blocked", by, reason, now)
+        blocks.add_event(database, account, "blocked", by, reason, now)
     database.sync()
     return True
 
@@ -216,8 +216,8 @@ def unblock(
         lifted = open_incident(database, account)
         if lifted is None:
             return None
-        sightings.end_incident(database, account, lifted.id, now)
-        sightings.add_event(database, account, "unblocked", by, reason, now)
+        blocks.end_incident(database, account, lifted.id, now)
+        blocks.add_event(database, account, "unblocked", by, reason, now)
         if exempt_until:
             exemptions.write_exemption(database, "account", account, exempt_until, by, reason, now)
     database.sync()
@@ -234,7 +234,7 @@ def add_unblock_notice(
     """Leave a notice about an unblock, once it is known what became of the held mail."""
     with database:
         text = json.dumps(detail)
-        sightings.add_notice(database, lifted.id, lifted.account, "unblocked", channels, now, text)
+        blocks.add_notice(database, lifted.id, lifted.account, "unblocked", channels, now, text)
 
 
 def record_event(
@@ -242,4 +242,4 @@ def record_event(
 ) -> None:
     """Record what happened to an account, in a transaction of its own."""
     with database:
-        sightings.add_event(database, account, what, by, detail, now)
+        blocks.add_event(database, account, what, by, detail, now)

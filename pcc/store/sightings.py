@@ -1,20 +1,18 @@
-"""What a verdict reads and writes: sightings, presences, and an account's incident.
+"""What a verdict reads, and what it writes of where an account was seen sending from.
 
 Reads take no lock.  Everything that changes a verdict is written inside
-`with database:`, after reading again what it depends on.
+`with database:`, after reading again what it depends on.  What is written when
+an account gets blocked is in pcc/store/blocks.py.
 """
 
 from __future__ import annotations
 
-from pcc.policy import CLOCK_SLACK, History, Seen
+from pcc.policy import History, Seen
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pcc.config import Policy
-    from pcc.policy import Crossing
-    from pcc.protocol import PolicyRequest
     from pcc.store.database import Database
 
 
@@ -160,7 +158,7 @@ def known(database: Database, account: str, address: str) -> Known:
     result.has_exemptions = bool(first[0])
     result.generation = first[1]
     if first[2] is not None:
-        result.incident = open_incident(database, first[2])
+        result.incident = _incident(database, first[2])
     if first[3] is not None:
         result.sighting = Sighting(address, *first[3:13])
     if first[13] is not None:
@@ -168,7 +166,7 @@ def known(database: Database, account: str, address: str) -> Known:
     return result
 
 
-def open_incident(database: Database, number: int) -> Incident | None:
+def _incident(database: Database, number: int) -> Incident | None:
     """Return an incident as far as a verdict needs it, None if it has ended meanwhile."""
     row = database.row(
         "SELECT id, mode, expires, held, rule, countries, instance FROM incident"
@@ -258,160 +256,3 @@ def shift_times(database: Database, account: str, since: float, seconds: float) 
         "UPDATE sighting SET hour = CAST(last_seen / 3600 AS INTEGER) WHERE account = ?",
         (account,),
     )
-
-
-def void_unfamiliar_days(database: Database, account: str, is_familiar: object) -> None:
-    """Make void the days of all places that are not familiar; `is_familiar` takes `days`."""
-    database.function("is_familiar", 1, is_familiar)
-    for table in ("sighting", "presence"):
-        database.write(
-            f"UPDATE {table} SET days = '' WHERE account = ? AND NOT is_familiar(days)",
-            (account,),
-        )
-
-
-def begin_incident(
-    database: Database,
-    account: str,
-    policy: Policy,
-    crossing: Crossing,
-    request: PolicyRequest,
-    country: str,
-    now: float,
-) -> int:
-    """Open an incident for the mail that crosses a limit; return its id."""
-    expires = now + policy.block_for if policy.block_for and not policy.observes else 0
-    return insert_incident(
-        database,
-        account,
-        {
-            "mode": policy.mode,
-            "rule": crossing.rule,
-            "window": crossing.limit.window,
-            "countries": ",".join(crossing.countries),
-            "country": country,
-            "client_address": request.client_address,
-            "client_name": request.client_name,
-            "queue_id": request.queue_id,
-            "action": policy.action_word,
-            "began": now,
-            "expires": expires,
-        },
-    )
-
-
-def insert_incident(database: Database, account: str, values: dict[str, object]) -> int:
-    """Insert an incident with these columns and make it the account's open one."""
-    names = ", ".join(values)
-    marks = ", ".join("?" * len(values))
-    incident = database.insert(
-        f"INSERT INTO incident (account, held, tries, instance, {names})"
-        f" VALUES (?, 0, 0, '', {marks})",
-        (account, *values.values()),
-    )
-    database.write(
-        "INSERT INTO account (account, generation, incident) VALUES (?, 0, ?)"
-        " ON CONFLICT (account) DO UPDATE SET incident = excluded.incident",
-        (account, incident),
-    )
-    return incident
-
-
-def end_incident(database: Database, account: str, incident: int, now: float) -> None:
-    """Close the account's open incident; counting starts afresh with a new generation."""
-    database.write("UPDATE incident SET ended = ? WHERE id = ?", (now, incident))
-    database.write(
-        "UPDATE account SET incident = NULL, generation = generation + 1 WHERE account = ?",
-        (account,),
-    )
-
-
-def close_incident(database: Database, incident: int, now: float) -> None:
-    """Close an incident that another takes the place of."""
-    database.write("UPDATE incident SET ended = ? WHERE id = ?", (now, incident))
-
-
-def held_queue_id(database: Database, incident: int, instance: str) -> str | None:
-    """Return the queue id of a mail that was held in this incident, None if it was not."""
-    row = database.row(
-        "SELECT queue_id FROM held WHERE incident = ? AND instance = ?", (incident, instance)
-    )
-    return None if row is None else str(row[0])
-
-
-def held_count(database: Database, incident: int) -> int:
-    """Return how many mails were put on hold in an incident."""
-    row = database.row("SELECT held FROM incident WHERE id = ?", (incident,))
-    return int(row[0]) if row else 0
-
-
-def hold(
-    database: Database,
-    incident: int,
-    account: str,
-    instance: str,
-    request: PolicyRequest,
-    now: float,
-) -> None:
-    """Remember a mail that is put on hold, and count it as a try."""
-    database.write(
-        "INSERT INTO held (incident, instance, account, queue_id, sender, at, state)"
-        " VALUES (?, ?, ?, ?, ?, ?, 'held')",
-        (incident, instance, account, request.queue_id, request.sender, now),
-    )
-    database.write("UPDATE incident SET held = held + 1 WHERE id = ?", (incident,))
-    count_tries(database, incident, 1, now, instance)
-
-
-def remember_queue_id(database: Database, incident: int, instance: str, queue_id: str) -> None:
-    """Add the queue id of a held mail, which Postfix did not give at first."""
-    database.write(
-        "UPDATE held SET queue_id = ? WHERE incident = ? AND instance = ?",
-        (queue_id, incident, instance),
-    )
-
-
-def count_tries(
-    database: Database, incident: int, tries: int, last_try: float, instance: str
-) -> None:
-    """Add mails that were stopped because of an incident; `instance` is the latest one's.
-
-    A block that began in the future did so before the clock jumped back: it is
-    made to begin now, or it would last longer by that jump.
-    """
-    database.write(
-        "UPDATE incident SET tries = tries + ?1, last_try = max(ifnull(last_try, 0), ?2),"
-        " instance = ?4,"
-        f" expires = CASE WHEN expires AND began > ?2 + {CLOCK_SLACK}"
-        " THEN expires - began + ?2 ELSE expires END,"
-        f" began = CASE WHEN began > ?2 + {CLOCK_SLACK} THEN ?2 ELSE began END WHERE id = ?3",
-        (tries, last_try, incident, instance),
-    )
-
-
-def add_event(
-    database: Database, account: str, what: str, by: str, detail: str, now: float
-) -> None:
-    """Record what happened to an account."""
-    database.write(
-        "INSERT INTO event (at, account, what, by, detail) VALUES (?, ?, ?, ?, ?)",
-        (now, account, what, by, detail),
-    )
-
-
-def add_notice(
-    database: Database,
-    incident: int,
-    account: str,
-    what: str,
-    channels: tuple[str, ...],
-    now: float,
-    detail: str = "{}",
-) -> None:
-    """Leave a notice in the outbox, one row per channel ("mail", "command")."""
-    for channel in channels:
-        database.write(
-            "INSERT INTO outbox (incident, account, what, channel, detail, created, taken, tries,"
-            " last_error) VALUES (?, ?, ?, ?, ?, ?, 0, 0, '')",
-            (incident, account, what, channel, detail, now),
-        )

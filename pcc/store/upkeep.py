@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pcc.store import sightings
+from pcc.store import blocks, sightings
 from pcc.store.database import Database
 
 if TYPE_CHECKING:
@@ -86,8 +86,8 @@ def end_expired(database: Database, now: float) -> list[str]:
     )
     for account, number in expired:
         with database:
-            sightings.end_incident(database, account, number, now)
-            sightings.add_event(database, account, "expired", "pcc", "expired", now)
+            blocks.end_incident(database, account, number, now)
+            blocks.add_event(database, account, "expired", "pcc", "expired", now)
     with database:
         database.write("DELETE FROM exemption WHERE until > 0 AND until <= ?", (now,))
     return [account for account, _ in expired]
@@ -106,8 +106,8 @@ def end_untrue(database: Database, rule_for: Callable[[str], Rule], now: float) 
             known = sightings.known(database, account, "")
             is_open = known.incident is not None and known.incident.id == number
             if is_open and not rule_for(account).is_over(known.history()):
-                sightings.end_incident(database, account, number, now)
-                sightings.add_event(database, account, "cleared", "pcc", "no longer true", now)
+                blocks.end_incident(database, account, number, now)
+                blocks.add_event(database, account, "cleared", "pcc", "no longer true", now)
                 ended.append(account)
     return ended
 
