@@ -75,6 +75,9 @@ def _written(value: object) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
+        scheme, separator, _ = value.partition("://")
+        if separator:  # what follows may have a password
+            value = f"{scheme}://..."
         return '"' + "".join([_written_character(character) for character in value]) + '"'
     if isinstance(value, dict):
         return "a table"
@@ -334,13 +337,13 @@ def absolute_path(value: Any) -> str:
 
 
 def sqlite_path(value: Any) -> str:
-    """The path of an SQLite file; URLs are not shown, because they may have a password."""
+    """The path of an SQLite file."""
     name = path(value)
     scheme, separator, _ = name.partition("://")
     if separator:
         later = scheme in ("postgresql", "mysql")
         hint = "; other databases come with a later version of pcc" if later else ""
-        raise Wrong(f"must be the path of an SQLite file, got a URL{hint}")
+        raise Wrong(f"must be the path of an SQLite file, got {shown(name)}{hint}")
     return name
 
 

@@ -182,7 +182,8 @@ def _override(
     _require_table(name, table)
     for key in table:
         if key in POLICY and key not in OVERRIDE:
-            raise Wrong("is for all accounts: it belongs in [policy]", f"{name}.{key}")
+            rule = f"is for all accounts: it belongs in [policy], got {shown(table[key])}"
+            raise Wrong(rule, f"{name}.{key}")
     given = _given(name, {key: table[key] for key in table if key != "limit"}, OVERRIDE)
     if "accounts" not in given:
         raise Wrong("is missing: whom is it for?", f"{name}.accounts")
@@ -281,7 +282,8 @@ def _refuse_unknown(section: str, table: dict[str, Any], known: Container[str]) 
         if key not in known:
             shown_key = key if key.isprintable() else shown(key)
             name = f"{section}.{shown_key}" if section else shown_key
-            raise Wrong(f"is not a known key{_suggestion(key, known)}", name)
+            got = "" if "pass" in key.lower() else f", got {shown(table[key])}"
+            raise Wrong(f"is not a known key{got}{_suggestion(key, known)}", name)
 
 
 def _suggestion(key: str, known: Any) -> str:

@@ -66,7 +66,8 @@ def test_there_is_a_bad_configuration_for_every_key() -> None:
 @pytest.mark.parametrize("key", ["account", "domains", "exempt_accounts", "exempt_clients"])
 def test_what_is_for_all_accounts_is_refused_in_an_override(path: Path, key: str) -> None:
     path.write_text(f'[[override]]\naccounts = ["ceo@example.org"]\n{key} = []\n')
-    assert message(path) == f"override[1].{key} is for all accounts: it belongs in [policy]"
+    rule = "is for all accounts: it belongs in [policy]"
+    assert message(path) == f"override[1].{key} {rule}, got []"
 
 
 @pytest.mark.parametrize(("code", "right"), sorted(MISTAKEN.items()))
