@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["open_log"]
 
+MOST_QUEUE_IDS = 50
+"""Queue ids that one line names: syslog daemons cut lines off, at 1,024 bytes of old."""
+
 
 def blocked(
     account: str,
@@ -92,6 +95,35 @@ def block_by_hand(account: str, by: str, reason: str) -> None:
     )
 
 
+def released(account: str, by: str, queue_ids: Sequence[str]) -> None:
+    """Tell that an administrator let go of held mail."""
+    log(NOTICE, f"released {_held_mail(account, by, queue_ids)}")
+
+
+def deleted(account: str, by: str, queue_ids: Sequence[str]) -> None:
+    """Tell that an administrator deleted held mail."""
+    log(NOTICE, f"deleted {_held_mail(account, by, queue_ids)}")
+
+
+def exempted(kind: str, value: str, until: str, by: str, reason: str) -> None:
+    """Tell that an administrator exempted an account, a domain or a client; `until`: RFC 3339."""
+    log(
+        NOTICE,
+        f"exempted kind={kind} value=<{escaped(value)}> until={until or '-'} by=<{escaped(by)}>"
+        f" reason=<{escaped(reason)}>",
+    )
+
+
+def exemption_removed(kind: str, value: str, by: str) -> None:
+    """Tell that an administrator took an exemption back."""
+    log(NOTICE, f"exemption_removed kind={kind} value=<{escaped(value)}> by=<{escaped(by)}>")
+
+
+def forgotten(account: str, by: str) -> None:
+    """Tell that an administrator removed every trace of the account."""
+    log(NOTICE, f"forgotten account=<{escaped(account)}> by=<{escaped(by)}>")
+
+
 def notice_sent(incident: int, channel: str) -> None:
     """Tell that a notice left the outbox."""
     log(INFO, f"notice incident={incident} channel={channel} sent")
@@ -100,6 +132,13 @@ def notice_sent(incident: int, channel: str) -> None:
 def error(message: str) -> None:
     """Tell what went wrong, in one sentence."""
     log(ERROR, f"error {printable(message)}")
+
+
+def _held_mail(account: str, by: str, queue_ids: Sequence[str]) -> str:
+    names = ",".join(queue_ids[:MOST_QUEUE_IDS]) + (",..." * (len(queue_ids) > MOST_QUEUE_IDS))
+    return (
+        f"account=<{escaped(account)}> by=<{escaped(by)}> mails={len(queue_ids)} queue_ids={names}"
+    )
 
 
 def _crossing(

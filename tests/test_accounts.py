@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from checkout import Site, address
+from systemlog import system_log
 
 pytestmark = pytest.mark.subprocess
 
@@ -179,11 +180,83 @@ def test_forget_removes_every_trace_and_says_what(site: Site) -> None:
     crossing(site, "ann")
     site.admin("exempt", "add", "account", "joe")
     done = site.admin("forget", "joe")
-    assert done.returncode == 0
-    assert done.stdout.startswith("joe is forgotten: 2 of sighting, 2 of presence, 1 of incident")
+    assert (done.returncode, done.stdout) == (
+        0,
+        "joe is forgotten: 2 sightings, 2 countries, 1 incident, 2 events, 1 exemption.\n",
+    )
     assert site.admin("show", "joe").returncode == 1
     assert site.admin("forget", "joe").returncode == 1
     assert site.admin("show", "ann").returncode == 0
+
+
+def test_forget_counts_each_kind_of_trace(site: Site) -> None:
+    crossing(site, "joe")
+    assert site.data("forget", "joe") == {
+        "account": "joe",
+        "removed": {
+            "sightings": 2,
+            "countries": 2,
+            "held_mails": 0,
+            "incidents": 1,
+            "events": 1,
+            "notices": 0,
+            "exemptions": 0,
+        },
+    }
+
+
+def test_whatever_is_done_leaves_a_line_in_the_mail_log_with_who_did_it(site: Site) -> None:
+    odd = "joe <1>\x1b[2J"
+    with system_log() as log:
+        for command, expected in (
+            (("block", odd, "--reason", "a\nb"),
+             r"blocked account=<joe \x3c1\x3e\x1b[2j> rule=<by hand> by=<root> reason=<a\nb>"),
+            (("unblock", odd, "--exempt-for", "1d", "--reason", "phoned"),
+             r"unblocked account=<joe \x3c1\x3e\x1b[2j> by=<root> reason=<phoned>"),
+            (("exempt", "add", "domain", "example.org", "--until", "2099-01-01T00:00:00Z"),
+             "exempted kind=domain value=<example.org> until=2099-01-01T00:00:00Z by=<root>"
+             " reason=<>"),
+            (("exempt", "add", "client", "192.0.2.0/24", "--reason", "webmail"),
+             "exempted kind=client value=<192.0.2.0/24> until=- by=<root> reason=<webmail>"),
+            (("exempt", "remove", "domain", "example.org"),
+             "exemption_removed kind=domain value=<example.org> by=<root>"),
+            (("forget", odd), r"forgotten account=<joe \x3c1\x3e\x1b[2j> by=<root>"),
+        ):  # fmt: skip
+            assert site.admin(*command).returncode == 0
+            lines = [line.partition("]: ")[2] for line in log.lines(1)]
+            assert lines[0] == expected
+            assert len(lines) == (2 if command[0] == "unblock" else 1), lines
+        assert site.admin("forget", odd).returncode == 1
+        assert site.admin("exempt", "remove", "domain", "example.org").returncode == 1
+        assert log.lines() == []
+
+
+def test_a_block_that_cleanup_ends_is_logged_like_one_that_a_mail_ends(site: Site) -> None:
+    site.configure('block_for = "1s"\n')
+    assert site.admin("block", "joe").returncode == 0
+    time.sleep(1.1)
+    with system_log() as log:
+        assert site.admin("cleanup").returncode == 0
+        (line,) = log.lines(1)
+    assert line.endswith(": unblocked account=<joe> by=<pcc> reason=<expired>")
+
+
+def test_an_account_that_is_not_blocked_can_be_exempted_by_unblock(site: Site) -> None:
+    crossing(site, "joe")
+    assert site.admin("unblock", "joe").returncode == 0
+    done = site.admin("unblock", "joe", "--release", "--exempt-for", "7d", "--reason", "travels")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("joe was not blocked, and is exempt until ")
+    (row,) = site.data("exempt", "list")
+    assert (row["kind"], row["value"], row["by"], row["reason"]) == (
+        "account",
+        "joe",
+        "root",
+        "travels",
+    )
+    done = site.admin("unblock", "joe", "--release")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "pcc_admin.py: joe is not blocked, and none of its mail is on hold\n"
 
 
 @pytest.mark.parametrize("login", ODD_LOGINS, ids=range(len(ODD_LOGINS)))

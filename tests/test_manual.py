@@ -218,8 +218,8 @@ def test_the_messages_shown_are_those_of_the_program() -> None:
 
 def test_every_line_of_the_log_is_explained() -> None:
     source = (ROOT / "pcc" / "maillog.py").read_text(encoding="utf-8")
-    logged = set(re.findall(r'f"(\w+) (?:account|incident|\{details\}|\{escaped)', source))
-    assert len(logged) > 6
+    logged = set(re.findall(r'f"(\w+) (?:account|incident|kind|\{details\}|\{_held_mail)', source))
+    assert len(logged) > 11
     page = text_of("pcc_policy.8")
     for event in logged:
         assert re.search(rf"^{event} ", page, flags=re.MULTILINE), event

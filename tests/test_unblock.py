@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 from holding import Holding, next_second
+from systemlog import system_log
 
 pytestmark = pytest.mark.postfix
 
@@ -66,7 +67,9 @@ def test_unblock_release(holding: Holding) -> None:
     assert holding.states(account) == ["released", "released"]
     again = holding.admin("unblock", account, "--release")
     assert (again.returncode, again.stdout) == (1, "")
-    assert again.stderr == f"pcc_admin.py: {account} is not blocked\n"
+    assert (
+        again.stderr == f"pcc_admin.py: {account} is not blocked, and none of its mail is on hold\n"
+    )
     assert holding.send(account) and not holding.data("held", account)
 
 
@@ -108,6 +111,50 @@ def test_unblock_alone_leaves_held_mail_for_later(holding: Holding) -> None:
         f"[pcc] {account} unblocked by root",
         f"[pcc] {account} unblocked by root: 2 held mails released",
     ]
+
+
+def test_what_is_left_of_an_account_unblocked_before_is_released_and_it_is_exempted(
+    holding: Holding,
+) -> None:
+    account = holding.blocked()
+    queue_ids = holding.send(account)
+    assert not holding.admin("unblock", account).returncode
+    assert not holding.admin("block", account).returncode
+    queue_ids += holding.send(account)
+    assert not holding.admin("unblock", account).returncode
+    done = holding.admin("unblock", account, "--release", "--exempt-for", "7d")
+    assert (done.returncode, done.stderr) == (0, "")
+    *_, state, released = done.stdout.splitlines()
+    assert state.startswith(f"{account} was not blocked, and is exempt until ")
+    assert released == "2 held mails released."
+    assert not holding.on_hold() & set(queue_ids)
+    assert holding.data("show", account)["exempt_until"]
+
+
+def test_the_service_user_exempts_and_leaves_held_mail_to_root(holding: Holding) -> None:
+    account = holding.blocked()
+    [queue_id] = holding.send(account)
+    assert not holding.admin("unblock", account).returncode
+    user = holding.deployment.user
+    done = holding.admin("unblock", account, "--release", "--exempt-for", "7d", user=user)
+    assert done.returncode == 3
+    assert done.stdout.startswith(f"{account} was not blocked, and is exempt until ")
+    assert "needs root" in done.stderr
+    assert queue_id in holding.on_hold()
+    assert holding.data("show", account)["exempt_until"]
+
+
+def test_released_and_deleted_mail_is_logged_with_its_queue_ids(holding: Holding) -> None:
+    account = holding.blocked()
+    with system_log() as log:
+        for fate in ("released", "deleted"):
+            queue_ids = holding.send(account, account, account)
+            log.lines()
+            assert not holding.admin("unblock", account, f"--{fate[:-1]}").returncode
+            lines = [line.partition("]: ")[2] for line in log.lines(1)]
+            told = f"account=<{account}> by=<root> mails=2 queue_ids={','.join(queue_ids)}"
+            assert f"{fate} {told}" in lines
+            assert not holding.admin("block", account).returncode
 
 
 def test_by_sender_alone_is_a_usage_error(holding: Holding) -> None:

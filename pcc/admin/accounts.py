@@ -10,6 +10,7 @@ from pcc.address import packed_address
 from pcc.admin import DONE, NOT_DONE, USAGE
 from pcc.admin.commands import add_command, add_reason
 from pcc.admin.output import Moment, rfc3339
+from pcc.escaping import escaped
 from pcc.policy import Rule
 from pcc.store import exemptions, incidents, upkeep
 
@@ -281,7 +282,8 @@ def _add_block(commands: Commands) -> None:
         "block",
         block,
         "block an account by hand",
-        "Its mail is answered with policy.action from now on, until it is unblocked.",
+        "Its mail is answered with policy.action from now on, until it is unblocked.\n\n"
+        "--json: blocked: a list with the account.",
     )
     parser.add_argument("account", metavar="ACCOUNT")
     add_reason(parser)
@@ -309,7 +311,7 @@ def block(context: Context, options: argparse.Namespace) -> int:
     maillog.open_log(context.config.log_name)
     maillog.block_by_hand(account, context.by, options.reason)
     context.output.data({"blocked": [account]})
-    context.output.say(f"{account} is blocked.")
+    context.output.say(f"{escaped(account)} is blocked.")
     if policy.observes:
         context.complain(f"mail of {account} passes all the same: policy.mode is observe")
     return DONE
@@ -321,8 +323,11 @@ def _add_forget(commands: Commands) -> None:
         "forget",
         forget,
         "remove every trace of an account",
-        "Its sightings, block, exemption, held mail records, events and notices; mail in the\n"
-        "queue stays.  It can't be undone.",
+        "Its sightings and countries, its block and all incidents, what is known of its held\n"
+        "mail, events, notices and its exemption.  Mail in the queue stays, and so does what is\n"
+        "in the mail log.  It can't be undone.\n\n"
+        "--json: account, removed: how many sightings, countries, held_mails, incidents, events,\n"
+        "notices and exemptions.",
     )
     parser.add_argument("account", metavar="ACCOUNT")
 
@@ -335,6 +340,16 @@ def forget(context: Context, options: argparse.Namespace) -> int:
     if not any(removed.values()):
         context.complain(f"nothing is known of {account}")
         return NOT_DONE
-    found = ", ".join(f"{count} of {table}" for table, count in removed.items() if count)
-    context.output.say(f"{account} is forgotten: {found}.")
+    maillog.open_log(context.config.log_name)
+    maillog.forgotten(account, context.by)
+    found = ", ".join(_counted(count, name) for name, count in removed.items() if count)
+    context.output.say(f"{escaped(account)} is forgotten: {found}.")
     return DONE
+
+
+def _counted(count: int, name: str) -> str:
+    """Return a number of things: `1 held mail`, `2 countries`."""
+    words = name.replace("_", " ")
+    if count == 1:
+        words = words[:-3] + "y" if words.endswith("ies") else words[:-1]
+    return f"{count} {words}"

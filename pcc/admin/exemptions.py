@@ -11,7 +11,7 @@ import re
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pcc import checks
+from pcc import checks, maillog
 from pcc.address import network_text
 from pcc.admin import DONE, NOT_DONE, USAGE
 from pcc.admin.commands import add_command, duration
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from pcc.config import Config
 
 KINDS = ("account", "domain", "client")
-DATABASE, CONFIGURATION = "database", "pcc.toml"
+CONFIGURATION = "pcc.toml"
+"""Who exempted what the configuration exempts."""
 
 DETAILS = """\
 What is exempt is neither looked at nor recorded.  KIND and VALUE:
@@ -34,7 +35,8 @@ What is exempt is neither looked at nor recorded.  KIND and VALUE:
   client   192.0.2.0/24      every login from these addresses; or one address, or the
                              verified name of a client: mail.example.org, or
                              .example.org for all names below it
-Mail of a blocked account passes while the account or its domain is exempt.
+A blocked account's mail is stopped wherever it is sent from; only an exemption of the account
+or of its domain lets it pass.
 """
 
 ADD_DETAILS = (
@@ -57,9 +59,8 @@ class Shown(NamedTuple):
     kind: str
     value: str
     until: float
-    by: str | None
+    by: str
     reason: str | None
-    source: str
 
 
 def add_commands(commands: Commands) -> None:
@@ -84,7 +85,8 @@ def add_commands(commands: Commands) -> None:
         "list",
         show,
         "list exemptions, those of pcc.toml too",
-        "Expired ones are listed until `cleanup` drops them.",
+        "BY is who added it, pcc.toml for those of the configuration.  Expired ones are listed\n"
+        "until `cleanup` drops them.",
     )
     removing = add_command(
         actions,
@@ -115,8 +117,9 @@ def add(context: Context, options: argparse.Namespace) -> int:
     exemptions.add(
         context.database, options.kind, value, until, context.by, options.reason, context.now
     )
-    row = Shown(options.kind, value, until, context.by, options.reason, DATABASE)
-    context.output.data([_data(row, context.now)])
+    maillog.open_log(context.config.log_name)
+    maillog.exempted(options.kind, value, rfc3339(until) or "", context.by, options.reason)
+    context.output.data([_data(Shown(options.kind, value, until, context.by, options.reason))])
     end = f"until {local_time(until)}" if until else "for good"
     context.output.say(f"{options.kind} {escaped(value)} is exempt {end}.")
     return DONE
@@ -131,7 +134,10 @@ def remove(context: Context, options: argparse.Namespace) -> int:
         pass  # it can't be there then, unless an older pcc took it
     rows = [row for row in in_database(context) if (row.kind, row.value) == (kind, value)]
     removed = exemptions.remove(context.database, kind, value, context.by, context.now)
-    context.output.data([_data(row, context.now) for row in rows] if removed else [])
+    if removed:
+        maillog.open_log(context.config.log_name)
+        maillog.exemption_removed(kind, value, context.by)
+    context.output.data([_data(row) for row in rows] if removed else [])
     name = f"{kind} {escaped(value)}"
     if any((row.kind, row.value) == (kind, value) for row in in_configuration(context.config)):
         context.complain(f"{name} stays exempt by {context.config.path}: remove it there")
@@ -145,10 +151,10 @@ def remove(context: Context, options: argparse.Namespace) -> int:
 def show(context: Context, options: argparse.Namespace) -> int:
     """List the exemptions of pcc.toml and of the database."""
     rows = [*in_configuration(context.config), *in_database(context)]
-    context.output.data([_data(row, context.now) for row in rows])
+    context.output.data([_data(row) for row in rows])
     if rows:
         context.output.table(
-            ["STATE", "KIND", "VALUE", "UNTIL", "BY", "REASON", "FROM"],
+            ["STATE", "KIND", "VALUE", "UNTIL", "BY", "REASON"],
             [_line(row, context.now) for row in rows],
         )
     elif context.output.is_terminal:
@@ -158,7 +164,7 @@ def show(context: Context, options: argparse.Namespace) -> int:
 
 def in_database(context: Context) -> list[Shown]:
     """Return the exemptions in the database, expired ones too."""
-    return [Shown(*row, DATABASE) for row in exemptions.all_exemptions(context.database)]
+    return [Shown(*row) for row in exemptions.all_exemptions(context.database)]
 
 
 def in_configuration(config: Config) -> list[Shown]:
@@ -167,7 +173,7 @@ def in_configuration(config: Config) -> list[Shown]:
     domains = sorted(name[1:] for name in config.exempt_accounts if name.startswith("@"))
     networks = [network_text(network) for network in config.exempt_networks]
     return [
-        Shown(kind, value, 0, None, None, CONFIGURATION)
+        Shown(kind, value, 0, CONFIGURATION, None)
         for kind, values in zip(
             KINDS, (accounts, domains, [*networks, *config.exempt_names]), strict=True
         )
@@ -179,14 +185,14 @@ def _is_expired(row: Shown, now: float) -> bool:
     return bool(row.until) and row.until <= now
 
 
-def _data(row: Shown, now: float) -> dict[str, Any]:
-    return {**row._asdict(), "until": rfc3339(row.until), "expired": _is_expired(row, now)}
+def _data(row: Shown) -> dict[str, Any]:
+    return {**row._asdict(), "until": rfc3339(row.until)}
 
 
 def _line(row: Shown, now: float) -> list[Any]:
     state = "expired" if _is_expired(row, now) else "exempt"
     until = Moment(row.until) if row.until else "for good"
-    return [state, row.kind, row.value, until, row.by, row.reason, row.source]
+    return [state, row.kind, row.value, until, row.by, row.reason]
 
 
 def normalised(config: Config, kind: str, value: str) -> str:

@@ -67,7 +67,9 @@ def add_commands(commands: Commands) -> None:
         "show figures, for people and for monitoring",
         "For node_exporter's textfile collector, from cron:\n"
         "  pcc_admin.py stats --prometheus /var/lib/prometheus/node-exporter/pcc.prom\n"
-        "The file is replaced as a whole; node_exporter exports its age, too.",
+        "The file is replaced as a whole; node_exporter exports its age, too.\n\n"
+        f"--json: {_json_keys()}.\n"
+        "Ages are seconds, null where there is nothing; the size is in bytes.",
     )
     parser.add_argument(
         "--prometheus",
@@ -76,6 +78,13 @@ def add_commands(commands: Commands) -> None:
         metavar="FILE",
         help="write metrics in the Prometheus text format to FILE (default: stdout)",
     )
+
+
+def _json_keys() -> str:
+    """Return the names of all figures, in lines for a help text."""
+    import textwrap
+
+    return "\n".join(textwrap.wrap(", ".join(figure.name for figure in FIGURES), 80))
 
 
 def stats(context: Context, options: argparse.Namespace) -> int:

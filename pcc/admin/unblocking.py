@@ -16,13 +16,13 @@ from pcc import maillog
 from pcc.admin import DONE, NOT_DONE, PARTLY, USAGE
 from pcc.admin.commands import add_command, add_reason, duration
 from pcc.admin.held import add_mail_config, find
-from pcc.admin.output import Moment, local_time
+from pcc.admin.output import Moment, local_time, rfc3339
 from pcc.blocking import notice_channels
 from pcc.errors import QueueError
 from pcc.escaping import escaped
 from pcc.heldmail import HELD, LONGEST_SESSION, MISSING, RELEASED, UNSURE
 from pcc.queue import HOLD, Queue
-from pcc.store import incidents
+from pcc.store import exemptions, incidents
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
@@ -104,31 +104,41 @@ def unblock(context: Context, options: argparse.Namespace) -> int:
 class Unblocking:
     """What was done for one account.
 
-    `lifted`: the incident that it ended.  `queue_ids`: those of its held mail, by what has become
-    of it.  `unfinished`: something that was asked for could not be done.
+    `lifted`: the incident that it ended.  `exempt_until`: UTC seconds, 0 if it was not exempted.
+    `queue_ids`: those of its held mail, by what has become of it.  `unfinished`: something that
+    was asked for could not be done.
     """
 
-    def __init__(self, account: str, lifted: IncidentRow | None) -> None:
+    def __init__(self, account: str, lifted: IncidentRow | None, exempt_until: float) -> None:
         self.account = account
         self.lifted = lifted
+        self.exempt_until = exempt_until
         self.queue_ids: dict[str, list[str]] = {state: [] for state in _STATES}
         self.unfinished = False
 
     @property
+    def touched_mail(self) -> bool:
+        """Whether held mail was released or deleted."""
+        return bool(self.queue_ids["released"] or self.queue_ids["deleted"])
+
+    @property
     def did_something(self) -> bool:
         """Whether anything was changed for the account."""
-        return bool(self.lifted or self.queue_ids["released"] or self.queue_ids["deleted"])
+        return bool(self.lifted or self.exempt_until or self.touched_mail)
 
 
 def _lift(context: Context, options: argparse.Namespace, account: str) -> Unblocking:
-    """Lift the block, or clear the observed incident."""
-    until = context.now + options.exempt_for if options.exempt_for else 0
-    lifted = incidents.unblock(
-        context.database, account, context.by, options.reason, until, context.now
-    )
+    """Lift the block, or clear the observed incident; exempt the account, blocked or not."""
+    database, by, reason, now = context.database, context.by, options.reason, context.now
+    until = now + options.exempt_for if options.exempt_for else 0
+    lifted = incidents.unblock(database, account, by, reason, until, now)
     if lifted:
-        maillog.unblocked(account, context.by, options.reason)
-    return Unblocking(account, lifted)
+        maillog.unblocked(account, by, reason)
+    elif until:
+        exemptions.add(database, "account", account, until, by, reason, now)
+    if until:
+        maillog.exempted("account", account, rfc3339(until) or "", by, reason)
+    return Unblocking(account, lifted, until)
 
 
 def _deal_with_mail(context: Context, options: argparse.Namespace, case: Unblocking) -> None:
@@ -194,11 +204,11 @@ def _note(context: Context, case: Unblocking, states: list[tuple[Match, str]]) -
         incidents.set_held_states(database, rows[name], name)
     for name, queue_ids in case.queue_ids.items():
         case.queue_ids[name] = [queue_id for queue_id in dict.fromkeys(queue_ids) if queue_id]
-    for name in ("released", "deleted"):
-        if count := len(case.queue_ids[name]):
-            incidents.record_event(
-                database, case.account, name, context.by, _mails(count), context.now
-            )
+    for name, tell in (("released", maillog.released), ("deleted", maillog.deleted)):
+        if queue_ids := case.queue_ids[name]:
+            told = _mails(len(queue_ids))
+            incidents.record_event(database, case.account, name, context.by, told, context.now)
+            tell(case.account, context.by, queue_ids)
     case.unfinished = case.unfinished or bool(rows[FAILED] or rows[UNSURE])
     context.output.table(
         ["STATE", "ACCOUNT", "QUEUE ID", "HELD", "SENDER"],
@@ -209,22 +219,19 @@ def _note(context: Context, case: Unblocking, states: list[tuple[Match, str]]) -
     )
 
 
-def _until(context: Context, options: argparse.Namespace) -> str:
-    return local_time(context.now + options.exempt_for)
-
-
 def _tell(
     context: Context, options: argparse.Namespace, case: Unblocking, rows: list[HeldRow]
 ) -> None:
     """Tell in sentences what was done for an account, and what is left to do."""
     account, queue_ids = case.account, case.queue_ids
-    if case.lifted:
-        until = f", and exempt until {_until(context, options)}" if options.exempt_for else ""
-        context.output.say(f"{escaped(account)} is unblocked{until}.")
-    elif not case.did_something:
-        context.complain(f"{escaped(account)} is not blocked")
-    if not case.lifted and options.exempt_for:
-        context.complain(f"{escaped(account)} was not exempted: see pcc_admin.py exempt add")
+    state = "is unblocked" if case.lifted else "was not blocked"
+    if case.exempt_until:
+        until = local_time(case.exempt_until)
+        context.output.say(f"{escaped(account)} {state}, and is exempt until {until}.")
+    elif case.did_something:
+        context.output.say(f"{escaped(account)} {state}.")
+    elif not case.unfinished:
+        context.complain(f"{escaped(account)} is not blocked{_and_nothing_held(rows)}")
     for name in ("released", "deleted"):
         if queue_ids[name]:
             context.output.say(f"{_mails(len(queue_ids[name]))} {name}.")
@@ -247,7 +254,7 @@ def _leave_notice(
 ) -> None:
     """Leave a notice about what was done, if anything was."""
     incident = case.lifted
-    if incident is None and case.did_something:
+    if incident is None and case.touched_mail:
         incident = incidents.incident(context.database, rows[-1].incident)
     if incident is None:
         return
@@ -268,6 +275,10 @@ def _send_notice(context: Context, account: str) -> None:
 
     for failure in notify.send_outbox(context.config, context.database, account=account)[1]:
         context.complain(failure)
+
+
+def _and_nothing_held(rows: list[HeldRow]) -> str:
+    return "" if rows else ", and none of its mail is on hold"
 
 
 def _queue_id(match: Match) -> str:

@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
+from pcc import maillog
 from pcc.admin import DONE, NOT_DONE, PARTLY
 from pcc.admin.commands import add_command
 from pcc.errors import PccError
@@ -90,10 +91,13 @@ def cleanup(context: Context, options: argparse.Namespace) -> int:
     keep_incidents = config.keep_incidents
     if options.days is not None:
         keep_sightings = keep_incidents = options.days * DAY
-    upkeep.end_expired(database, now)
-    upkeep.end_untrue(
+    maillog.open_log(config.log_name)
+    for account in upkeep.end_expired(database, now):
+        maillog.unblocked(account, "pcc", "expired")
+    for account in upkeep.end_untrue(
         database, lambda name: Rule(config.policy_for(name), now, config.keep_sightings), now
-    )
+    ):
+        maillog.unblocked(account, "pcc", "no longer true")
     dropped = {
         "sightings": upkeep.drop_old_sightings(database, now - keep_sightings),
         "incidents": upkeep.drop_old_incidents(database, now - keep_incidents),
@@ -109,7 +113,6 @@ def cleanup(context: Context, options: argparse.Namespace) -> int:
 
 def notify(context: Context, options: argparse.Namespace) -> int:
     """Send what is in the outbox."""
-    from pcc import maillog
     from pcc import notify as notices
 
     try:

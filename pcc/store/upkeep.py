@@ -122,18 +122,26 @@ def drop_unknown_accounts(database: Database) -> None:
         )
 
 
-FORGOTTEN = ("sighting", "presence", "held", "incident", "account", "event", "outbox")
-"""The tables that have an account's traces, besides its exemption."""
+TRACES = {
+    "sightings": "sighting",
+    "countries": "presence",
+    "held_mails": "held",
+    "incidents": "incident",
+    "events": "event",
+    "notices": "outbox",
+}
+"""What is known of an account, besides its exemption, in administrators' words: the tables."""
 
 
 def forget(database: Database, account: str) -> dict[str, int]:
-    """Remove every trace of an account; return how many rows of each table."""
+    """Remove every trace of an account; return how many of each kind there were."""
     removed = {}
     with database:
         database.write("UPDATE account SET incident = NULL WHERE account = ?", (account,))
-        for table in FORGOTTEN:
-            removed[table] = database.write(f"DELETE FROM {table} WHERE account = ?", (account,))
-        removed["exemption"] = database.write(
+        for name, table in TRACES.items():
+            removed[name] = database.write(f"DELETE FROM {table} WHERE account = ?", (account,))
+        database.write("DELETE FROM account WHERE account = ?", (account,))
+        removed["exemptions"] = database.write(
             "DELETE FROM exemption WHERE kind = 'account' AND value = ?", (account,)
         )
     database.sync()
