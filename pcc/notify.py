@@ -2,7 +2,8 @@
 
 A row of the outbox is one notice on one channel.  It is taken, sent outside of
 any transaction and then removed, so that several processes can do this at once
-and one that is killed loses nothing: after a while another sends it again.
+and one that is killed loses nothing: after a while another sends it again.  Of
+those that policy processes start only one at a time does, see pcc/notifier.py.
 What fails stays, with growing pauses; one channel does not wait for the other.
 
     mail      sendmail(1), with the message on stdin, or SMTP
@@ -25,6 +26,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple
 from pcc import maillog, notice
 from pcc.errors import NoticeError
 from pcc.escaping import escaped
+from pcc.notifier import SUFFIX, Turn
 from pcc.store import incidents, outbox
 
 if TYPE_CHECKING:
@@ -70,41 +72,122 @@ def send_outbox(
     database: Database,
     *,
     account: str = "",
-    only_due: bool = False,
     seconds: float = SENDING_SECONDS,
 ) -> tuple[int, list[str]]:
     """Send what waits in the outbox; return how many were sent, and a sentence per failure.
 
-    With `account` only notices about that account; with `only_due` none that failed lately.
-    `seconds` is the most that one sending may take.  After one that took longer its channel is
-    left alone.  Raises StoreError.
+    With `account` only notices about that account.  `seconds` is the most that one sending may
+    take.  After one that took longer its channel is left alone.  Raises StoreError.
     """
-    maillog.open_log(config.log_name)
-    sent, failures, hanging = 0, list[str](), set[str]()
-    after = 0
-    while row := outbox.take(database, after, time.time(), account=account, only_due=only_due):
-        after = row.id
-        if row.channel in hanging:
-            outbox.give_back(database, row)
-            continue
+    sending = _Sending(config, database, account=account, seconds=seconds)
+    sending.go_through()
+    return sending.sent, sending.failures
+
+
+def send_due(
+    config: Config, database: Database, *, seconds: float = SENDING_SECONDS
+) -> tuple[int, list[str]]:
+    """Send what waits but what failed lately, unless another process does just that.
+
+    Else as send_outbox().
+    """
+    sending = _Sending(config, database, only_due=True, seconds=seconds)
+    try:
+        turn = Turn(database.path)
+        turn.inherit()
+    except OSError as error:  # each notice is sent once even so
+        maillog.error(f"{database.path}{SUFFIX}: {error.strerror}")
+        sending.go_through()
+    else:
+        _take_turns(turn, sending)
+    return sending.sent, sending.failures
+
+
+def _take_turns(turn: Turn, sending: _Sending) -> None:
+    """Send while there is something to send and nobody else does.
+
+    A policy process that found the turn taken relies on the look after it was given back.
+    """
+    try:
+        while turn.take():
+            sending.go_through()
+            turn.give_back()
+            if not sending.is_more():
+                break
+    finally:
+        turn.close()
+
+
+class _Sending:
+    """The sending of what is in the outbox, as far as `account` and `only_due` allow.
+
+    `sent`: how many were.  `failures`: a sentence for each that was not.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        database: Database,
+        *,
+        account: str = "",
+        only_due: bool = False,
+        seconds: float,
+    ) -> None:
+        self.sent = 0
+        self.failures: list[str] = []
+        self._config = config
+        self._database = database
+        self._account = account
+        self._only_due = only_due
+        self._seconds = seconds
+        self._hanging: set[str] = set()  # the channels that took too long
+        maillog.open_log(config.log_name)
+
+    def go_through(self) -> None:
+        """Try to send each notice once."""
+        after = 0
+        while row := outbox.take(
+            self._database,
+            after,
+            time.time(),
+            account=self._account,
+            only_due=self._only_due,
+            without=self._hanging,
+        ):
+            after = row.id
+            self._try(row)
+
+    def is_more(self) -> bool:
+        """Whether there is something to go through the outbox again for."""
+        found = outbox.first(
+            self._database,
+            0,
+            time.time(),
+            account=self._account,
+            only_due=self._only_due,
+            without=self._hanging,
+        )
+        return found is not None
+
+    def _try(self, row: OutboxRow) -> None:
+        database = self._database
         try:
-            delivery = _send(config, database, row, seconds)
+            delivery = _send(self._config, database, row, self._seconds)
         except NoticeError as error:
-            failures.append(_failed(database, row, str(error)))
+            self.failures.append(_failed(database, row, str(error)))
             if isinstance(error, _TimeLimitError):
-                hanging.add(row.channel)
-            continue
+                self._hanging.add(row.channel)
+            return
         if delivery is None:
             outbox.remove(database, row)
-            continue
+            return
         if delivery.reached:
-            sent += 1
+            self.sent += 1
             maillog.notice_sent(row.incident, row.channel)
         if delivery.error:
-            failures.append(_failed(database, row, delivery.error, delivery.again))
+            self.failures.append(_failed(database, row, delivery.error, delivery.again))
         else:
             outbox.remove(database, row)
-    return sent, failures
 
 
 def _failed(

@@ -245,7 +245,7 @@ class PolicyService:
         from pcc.notifier import start
 
         try:
-            start(self._config_path)
+            start(self._config_path, self._config.store_database)
         except OSError as error:  # the notice waits for the next one, or for cron
             self._complain("notify", f"{sys.executable}: can't be started: {error.strerror}")
 

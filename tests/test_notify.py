@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkout import ROOT, Site, address, is_pass, is_refusal
+from checkout import ROOT, PolicyProcess, Site, address, is_pass, is_refusal
 from deployment import Deployment, deploy
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,7 +34,8 @@ from systemlog import system_log
 from pcc import maillog, notice
 from pcc.config import DEFAULT_PATH, Config
 from pcc.notice import Notice
-from pcc.notify import send_outbox
+from pcc.notifier import Turn
+from pcc.notify import send_due, send_outbox
 from pcc.options import read_values
 from pcc.prepared import load
 from pcc.store import blocks, creation, incidents, outbox, sightings, upkeep
@@ -504,6 +505,10 @@ class Place:
         """Send the outbox."""
         return send_outbox(self.config, self.database, **options)
 
+    def send_due(self, **options: Any) -> tuple[int, list[str]]:
+        """Send the outbox as a process does that a policy process has started."""
+        return send_due(self.config, self.database, **options)
+
     def waiting(self) -> list[tuple[Any, ...]]:
         """What is in the outbox: channel, tries, last_error, recipients."""
         return self.database.rows(
@@ -715,13 +720,13 @@ def test_what_failed_lately_waits_longer_and_longer_unless_a_person_asks(place: 
         (row,) = place.database.rows("SELECT next_try FROM outbox")
         pauses.append(round(row[0] - time.time()))
     assert pauses == [60, 120, 240, 480, 960, 1920, 3600, 3600, 3600]
-    assert place.send(only_due=True) == (0, [])
+    assert place.send_due() == (0, [])
     with place.database:
         place.database.write("UPDATE outbox SET next_try = ?", (time.time() - 1,))
-    assert len(place.send(only_due=True)[1]) == 1
+    assert len(place.send_due()[1]) == 1
     with place.database:  # written before the clock jumped back
         place.database.write("UPDATE outbox SET next_try = ?", (time.time() + 9 * DAY,))
-    assert len(place.send(only_due=True)[1]) == 1
+    assert len(place.send_due()[1]) == 1
 
 
 def test_what_another_has_taken_is_left_to_it_until_its_time_is_over(place: Place) -> None:
@@ -947,6 +952,158 @@ def test_no_reply_waits_for_a_notice_and_its_sender_has_none_of_the_sockets(
 
 def _outbox(site: Site) -> int:
     return int(site.data("stats")["outbox"])
+
+
+# One process at a time.
+
+
+@started
+def test_who_finds_another_sending_leaves_what_is_due_to_it_and_a_person_need_not(
+    place: Place,
+) -> None:
+    place.notice()
+    turn = Turn(place.database.path)
+    assert turn.take()
+    assert place.send_due() == (0, [])
+    assert place.send() == (1, [])
+    place.notice("other@example.org")
+    turn.close()
+    assert place.send_due() == (1, [])
+
+
+@started
+def test_where_the_turn_cannot_be_taken_notices_are_sent_all_the_same(place: Place) -> None:
+    place.notice()
+    (place.folder / "pcc.db.notify").mkdir()
+    assert place.send_due() == (1, [])
+
+
+@started
+def test_a_channel_that_hangs_keeps_whoever_has_the_turn_only_once(place: Place) -> None:
+    place.program("sendmail", "sleep 9")
+    for _ in range(3):
+        place.notice()
+    begin = time.monotonic()
+    sent, (_,) = place.send_due(seconds=0.3)
+    assert sent == 0
+    assert time.monotonic() - begin < 2
+
+
+class Watch:
+    """Counts the notifiers of a site that run at the same time."""
+
+    def __init__(self, site: Site) -> None:
+        self.most = 0
+        self._words = {str(site.config), "notify"}
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+
+    def __enter__(self) -> Watch:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._thread.join()
+
+    def count(self) -> int:
+        """How many there are."""
+        found = 0
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                words = set((folder / "cmdline").read_text().split("\0"))
+            except OSError:
+                continue
+            found += self._words <= words
+        return found
+
+    def _watch(self) -> None:
+        while not self._ended.wait(0.02):
+            self.most = max(self.most, self.count())
+
+
+@pytest.fixture
+def busy(tmp_path: Path) -> Iterator[Site]:
+    """A site where the second country is one too many; its sendmail waits for the gate."""
+    sendmail = tmp_path / "sendmail"
+    sendmail.write_text(
+        f"#!/bin/sh\nwhile [ ! -e {tmp_path}/gate ]; do sleep 0.02; done\n"
+        f"grep ^Subject: >>{tmp_path}/subjects\necho $PPID >>{tmp_path}/notifiers\n"
+    )
+    sendmail.chmod(0o755)
+    site = Site(
+        tmp_path,
+        "max_countries = 1\nfamiliar_after = 0\n"
+        f'[notify]\nto = ["postmaster"]\nsendmail = "{sendmail}"\n',
+    )
+    yield site
+    (tmp_path / "gate").touch()
+    site.close()
+    watch = Watch(site)
+    wait_until(lambda: not watch.count(), 20, "end of the notifiers")
+
+
+def block(policy: PolicyProcess, *accounts: str) -> None:
+    """Have accounts blocked."""
+    for account in accounts:
+        assert is_pass(policy.ask(account, address("ES")))
+        assert is_refusal(policy.ask(account, address("FR")))
+
+
+def noticed(site: Site) -> Counter[str]:
+    """The accounts that sendmail was given a notice of, and how often."""
+    path = site.folder / "subjects"
+    lines = path.read_text().splitlines() if path.exists() else []
+    return Counter(line.split()[2] for line in lines)
+
+
+@started
+def test_however_many_accounts_are_blocked_at_once_one_process_sends_all_notices(
+    busy: Site,
+) -> None:
+    (busy.folder / "gate").touch()
+    crowd = [busy.policy() for _ in range(5)]
+    accounts = [f"user{number}@example.org" for number in range(100)]
+    threads = [
+        threading.Thread(target=block, args=(policy, *accounts[number::5]))
+        for number, policy in enumerate(crowd)
+    ]
+    with Watch(busy) as watch:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        wait_until(lambda: len(noticed(busy)) == 100 and not watch.count(), 30, "notices")
+    assert watch.most <= 2  # one that ends, and the next
+    assert noticed(busy) == dict.fromkeys(accounts, 1)
+    assert _outbox(busy) == 0
+
+
+@started
+def test_an_account_blocked_while_a_notice_is_being_sent_is_told_of_by_the_same_process(
+    busy: Site,
+) -> None:
+    policy = busy.policy()
+    watch = Watch(busy)
+    block(policy, "ann@example.org")
+    wait_until(watch.count, 10, "notifier")
+    block(policy, "bob@example.org", "eve@example.org")
+    assert watch.count() == 1
+    (busy.folder / "gate").touch()
+    wait_until(lambda: len(noticed(busy)) == 3, 10, "notices")
+    assert len(set((busy.folder / "notifiers").read_text().split())) == 1
+
+
+@started
+def test_no_notice_stays_behind_when_its_block_comes_just_as_a_notifier_ends(busy: Site) -> None:
+    (busy.folder / "gate").touch()
+    policy = busy.policy()
+    for number in range(25):
+        block(policy, f"user{number}@example.org")
+        wait_until(lambda seen=number + 1: len(noticed(busy)) == seen, 10, "notice")  # type: ignore[misc]
+        time.sleep(number / 1000)
+    assert _outbox(busy) == 0
+    assert set(noticed(busy).values()) == {1}
 
 
 # A real Postfix.

@@ -97,7 +97,9 @@ def test_the_prepared_form_is_read_by_those_who_may_read_the_configuration(site:
 
 @pytest.mark.subprocess
 @pytest.mark.parametrize("link", ["symbolic", "hard"])
-@pytest.mark.parametrize("name", ["pcc.db.lock", "pcc.db-wal", "pcc.db-shm", "pcc.db.version1"])
+@pytest.mark.parametrize(
+    "name", ["pcc.db.lock", "pcc.db.notify", "pcc.db-wal", "pcc.db-shm", "pcc.db.version1"]
+)
 def test_a_link_in_the_state_folder_gives_away_nothing_of_roots(
     site: World, name: str, link: str
 ) -> None:
@@ -114,6 +116,7 @@ def test_a_link_in_the_state_folder_gives_away_nothing_of_roots(
         os.chown(planted, *[site.state.stat().st_uid] * 2, follow_symlinks=False)
     for arguments in (["init"], ["unblock", THIEF], ["block", "ann"], ["cleanup"], ["list"]):
         site.admin(*arguments)
+    site.admin("notify", "--due")
     assert secret.read_text() == "root:secret\n"
     assert (secret.owner(), oct(secret.stat().st_mode & 0o777)) == ("root", "0o600")
 

@@ -49,7 +49,7 @@ def add_commands(commands: Commands) -> None:
         "send the notices that are still in the outbox",
         "Notices are sent as they arise; this, from cron, sends again what failed.  With --due,\n"
         "as a policy process starts it, what has failed again and again waits longer and\n"
-        "longer, at most an hour.",
+        "longer, at most an hour, and nothing is done while another such process is sending.",
     )
     notifying.add_argument(
         "--due", action="store_true", help="leave out what failed a short while ago"
@@ -116,7 +116,8 @@ def notify(context: Context, options: argparse.Namespace) -> int:
     from pcc import notify as notices
 
     try:
-        sent, failures = notices.send_outbox(context.config, context.database, only_due=options.due)
+        send = notices.send_due if options.due else notices.send_outbox
+        sent, failures = send(context.config, context.database)
     except PccError as error:
         # A policy process has started this with nobody to read its stderr.
         maillog.open_log(context.config.log_name)

@@ -114,7 +114,7 @@ def check_state_folder(user: User, database: str) -> Finding:
 
 def check_database_rights(user: User, database: str) -> Finding:
     """Check that the user can read and write the database and its side files."""
-    files = [database, *[database + suffix for suffix in ("-wal", "-shm", ".lock")]]
+    files = [database, *[database + suffix for suffix in ("-wal", "-shm", ".lock", ".notify")]]
     uses = [(file, os.R_OK | os.W_OK) for file in files if os.path.lexists(file)]
     return finding(
         "database rights",

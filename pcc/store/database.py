@@ -257,7 +257,7 @@ class Database:
         """Whether nobody is writing, nor waiting to, at this moment."""
         try:
             if self._lock < 0:
-                self._lock = self._open_lock()
+                self._lock = open_side_file(self.path, ".lock")
             flock(self._lock, LOCK_EX | LOCK_NB)
         except BlockingIOError:
             return False
@@ -269,15 +269,10 @@ class Database:
     def _wait_for_turn(self) -> None:
         try:
             if self._lock < 0:
-                self._lock = self._open_lock()
+                self._lock = open_side_file(self.path, ".lock")
             flock(self._lock, LOCK_EX)
         except OSError as error:
             raise StoreError(f"{self.path}.lock: {error.strerror}") from None
-
-    def _open_lock(self) -> int:
-        flags = posix.O_RDWR | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_CLOEXEC
-        with rights_of_owner(self.path):
-            return posix.open(self.path + ".lock", flags, 0o640)
 
     def _give_turn_back(self) -> None:
         flock(self._lock, LOCK_UN)
@@ -298,6 +293,13 @@ class Database:
         if not posix.access(self.path, posix.R_OK):
             return StoreError(f"{self.path}: can't be read: no permission")
         return StoreError(f"{self.path}: {error}")
+
+
+def open_side_file(path: str, suffix: str) -> int:
+    """Open the file beside a database that some lock is on, made if need be.  Raises OSError."""
+    flags = posix.O_RDWR | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    with rights_of_owner(path):
+        return posix.open(path + suffix, flags, 0o640)
 
 
 class rights_of_owner:  # noqa: N801, it is used as a function

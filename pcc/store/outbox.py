@@ -7,10 +7,13 @@ that process is killed, another takes it after that time.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from pcc.store.database import Database
 from pcc.store.incidents import IncidentRow, SightingRow
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 LEASE_SECONDS = 120
 """How long a process has what it took; longer than any way of sending may take."""
@@ -34,45 +37,67 @@ class OutboxRow(NamedTuple):
     recipients: str
 
 
-_SELECT = f"SELECT {', '.join(OutboxRow._fields)} FROM outbox WHERE "
 # A time further ahead than it can be was written before the clock jumped back, and holds nobody
 # up.  `now` is from before this process waited for its turn to write, hence the slack.
 _CLOCK_SLACK = 60
-_FREE = "NOT (taken > ? AND taken <= ?)"
-_DUE = "NOT (next_try > ? AND next_try <= ?)"
+
+
+def first(
+    database: Database,
+    after: int,
+    now: float,
+    *,
+    account: str = "",
+    only_due: bool = False,
+    without: Collection[str] = (),
+) -> OutboxRow | None:
+    """Return the first notice with an id above `after` that nobody has taken, if there is one.
+
+    With `account` only one about that account; with `only_due` none that failed lately; none on
+    a channel of `without`.
+    """
+    conditions = ["id > ?", "NOT (taken > ? AND taken <= ?)"]
+    values: list[object] = [after, now, now + LEASE_SECONDS + _CLOCK_SLACK]
+    if account:
+        conditions.append("account = ?")
+        values.append(account)
+    if only_due:
+        conditions.append("NOT (next_try > ? AND next_try <= ?)")
+        values += [now, now + LONGEST_PAUSE + _CLOCK_SLACK]
+    if without:
+        conditions.append(f"channel NOT IN ({', '.join('?' * len(without))})")
+        values += without
+    row = database.row(
+        f"SELECT {', '.join(OutboxRow._fields)} FROM outbox WHERE {' AND '.join(conditions)}"
+        " ORDER BY id LIMIT 1",
+        tuple(values),
+    )
+    return None if row is None else OutboxRow(*row)
 
 
 def take(
-    database: Database, after: int, now: float, *, account: str = "", only_due: bool = False
+    database: Database,
+    after: int,
+    now: float,
+    *,
+    account: str = "",
+    only_due: bool = False,
+    without: Collection[str] = (),
 ) -> OutboxRow | None:
-    """Take the first notice with an id above `after` that nobody else has, if there is one.
+    """Take the notice that first() returns, so that nobody else sends it."""
 
-    With `account` only one about that account; with `only_due` none that failed lately.
-    """
-    condition = f"id > ? AND {_FREE}"
-    values: tuple[object, ...] = (after, now, now + LEASE_SECONDS + _CLOCK_SLACK)
-    if account:
-        condition += " AND account = ?"
-        values += (account,)
-    if only_due:
-        condition += f" AND {_DUE}"
-        values += (now, now + LONGEST_PAUSE + _CLOCK_SLACK)
-    statement = f"{_SELECT}{condition} ORDER BY id LIMIT 1"
-    if database.row(statement, values) is None:
+    def found() -> OutboxRow | None:
+        return first(database, after, now, account=account, only_due=only_due, without=without)
+
+    if found() is None:
         return None  # as nearly always: no lock was needed to see it
     with database:
-        row = database.row(statement, values)
-        if row is None:
-            return None
-        taken = OutboxRow(*row)
-        database.write("UPDATE outbox SET taken = ? WHERE id = ?", (now + LEASE_SECONDS, taken.id))
-    return taken
-
-
-def give_back(database: Database, row: OutboxRow) -> None:
-    """Give a notice back that was not tried."""
-    with database:
-        database.write("UPDATE outbox SET taken = 0 WHERE id = ?", (row.id,))
+        row = found()
+        if row is not None:
+            database.write(
+                "UPDATE outbox SET taken = ? WHERE id = ?", (now + LEASE_SECONDS, row.id)
+            )
+    return row
 
 
 def remove(database: Database, row: OutboxRow) -> None:
