@@ -188,35 +188,39 @@ class Rule:
         """Return the countries that exceed the limit together, else an empty list."""
         if len(history.countries) <= limit.max_countries:
             return []
-        counted = [
-            seen
-            for seen in history.countries.values()
-            if self.counts(seen, history.generation, limit.window)
-        ]
+        counted = self._counted(history, limit.window)
         if len(counted) <= limit.max_countries:
             return []
-        places = {
-            "" if self.is_familiar_country(seen, history) else self._place(seen.name)
-            for seen in counted
-        }
-        return _in_order(counted) if len(places) > limit.max_countries else []
+        places = self._places(counted, history)
+        return _in_order(counted) if places > limit.max_countries else []
+
+    def countries_towards(self, limit: Limit, history: History) -> tuple[int, list[str]]:
+        """Return how many countries count towards a limit, familiar ones and groups as one; which.
+
+        The limit is exceeded when there are more than `max_countries`.
+        """
+        counted = self._counted(history, limit.window)
+        return self._places(counted, history), _in_order(counted)
 
     def counted_countries(self, history: History) -> list[str]:
         """Return the countries that count for the limit with the widest window."""
-        window = self.policy.windows[-1]
-        return _in_order(
-            [
-                seen
-                for seen in history.countries.values()
-                if self.counts(seen, history.generation, window)
-            ]
-        )
+        return _in_order(self._counted(history, self.policy.windows[-1]))
 
     def addresses_over(self, limit: Limit, history: History, own: Seen | None) -> int:
         """Return how many unfamiliar addresses exceed the limit, else 0.
 
         `own` is the address of the mail that is being judged, whose record may
         be newer than what the history's addresses say of it.
+        """
+        count = self.addresses_towards(limit, history, own, limit.max_addresses)
+        return 0 if count <= limit.max_addresses else count
+
+    def addresses_towards(
+        self, limit: Limit, history: History, own: Seen | None, enough: int
+    ) -> int:
+        """Return how many unfamiliar addresses count towards a limit; more than `enough` is enough.
+
+        `own`: see addresses_over().
         """
         count = 0
         if own is not None and not self.is_familiar(own):
@@ -226,9 +230,9 @@ class Rule:
                 continue
             if not self.is_familiar(seen):
                 count += 1
-                if count > limit.max_addresses:
+                if count > enough:
                     return count
-        return 0 if count <= limit.max_addresses else count
+        return count
 
     def crossing(self, history: History, place: Place) -> Crossing | None:
         """Return the first limit that a mail from `place` crosses, the mail being recorded."""
@@ -287,8 +291,22 @@ class Rule:
             )
         )
 
-    def _place(self, country: str) -> str:
-        return self.policy.group_of.get(country, country)
+    def _counted(self, history: History, window: int) -> list[Seen]:
+        """Return the countries that a limit with this window counts."""
+        return [
+            seen
+            for seen in history.countries.values()
+            if self.counts(seen, history.generation, window)
+        ]
+
+    def _places(self, counted: list[Seen], history: History) -> int:
+        """Return how many countries these are, familiar ones and each group counted as one."""
+        group_of = self.policy.group_of
+        places = {
+            "" if self.is_familiar_country(seen, history) else group_of.get(seen.name, seen.name)
+            for seen in counted
+        }
+        return len(places)
 
     def _seen_within(self, limit: Limit, history: History) -> list[str]:
         return _in_order(
