@@ -27,7 +27,7 @@ CREATE TABLE sighting (
 
 -- For limits on addresses: those of one account that were seen lately.  By the
 -- hour, so that most mails leave the index as it is.
-CREATE INDEX sighting_by_hour ON sighting (account, hour);
+CREATE INDEX sighting_by_hour ON sighting (account, hour, address);
 
 -- A country that an account was seen sending from: the sum of its sightings there.
 CREATE TABLE presence (
@@ -42,10 +42,12 @@ CREATE TABLE presence (
     PRIMARY KEY (account, country)
 ) WITHOUT ROWID;
 
--- An account that ever had an incident.  Without a row: generation 0, no incident.
+-- An account that ever had an incident, on a server any account.  Without a row: generation 0,
+-- no incident.
 CREATE TABLE account (
     account     TEXT    NOT NULL PRIMARY KEY,
     generation  INTEGER NOT NULL,  -- how often counting has started afresh
+    turns       INTEGER NOT NULL,  -- how often somebody had its turn to write, on a server; see pcc/store/server.py
     incident    INTEGER REFERENCES incident (id)  -- the one that is open, if any
 ) WITHOUT ROWID;
 
@@ -55,7 +57,7 @@ CREATE TABLE incident (
     account        TEXT    NOT NULL,
     mode           TEXT    NOT NULL,  -- "enforce": the account is blocked; "observe": it would have been
     rule           TEXT    NOT NULL,  -- e.g. "max_countries 3 in 2d", or "by hand"
-    window         INTEGER NOT NULL,  -- seconds; 0 by hand
+    window_seconds INTEGER NOT NULL,  -- that of the limit; 0 by hand
     countries      TEXT    NOT NULL,  -- ISO 3166 codes that counted, parted by commas
     country        TEXT    NOT NULL,  -- of the crossing mail
     client_address TEXT    NOT NULL,  -- of the crossing mail
@@ -68,7 +70,7 @@ CREATE TABLE incident (
     held           INTEGER NOT NULL,  -- mails that were put on hold
     tries          INTEGER NOT NULL,  -- mails that were stopped, held ones included
     last_try       REAL,              -- seconds; empty before the first
-    instance       TEXT    NOT NULL DEFAULT ''  -- of the latest mail stopped, so that a retry counts once
+    instance       TEXT    NOT NULL   -- of the latest mail stopped, so that a retry counts once
 );
 
 CREATE INDEX incident_by_account ON incident (account, began);
@@ -94,7 +96,7 @@ CREATE TABLE exemption (
     value   TEXT    NOT NULL,  -- an account, a domain without "@", a network or a host name
     until   REAL    NOT NULL,  -- seconds; 0: for ever
     created REAL    NOT NULL,  -- seconds
-    by      TEXT    NOT NULL,  -- who did it
+    who     TEXT    NOT NULL,  -- who did it
     reason  TEXT    NOT NULL,  -- for administrators
     PRIMARY KEY (kind, value)
 ) WITHOUT ROWID;
@@ -105,7 +107,7 @@ CREATE TABLE event (
     at       REAL    NOT NULL,  -- seconds
     account  TEXT    NOT NULL,
     what     TEXT    NOT NULL,  -- e.g. "blocked", "observed", "unblocked", "expired", "released"
-    by       TEXT    NOT NULL,  -- who did it; "pcc" for the program itself
+    who      TEXT    NOT NULL,  -- who did it; "pcc" for the program itself
     detail   TEXT    NOT NULL   -- one line
 );
 
@@ -124,6 +126,6 @@ CREATE TABLE outbox (
     taken      REAL    NOT NULL,  -- seconds; a process that is sending it has it until then
     tries      INTEGER NOT NULL,  -- failed so far
     last_error TEXT    NOT NULL,  -- why it failed last, one line
-    next_try   REAL    NOT NULL DEFAULT 0,  -- seconds; before that only an administrator has it sent
-    recipients TEXT    NOT NULL DEFAULT ''  -- who of notify.to has yet to get it, parted by blanks; empty: all
+    next_try   REAL    NOT NULL,  -- seconds; before that only an administrator has it sent
+    recipients TEXT    NOT NULL  -- who of notify.to has yet to get it, parted by blanks; empty: all
 );

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pcc.config import Config, Policy
     from pcc.mail import Answered, Counts, Mail
     from pcc.policy import History, Judgement, Rule
-    from pcc.store.database import Database
+    from pcc.store.interface import Database
     from pcc.store.sightings import Incident
 
 
@@ -127,20 +127,27 @@ class Blocking:
         before = case.known.incident
         assert before is not None
         try:
-            with self._database as database:
-                case.known = sightings.known(database, case.account, case.address)
-                incident = case.known.incident
-                if incident is None or not case.is_blocked(now):
-                    return None
-                action = self._count_stopped(mail, incident.id, now)
+            done = self._database.in_turn(lambda: self._held(mail, now), mail.account)
             self._database.sync()
         except (StoreError, DeadlineError) as error:
             verdict = _refusal(mail, before, stopping_action(case.policy))
             return verdict.then(maillog.error, str(error))
+        if done is None:
+            return None
+        incident, action = done
         self._answered.remember(mail, action)
         if action == "HOLD":
             return Verdict(action).then(maillog.held, mail.account, mail.request, incident.rule)
         return _refusal(mail, incident, action)
+
+    def _held(self, mail: Mail, now: float) -> tuple[Incident, str] | None:
+        """Count a mail as stopped by the open incident; return that and the action, if any."""
+        case = mail.case
+        case.known = sightings.known(self._database, case.account, case.address)
+        incident = case.known.incident
+        if incident is None or not case.is_blocked(now):
+            return None
+        return incident, self._count_stopped(mail, incident.id, now)
 
     def _count_stopped(self, mail: Mail, incident: int, now: float) -> str:
         """Count a stopped mail once, in the caller's transaction; return the action for it."""

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from pcc.config import Config, Policy
     from pcc.country import CountryDatabase
     from pcc.protocol import PolicyRequest
-    from pcc.store.database import Database
+    from pcc.store.interface import Database
     from pcc.store.sightings import Known
 
 

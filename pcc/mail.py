@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pcc.case import Case
     from pcc.protocol import PolicyRequest
-    from pcc.store.database import Database
+    from pcc.store.interface import Database
     from pcc.store.sightings import Sighting
 
 DUNNO = "DUNNO"
@@ -86,7 +86,7 @@ class Counts:
     def __init__(self) -> None:
         self.waiting = 0
         self._mails: dict[tuple[str, str], tuple[int, float, Mail]] = {}
-        self._tries: dict[int, tuple[int, float, str]] = {}
+        self._tries: dict[int, tuple[int, float, Mail]] = {}
 
     def add_mail(self, mail: Mail, now: float) -> None:
         """Count a mail from an address and country that count already."""
@@ -97,12 +97,16 @@ class Counts:
 
     def add_try(self, incident: int, mail: Mail, now: float) -> None:
         """Count a mail that was refused because of an incident."""
-        tries = self._tries.get(incident, (0, 0, ""))[0]
-        self._tries[incident] = (tries + 1, now, mail.instance)
+        tries = self._tries.get(incident, (0, 0, mail))[0]
+        self._tries[incident] = (tries + 1, now, mail)
         self.waiting += 1
 
+    def accounts(self) -> set[str]:
+        """Return the accounts whose mails and tries wait."""
+        return {mail.account for _, _, mail in (*self._mails.values(), *self._tries.values())}
+
     def write(self, database: Database) -> None:
-        """Write all to the database, inside the caller's transaction; `clear()` after it."""
+        """Write all to the database, in the turn of its accounts; `clear()` after it."""
         for (account, address), (mails, now, mail) in self._mails.items():
             sightings.count_mails(
                 database,
@@ -120,8 +124,8 @@ class Counts:
     def _write_tries(self, database: Database) -> None:
         from pcc.store import blocks  # which few processes need
 
-        for incident, (tries, now, instance) in self._tries.items():
-            blocks.count_tries(database, incident, tries, now, instance)
+        for incident, (tries, now, mail) in self._tries.items():
+            blocks.count_tries(database, incident, tries, now, mail.instance)
 
     def clear(self) -> None:
         """Forget all: it was committed."""

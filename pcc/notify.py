@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from email.message import EmailMessage
 
     from pcc.config import Config
-    from pcc.store.database import Database
+    from pcc.store.interface import Database
     from pcc.store.outbox import OutboxRow
 
 SENDING_SECONDS = 30

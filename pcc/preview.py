@@ -13,7 +13,7 @@ from pcc.config import Config
 from pcc.policy import Crossing, Place, Rule, Seen, clock_shift, judge
 from pcc.protocol import PolicyRequest
 from pcc.store import sightings
-from pcc.store.database import Database
+from pcc.store.interface import Database
 from pcc.store.sightings import Incident
 
 

@@ -166,11 +166,11 @@ class PolicyService:
     def _open(self) -> Verdicts:
         from pcc.case import CountryLookup
         from pcc.counting import Counting
-        from pcc.store.database import Database
+        from pcc.store import open_database
         from pcc.verdict import Verdicts
 
         lookup = CountryLookup(self._config.country_database, self._problems.append)
-        verdicts = Verdicts(self._config, Database(self._config.store_database), lookup)
+        verdicts = Verdicts(self._config, open_database(self._config.store_database), lookup)
         self._counting = Counting(verdicts, self._limit, self._complain)
         return verdicts
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pcc.config import Config
     from pcc.policy import History
     from pcc.protocol import PolicyRequest
-    from pcc.store.database import Database
+    from pcc.store.interface import Database
 
 FRESH_SECONDS = 10
 """So long after its first mail a sighting may not be on disk yet."""
@@ -61,7 +61,7 @@ class Verdicts:
             return self._stop(mail, now)
         if self._database.is_stale:
             raise StoreError(
-                f"{self._database.path}: its latest changes can't be read: {self._database.reason}"
+                f"{self._database.name}: its latest changes can't be read: {self._database.reason}"
             )
         if case.because:
             return self._pass(mail)
@@ -86,9 +86,9 @@ class Verdicts:
             return True
         if not (patiently or self._database.is_free()):
             return False
-        with self._database as database:
-            self.counts.write(database)
-        self.counts.clear()
+        counts = self.counts
+        self._database.in_turn(lambda: counts.write(self._database), *counts.accounts())
+        counts.clear()
         return True
 
     def checkpoint_if_due(self) -> None:
@@ -140,10 +140,7 @@ class Verdicts:
 
     def _decide(self, mail: Mail, now: float) -> Verdict:
         """Judge the mail on what is true inside a write transaction, and record it."""
-        case = mail.case
-        with self._database as database:
-            case.known = sightings.known(database, case.account, case.address)
-            outcome = None if case.is_blocked(now) else self._record(mail, now)
+        outcome = self._database.in_turn(lambda: self._judged_anew(mail, now), mail.account)
         if outcome is None:  # blocked by another mail just now
             return self._stop(mail, now)
         verdict, decides = outcome
@@ -151,6 +148,11 @@ class Verdicts:
             self._database.sync()
         self._answered.remember(mail, verdict.action)
         return verdict
+
+    def _judged_anew(self, mail: Mail, now: float) -> tuple[Verdict, bool] | None:
+        case = mail.case
+        case.known = sightings.known(self._database, case.account, case.address)
+        return None if case.is_blocked(now) else self._record(mail, now)
 
     def _record(self, mail: Mail, now: float) -> tuple[Verdict, bool]:
         """Return the verdict, and whether it rests on what must be on disk first."""

@@ -12,8 +12,7 @@ from mmdb import write_country_database
 from pcc import counting, prepared
 from pcc.case import CountryLookup
 from pcc.protocol import RequestReader
-from pcc.store import creation
-from pcc.store.database import Database
+from pcc.store import creation, open_database
 from pcc.verdict import SETTLED_SECONDS, Verdicts
 
 WINDOW = 1800
@@ -31,7 +30,7 @@ def process(tmp_path: Path) -> Callable[[], Verdicts]:
     creation.create_or_upgrade(str(tmp_path / "pcc.db"))
     config = prepared.load(str(tmp_path / "pcc.toml"))
     lookup = CountryLookup(config.country_database, lambda complaint: None)
-    return lambda: Verdicts(config, Database(config.store_database), lookup)
+    return lambda: Verdicts(config, open_database(config.store_database), lookup)
 
 
 def ask(verdicts: Verdicts, country: str, now: float) -> str:

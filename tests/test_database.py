@@ -16,8 +16,9 @@ from deployment import public_folder
 from systemlog import system_log
 
 from pcc.errors import StoreError
+from pcc.store import open_database
 from pcc.store.creation import create_or_upgrade
-from pcc.store.database import SCHEMA_VERSION, Database
+from pcc.store.sqlite import SCHEMA_VERSION
 
 pytestmark = pytest.mark.subprocess
 
@@ -84,7 +85,7 @@ def test_the_schema_version_is_checked_when_the_file_is_opened(site: Site) -> No
     connection.close()
     message = f"has schema version {later}, this pcc knows only up to {SCHEMA_VERSION}:"
     with pytest.raises(StoreError, match=message):
-        Database(str(site.database))
+        open_database(str(site.database))
 
 
 def test_an_init_leaves_what_is_there_as_it_is(site: Site) -> None:
@@ -120,7 +121,7 @@ def test_root_does_not_follow_links_that_the_service_user_planted() -> None:
     create_or_upgrade(str(state / "pcc.db"))
     assert (state / "pcc.db").stat().st_uid == 65534
     (state / "pcc.db.lock").symlink_to(secret)
-    database = Database(str(state / "pcc.db"))
+    database = open_database(str(state / "pcc.db"))
     with pytest.raises(StoreError), database:
         pass
     database.close()

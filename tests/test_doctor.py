@@ -413,7 +413,8 @@ def void(value: object) -> None:
 def outbox(age: float) -> Break:
     return lambda patient: patient.sql(
         "INSERT INTO outbox (incident, account, what, channel, detail, created, taken, tries,"
-        " last_error) VALUES (1, 'joe@example.org', 'blocked', 'mail', '', ?, 0, 3, 'no route')",
+        " last_error, next_try, recipients)"
+        " VALUES (1, 'joe@example.org', 'blocked', 'mail', '', ?, 0, 3, 'no route', 0, '')",
         time.time() - age,
     )
 
@@ -624,7 +625,7 @@ def test_it_changes_nothing_with_the_database_in_use_or_not(patient: Patient) ->
             with connection:
                 connection.execute("DELETE FROM outbox")
                 connection.execute(
-                    "INSERT INTO event (at, account, what, by, detail) VALUES (1, '', '', '', '')"
+                    "INSERT INTO event (at, account, what, who, detail) VALUES (1, '', '', '', '')"
                 )
             for owner, faults in ((user.pw_uid, []), (0, ["database rights"])):
                 os.chown(f"{patient.database}-wal", owner, -1)

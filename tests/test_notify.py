@@ -38,9 +38,9 @@ from pcc.notifier import Turn
 from pcc.notify import send_due, send_outbox
 from pcc.options import read_values
 from pcc.prepared import load
-from pcc.store import blocks, creation, incidents, outbox, sightings, upkeep
-from pcc.store.database import Database
+from pcc.store import blocks, creation, incidents, open_database, outbox, sightings, upkeep
 from pcc.store.incidents import IncidentRow, SightingRow
+from pcc.store.interface import Database
 from pcc.store.sightings import Sighting
 
 DAY = 86400
@@ -93,7 +93,7 @@ def incident_row(**values: Any) -> IncidentRow:
         "account": USER,
         "mode": "enforce",
         "rule": "max_countries 3 in 2d",
-        "window": 2 * DAY,
+        "window_seconds": 2 * DAY,
         "countries": "ES,FR,BR,VN",
         "country": "VN",
         "client_address": "203.0.113.9",
@@ -112,7 +112,7 @@ def incident_row(**values: Any) -> IncidentRow:
 
 BY_HAND: dict[str, Any] = {
     "rule": "by hand",
-    "window": 0,
+    "window_seconds": 0,
     "countries": "",
     "country": "",
     "client_address": "",
@@ -429,13 +429,13 @@ def test_the_json_for_a_command_has_the_whole_incident() -> None:
 def insert_incident(database: Database, account: str, values: dict[str, Any]) -> int:
     """Insert the incident of incident_row(), with other `values`, as the account's open one."""
     columns = {"account": account, "began": time.time(), **values}
-    row = incident_row(**columns)._asdict()
+    row = {**incident_row(**columns)._asdict(), "instance": ""}
     del row["id"]
     number = database.insert(
         f"INSERT INTO incident ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
         tuple(row.values()),
     )
-    database.write("INSERT OR REPLACE INTO account VALUES (?, 0, ?)", (account, number))
+    database.write("INSERT OR REPLACE INTO account VALUES (?, 0, 0, ?)", (account, number))
     return number
 
 
@@ -447,7 +447,7 @@ class Place:
         self.mails = folder / "mails"
         self.mails.mkdir()
         creation.create_or_upgrade(str(folder / "pcc.db"))
-        self.database = Database(str(folder / "pcc.db"))
+        self.database = open_database(str(folder / "pcc.db"))
         self.sendmail = self.program("sendmail", self.recording)
         self.configure()
 
@@ -1143,7 +1143,7 @@ def test_the_service_users_sendmail_delivers_to_everybody_also_after_postfix_was
     (deployed.state / "country.mmdb").touch()
     assert deployed.admin("init").returncode == 0
     account = "jürgen@example.org"
-    database = Database(str(deployed.state / "pcc.db"))
+    database = open_database(str(deployed.state / "pcc.db"))
     config = load(str(deployed.config))
     with database:
         number = insert_incident(database, account, {})

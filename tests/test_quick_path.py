@@ -30,7 +30,7 @@ DEAR = set(
 )
 """Modules and packages that cost, or lead to what costs, more than they are worth here."""
 
-STORE = {"_sqlite3", "pcc.store", "pcc.store.database", "pcc.store.sightings", "pcc.verdict"}
+STORE = {"_sqlite3", "pcc.store", "pcc.store.sqlite", "pcc.store.sightings", "pcc.verdict"}
 UNUSUAL = {
     "pcc.blocking",
     "pcc.checks",
@@ -147,7 +147,7 @@ def test_without_a_login_no_database_is_opened(site: Site) -> None:
         imported = process.imported()
     assert dear(imported) == set()
     assert imported & UNUSUAL == set()
-    assert imported & {"_sqlite3", "pcc.store.database", "pcc.verdict"} == set()
+    assert imported & {"_sqlite3", "pcc.store.sqlite", "pcc.verdict"} == set()
 
 
 def test_without_a_login_the_store_is_not_imported(site: Site) -> None:

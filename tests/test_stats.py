@@ -28,8 +28,8 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with closing(sqlite3.connect(site.database)) as connection, connection:
         connection.execute(
             "INSERT INTO outbox (incident, account, what, channel, detail, created, taken, tries,"
-            " last_error) VALUES (1, 'joe@example.org', 'blocked', 'mail', '',"
-            " ?, 0, 0, '')",
+            " last_error, next_try, recipients)"
+            " VALUES (1, 'joe@example.org', 'blocked', 'mail', '', ?, 0, 0, '', 0, '')",
             (time.time() - 1000,),
         )
     yield site

@@ -14,7 +14,8 @@ from pcc.admin.output import Output
 from pcc.config import Config
 from pcc.errors import PccError
 from pcc.escaping import printable
-from pcc.store.database import Database
+from pcc.store import open_database
+from pcc.store.interface import Database
 
 
 class Context:
@@ -40,7 +41,7 @@ class Context:
     def database(self) -> Database:
         """The open database; raises StoreError."""
         if self._database is None:
-            self._database = Database(self.config.store_database)
+            self._database = open_database(self.config.store_database)
         return self._database
 
     def close(self) -> None:

@@ -1,7 +1,31 @@
-"""What pcc remembers, in a local SQLite file.
+"""What pcc remembers, in a local SQLite file or on a database server.
 
-`database` opens the file and gives transactions; `sightings` is what a verdict
-reads and writes, `blocks` what it writes where an account is blocked;
-`incidents`, `exemptions`, `outbox` and `upkeep` are what administrators and
-cron work with.  All SQL of pcc is in this package and in schema.sql.
+`sqlite` is the file's engine; `interface` says what an engine offers.
+`sightings` is what a verdict reads and writes, `blocks` what it writes where an
+account is blocked; `incidents`, `exemptions`, `outbox` and `upkeep` are what
+administrators and cron work with.  All SQL of pcc is in this package and in
+schema.sql.
 """
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from pcc.store.interface import Database
+
+
+def open_database(name: str) -> Database:
+    """Open the database of the option `store.database`.  Raises StoreError."""
+    from pcc.store.sqlite import SQLiteDatabase
+
+    return SQLiteDatabase(name)
+
+
+def upsert(table: str, key: tuple[str, ...], others: tuple[str, ...]) -> str:
+    """Return the statement that writes a row, in place of one with the same key."""
+    columns = (*key, *others)
+    return (
+        f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+        f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET "
+        + ", ".join([f"{column} = excluded.{column}" for column in others])
+    )

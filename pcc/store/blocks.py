@@ -1,6 +1,6 @@
 """What is written when a block begins, lasts or ends: incidents, held mail, events, notices.
 
-All of it inside the caller's `with database:`, so that a block, the mail that
+All of it inside the caller's `with database.turn(account):`, so that a block, the mail that
 crossed the limit and the notice about it are there together or not at all.
 """
 
@@ -10,10 +10,12 @@ from pcc.policy import CLOCK_SLACK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pcc.config import Policy
     from pcc.policy import Crossing
     from pcc.protocol import PolicyRequest
-    from pcc.store.database import Database
+    from pcc.store.interface import Database
 
 
 def begin_incident(
@@ -33,7 +35,7 @@ def begin_incident(
         {
             "mode": policy.mode,
             "rule": crossing.rule,
-            "window": crossing.limit.window,
+            "window_seconds": crossing.limit.window,
             "countries": ",".join(crossing.countries),
             "country": country,
             "client_address": request.client_address,
@@ -56,7 +58,7 @@ def insert_incident(database: Database, account: str, values: dict[str, object])
         (account, *values.values()),
     )
     database.write(
-        "INSERT INTO account (account, generation, incident) VALUES (?, 0, ?)"
+        "INSERT INTO account (account, generation, turns, incident) VALUES (?, 0, 0, ?)"
         " ON CONFLICT (account) DO UPDATE SET incident = excluded.incident",
         (account, incident),
     )
@@ -126,12 +128,15 @@ def count_tries(
     made to begin now, or it would last longer by that jump.
     """
     database.write(
-        "UPDATE incident SET tries = tries + ?1, last_try = max(ifnull(last_try, 0), ?2),"
-        " instance = ?4,"
-        f" expires = CASE WHEN expires AND began > ?2 + {CLOCK_SLACK}"
-        " THEN expires - began + ?2 ELSE expires END,"
-        f" began = CASE WHEN began > ?2 + {CLOCK_SLACK} THEN ?2 ELSE began END WHERE id = ?3",
-        (tries, last_try, incident, instance),
+        "UPDATE incident SET tries = tries + ?, instance = ?,"
+        " last_try = CASE WHEN last_try > ? THEN last_try ELSE ? END,"
+        " expires = CASE WHEN expires > 0 AND began > ? THEN expires - began + ?"
+        " ELSE expires END, began = CASE WHEN began > ? THEN ? ELSE began END WHERE id = ?",
+        (
+            *(tries, instance, last_try, last_try),
+            *(last_try + CLOCK_SLACK, last_try, last_try + CLOCK_SLACK, last_try),
+            incident,
+        ),
     )
 
 
@@ -140,7 +145,7 @@ def add_event(
 ) -> None:
     """Record what happened to an account."""
     database.write(
-        "INSERT INTO event (at, account, what, by, detail) VALUES (?, ?, ?, ?, ?)",
+        "INSERT INTO event (at, account, what, who, detail) VALUES (?, ?, ?, ?, ?)",
         (now, account, what, by, detail),
     )
 
@@ -158,16 +163,21 @@ def add_notice(
     for channel in channels:
         database.write(
             "INSERT INTO outbox (incident, account, what, channel, detail, created, taken, tries,"
-            " last_error) VALUES (?, ?, ?, ?, ?, ?, 0, 0, '')",
+            " last_error, next_try, recipients) VALUES (?, ?, ?, ?, ?, ?, 0, 0, '', 0, '')",
             (incident, account, what, channel, detail, now),
         )
 
 
-def void_unfamiliar_days(database: Database, account: str, is_familiar: object) -> None:
-    """Make void the days of all places that are not familiar; `is_familiar` takes `days`."""
-    database.function("is_familiar", 1, is_familiar)
+def void_unfamiliar_days(
+    database: Database, account: str, are_familiar: Callable[[str], bool]
+) -> None:
+    """Make void the days of all places that are not familiar; `are_familiar` takes `days`."""
     for table in ("sighting", "presence"):
-        database.write(
-            f"UPDATE {table} SET days = '' WHERE account = ? AND NOT is_familiar(days)",
-            (account,),
+        different = database.rows(
+            f"SELECT DISTINCT days FROM {table} WHERE account = ? AND days <> ''", (account,)
         )
+        for (days,) in different:
+            if not are_familiar(days):
+                database.write(
+                    f"UPDATE {table} SET days = '' WHERE account = ? AND days = ?", (account, days)
+                )

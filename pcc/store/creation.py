@@ -12,7 +12,7 @@ from contextlib import closing
 from pathlib import Path
 
 from pcc.errors import StoreError
-from pcc.store.database import APPLICATION_ID, SCHEMA_VERSION, rights_of_owner
+from pcc.store.sqlite import APPLICATION_ID, SCHEMA_VERSION, rights_of_owner
 
 SCHEMA_FILE = Path(__file__).resolve().parent.parent.parent / "schema.sql"
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pcc.store import blocks
-from pcc.store.database import Database
+from pcc.store import blocks, upsert
+from pcc.store.interface import Database
 
 
 class ExemptionRow(NamedTuple):
@@ -21,7 +21,7 @@ class ExemptionRow(NamedTuple):
 def all_exemptions(database: Database) -> list[ExemptionRow]:
     """Return all exemptions in the database, expired ones too."""
     rows = database.rows(
-        "SELECT kind, value, until, by, reason FROM exemption ORDER BY kind, value"
+        "SELECT kind, value, until, who, reason FROM exemption ORDER BY kind, value"
     )
     return [ExemptionRow(*row) for row in rows]
 
@@ -40,8 +40,7 @@ def write_exemption(
 ) -> None:
     """Add or change an exemption inside the caller's transaction."""
     database.write(
-        "INSERT OR REPLACE INTO exemption (kind, value, until, created, by, reason)"
-        " VALUES (?, ?, ?, ?, ?, ?)",
+        upsert("exemption", ("kind", "value"), ("until", "created", "who", "reason")),
         (kind, value, until, now, by, reason),
     )
     if kind == "account":

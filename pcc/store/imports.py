@@ -17,7 +17,7 @@ from pcc.store.sightings import Sighting
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pcc.store.database import Database
+    from pcc.store.interface import Database
 
 AnySeen = TypeVar("AnySeen", bound=Seen)
 
@@ -73,7 +73,7 @@ def add_past(database: Database, pasts: Iterable[AccountPast]) -> Imported:
     """
     total = [0, 0, 0, 0]
     for batch in _batches(pasts):
-        with database:
+        with database.turn(*[past.account for past in batch]):
             for past in batch:
                 for number, count in enumerate(_add(database, past)):
                     total[number] += count
@@ -95,10 +95,15 @@ def _batches(pasts: Iterable[AccountPast]) -> Iterable[list[AccountPast]]:
         yield batch
 
 
+_HAD_INCIDENT = (
+    "SELECT 1 FROM account WHERE account = ? AND (generation > 0 OR incident IS NOT NULL)"
+)
+
+
 def _add(database: Database, past: AccountPast) -> Imported:
     """Add what a log says of one account, inside the caller's transaction."""
     account = past.account
-    if database.row("SELECT 1 FROM account WHERE account = ?", (account,)):
+    if database.row(_HAD_INCIDENT, (account,)):
         return Imported(0, 0, 0, 1)
     known = {
         row[0]: Sighting(*row)

@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from pcc.store import blocks, exemptions
-from pcc.store.database import Database
+from pcc.store.interface import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,8 +19,8 @@ BATCH = 500
 """Rows that are changed in one transaction, so that verdicts never wait long."""
 
 _INCIDENT = (
-    "id, account, mode, rule, window, countries, country, client_address, client_name, queue_id,"
-    " action, began, expires, ended, held, tries, last_try"
+    "id, account, mode, rule, window_seconds, countries, country, client_address, client_name,"
+    " queue_id, action, began, expires, ended, held, tries, last_try"
 )
 
 
@@ -31,7 +31,7 @@ class IncidentRow(NamedTuple):
     account: str
     mode: str
     rule: str
-    window: int
+    window_seconds: int
     countries: str
     country: str
     client_address: str
@@ -129,7 +129,7 @@ def sightings_of(database: Database, account: str) -> list[SightingRow]:
 def events_of(database: Database, account: str) -> list[EventRow]:
     """Return what happened to an account, oldest first."""
     rows = database.rows(
-        "SELECT at, what, by, detail FROM event WHERE account = ? ORDER BY id", (account,)
+        "SELECT at, what, who, detail FROM event WHERE account = ? ORDER BY id", (account,)
     )
     return [EventRow(*row) for row in rows]
 
@@ -170,7 +170,7 @@ def block(
     `are_familiar` tells of `days` whether they make a place familiar: the days
     of all others are void from now on.
     """
-    with database:
+    with database.turn(account):
         before = open_incident(database, account)
         if before is not None:
             if before.blocks(now):
@@ -183,7 +183,7 @@ def block(
             {
                 "mode": "enforce",
                 "rule": "by hand",
-                "window": 0,
+                "window_seconds": 0,
                 "countries": "",
                 "country": "",
                 "client_address": "",
@@ -212,7 +212,7 @@ def unblock(
     Counting starts afresh for this account alone.  With `exempt_until` the
     account is exempt until then, from the same moment on.
     """
-    with database:
+    with database.turn(account):
         lifted = open_incident(database, account)
         if lifted is None:
             return None

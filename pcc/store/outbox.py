@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pcc.store.database import Database
 from pcc.store.incidents import IncidentRow, SightingRow
+from pcc.store.interface import Database
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -40,6 +40,7 @@ class OutboxRow(NamedTuple):
 # A time further ahead than it can be was written before the clock jumped back, and holds nobody
 # up.  `now` is from before this process waited for its turn to write, hence the slack.
 _CLOCK_SLACK = 60
+_FREE = "NOT (taken > ? AND taken <= ?)"
 
 
 def first(
@@ -56,7 +57,7 @@ def first(
     With `account` only one about that account; with `only_due` none that failed lately; none on
     a channel of `without`.
     """
-    conditions = ["id > ?", "NOT (taken > ? AND taken <= ?)"]
+    conditions = ["id > ?", _FREE]
     values: list[object] = [after, now, now + LEASE_SECONDS + _CLOCK_SLACK]
     if account:
         conditions.append("account = ?")
@@ -85,19 +86,17 @@ def take(
     without: Collection[str] = (),
 ) -> OutboxRow | None:
     """Take the notice that first() returns, so that nobody else sends it."""
-
-    def found() -> OutboxRow | None:
-        return first(database, after, now, account=account, only_due=only_due, without=without)
-
-    if found() is None:
-        return None  # as nearly always: no lock was needed to see it
-    with database:
-        row = found()
-        if row is not None:
-            database.write(
-                "UPDATE outbox SET taken = ? WHERE id = ?", (now + LEASE_SECONDS, row.id)
+    while True:
+        row = first(database, after, now, account=account, only_due=only_due, without=without)
+        if row is None:
+            return None
+        with database:
+            is_ours = database.write(
+                f"UPDATE outbox SET taken = ? WHERE id = ? AND {_FREE}",
+                (now + LEASE_SECONDS, row.id, now, now + LEASE_SECONDS + _CLOCK_SLACK),
             )
-    return row
+        if is_ours:
+            return row
 
 
 def remove(database: Database, row: OutboxRow) -> None:
@@ -128,14 +127,14 @@ def evidence(database: Database, incident: IncidentRow, most: int) -> tuple[list
         "SELECT max(ended) FROM incident WHERE account = ? AND id <> ? AND ended < ?",
         (incident.account, incident.id, incident.began),
     )
-    since = max(incident.began - incident.window, (row and row[0]) or 0)
+    since = max(incident.began - incident.window_seconds, (row and row[0]) or 0)
     countries = incident.countries.split(",") if incident.countries else []
     among = f" AND country IN ({', '.join('?' * len(countries))})" if countries else ""
     names = ", ".join(SightingRow._fields)
     rows = database.rows(
         f"SELECT {names}, count(*) OVER () FROM (SELECT {names}, row_number() OVER"
         " (PARTITION BY country ORDER BY last_seen DESC, first_seen DESC) AS place FROM sighting"
-        f" WHERE account = ? AND first_seen <= ? AND last_seen >= ?{among})"
+        f" WHERE account = ? AND first_seen <= ? AND last_seen >= ?{among}) AS counted"
         " ORDER BY place, last_seen DESC LIMIT ?",
         (incident.account, incident.began, since, *countries, most),
     )

@@ -1,19 +1,20 @@
 """What a verdict reads, and what it writes of where an account was seen sending from.
 
 Reads take no lock.  Everything that changes a verdict is written inside
-`with database:`, after reading again what it depends on.  What is written when
+`with database.turn(account):`, after reading again what it depends on.  What is written when
 an account gets blocked is in pcc/store/blocks.py.
 """
 
 from __future__ import annotations
 
 from pcc.policy import History, Seen
+from pcc.store import upsert
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pcc.store.database import Database
+    from pcc.store.interface import Database
 
 
 class Incident:
@@ -127,7 +128,7 @@ class Known:
     def _addresses_since(self, since: float) -> Iterator[Seen]:
         rows = self._database.cursor(
             "SELECT address, first_seen, last_seen, mails, generation, days, runs FROM sighting"
-            " WHERE account = ? AND hour >= ? AND last_seen >= ? ORDER BY hour DESC",
+            " WHERE account = ? AND hour >= ? AND last_seen >= ? ORDER BY hour DESC, address DESC",
             (self._account, hour(since), since),
         )
         for row in rows:
@@ -135,15 +136,15 @@ class Known:
 
 
 _KNOWN = """
-    SELECT EXISTS (SELECT 1 FROM exemption), ifnull(account.generation, 0), account.incident,
+    SELECT EXISTS (SELECT 1 FROM exemption), coalesce(account.generation, 0), account.incident,
         sighting.country, sighting.first_seen, sighting.last_seen, sighting.mails,
         sighting.generation, sighting.days, sighting.runs, client_name, instance, looked_up,
         presence.country, presence.first_seen, presence.last_seen, presence.mails,
         presence.generation, presence.days, presence.runs
-    FROM (SELECT ? AS account, ? AS address) AS mail
-        LEFT JOIN account ON account.account = mail.account
-        LEFT JOIN sighting ON sighting.account = mail.account AND sighting.address = mail.address
-        LEFT JOIN presence ON presence.account = mail.account
+    FROM (SELECT 1 AS one) AS mail
+        LEFT JOIN account ON account.account = ?
+        LEFT JOIN sighting ON sighting.account = ? AND sighting.address = ?
+        LEFT JOIN presence ON presence.account = ?
 """
 
 
@@ -153,7 +154,7 @@ def known(database: Database, account: str, address: str) -> Known:
     It gives a row for each of the account's countries, all else the same in each.
     """
     result = Known(database, account)
-    rows = database.rows(_KNOWN, (account, address))
+    rows = database.rows(_KNOWN, (account, account, address, account))
     first = rows[0]
     result.has_exemptions = bool(first[0])
     result.generation = first[1]
@@ -176,12 +177,25 @@ def _incident(database: Database, number: int) -> Incident | None:
     return None if row is None else Incident(*row)
 
 
+_SAVE_SIGHTING = upsert(
+    "sighting",
+    ("account", "address"),
+    (
+        *("country", "client_name", "first_seen", "last_seen", "mails", "generation", "days"),
+        *("runs", "instance", "hour", "looked_up"),
+    ),
+)
+_SAVE_PRESENCE = upsert(
+    "presence",
+    ("account", "country"),
+    ("first_seen", "last_seen", "mails", "generation", "days", "runs"),
+)
+
+
 def save_sighting(database: Database, account: str, seen: Sighting) -> None:
     """Write the record of an address."""
     database.write(
-        "INSERT OR REPLACE INTO sighting (account, address, country, client_name, first_seen,"
-        " last_seen, mails, generation, days, runs, instance, hour, looked_up)"
-        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        _SAVE_SIGHTING,
         (
             account,
             seen.name,
@@ -203,8 +217,7 @@ def save_sighting(database: Database, account: str, seen: Sighting) -> None:
 def save_presence(database: Database, account: str, seen: Seen) -> None:
     """Write the record of a country."""
     database.write(
-        "INSERT OR REPLACE INTO presence (account, country, first_seen, last_seen, mails,"
-        " generation, days, runs) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        _SAVE_PRESENCE,
         (
             account,
             seen.name,
@@ -233,14 +246,16 @@ def count_mails(
     All of them came in the hour in which the address was last seen.
     """
     database.write(
-        "UPDATE sighting SET mails = mails + ?, last_seen = max(last_seen, ?), instance = ?,"
+        "UPDATE sighting SET mails = mails + ?,"
+        " last_seen = CASE WHEN last_seen < ? THEN ? ELSE last_seen END, instance = ?,"
         " client_name = ? WHERE account = ? AND address = ?",
-        (mails, last_seen, instance, client_name, account, address),
+        (mails, last_seen, last_seen, instance, client_name, account, address),
     )
     database.write(
-        "UPDATE presence SET mails = mails + ?, last_seen = max(last_seen, ?)"
+        "UPDATE presence SET mails = mails + ?,"
+        " last_seen = CASE WHEN last_seen < ? THEN ? ELSE last_seen END"
         " WHERE account = ? AND country = ?",
-        (mails, last_seen, account, country),
+        (mails, last_seen, last_seen, account, country),
     )
 
 
@@ -248,11 +263,17 @@ def shift_times(database: Database, account: str, since: float, seconds: float) 
     """Put the account's times from `since` on back, after the clock jumped back."""
     for table in ("sighting", "presence"):
         database.write(
-            f"UPDATE {table} SET first_seen = min(first_seen, last_seen - ?),"
+            f"UPDATE {table} SET first_seen ="
+            " CASE WHEN first_seen > last_seen - ? THEN last_seen - ? ELSE first_seen END,"
             " last_seen = last_seen - ? WHERE account = ? AND last_seen >= ?",
-            (seconds, seconds, account, since),
+            (seconds, seconds, seconds, account, since),
         )
-    database.write(
-        "UPDATE sighting SET hour = CAST(last_seen / 3600 AS INTEGER) WHERE account = ?",
-        (account,),
+    shifted = database.rows(
+        "SELECT address, last_seen FROM sighting WHERE account = ? AND last_seen >= ?",
+        (account, since - seconds),
     )
+    for address, last_seen in shifted:
+        database.write(
+            "UPDATE sighting SET hour = ? WHERE account = ? AND address = ?",
+            (hour(last_seen), account, address),
+        )

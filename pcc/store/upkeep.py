@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pcc.store import blocks, sightings
-from pcc.store.database import Database
+from pcc.store.interface import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -36,9 +36,10 @@ def _drop_by_key(database: Database, table: str, name: str, before: float) -> in
     account, place = "", ""
     while True:
         rows = database.rows(
-            f"SELECT account, {name}, last_seen FROM {table} WHERE (account, {name}) > (?, ?)"
-            f" ORDER BY account, {name} LIMIT {BATCH * 4}",
-            (account, place),
+            # Not `(account, {name}) > (?, ?)`, for which MySQL would read the whole table.
+            f"SELECT account, {name}, last_seen FROM {table} WHERE account >= ?"
+            f" AND (account > ? OR {name} > ?) ORDER BY account, {name} LIMIT {BATCH * 4}",
+            (account, account, place),
         )
         if not rows:
             return dropped
@@ -60,21 +61,21 @@ def drop_old_incidents(database: Database, before: float) -> int:
     while True:
         with database:
             found = database.rows(
-                f"SELECT id FROM incident WHERE ended <= ? LIMIT {BATCH}", (before,)
+                f"SELECT id FROM incident WHERE ended <= ? ORDER BY id LIMIT {BATCH}", (before,)
             )
             for (number,) in found:
                 database.write("DELETE FROM held WHERE incident = ?", (number,))
-                database.write("DELETE FROM incident WHERE id = ?", (number,))
-            dropped += len(found)
+                dropped += database.write("DELETE FROM incident WHERE id = ?", (number,))
         if len(found) < BATCH:
             break
     while True:
         with database:
-            events = database.write(
-                f"DELETE FROM event WHERE id IN (SELECT id FROM event WHERE at <= ? LIMIT {BATCH})",
-                (before,),
+            events = database.rows(
+                f"SELECT id FROM event WHERE at <= ? ORDER BY id LIMIT {BATCH}", (before,)
             )
-        if events < BATCH:
+            for number in events:
+                database.write("DELETE FROM event WHERE id = ?", number)
+        if len(events) < BATCH:
             return dropped
 
 
@@ -85,12 +86,19 @@ def end_expired(database: Database, now: float) -> list[str]:
         (now,),
     )
     for account, number in expired:
-        with database:
+        with database.turn(account):
+            if not _is_open(database, account, number):
+                continue  # another process has ended it
             blocks.end_incident(database, account, number, now)
             blocks.add_event(database, account, "expired", "pcc", "expired", now)
     with database:
         database.write("DELETE FROM exemption WHERE until > 0 AND until <= ?", (now,))
     return [account for account, _ in expired]
+
+
+def _is_open(database: Database, account: str, incident: int) -> bool:
+    statement = "SELECT 1 FROM account WHERE account = ? AND incident = ?"
+    return database.row(statement, (account, incident)) is not None
 
 
 def end_untrue(database: Database, rule_for: Callable[[str], Rule], now: float) -> list[str]:
@@ -102,7 +110,7 @@ def end_untrue(database: Database, rule_for: Callable[[str], Rule], now: float) 
     for account, number in database.rows(
         "SELECT account, id FROM incident WHERE ended IS NULL AND mode = 'observe'"
     ):
-        with database:
+        with database.turn(account):
             known = sightings.known(database, account, "")
             is_open = known.incident is not None and known.incident.id == number
             if is_open and not rule_for(account).is_over(known.history()):
@@ -112,14 +120,21 @@ def end_untrue(database: Database, rule_for: Callable[[str], Rule], now: float) 
     return ended
 
 
+_UNKNOWN = (
+    " WHERE incident IS NULL"
+    " AND NOT EXISTS (SELECT 1 FROM incident WHERE incident.account = account.account)"
+    " AND NOT EXISTS (SELECT 1 FROM presence WHERE presence.account = account.account)"
+)
+
+
 def drop_unknown_accounts(database: Database) -> None:
     """Drop what is kept of accounts that nothing else is known of any more."""
-    with database:
-        database.write(
-            "DELETE FROM account WHERE incident IS NULL"
-            " AND NOT EXISTS (SELECT 1 FROM incident WHERE incident.account = account.account)"
-            " AND NOT EXISTS (SELECT 1 FROM presence WHERE presence.account = account.account)"
-        )
+    accounts = [account for (account,) in database.rows(f"SELECT account FROM account{_UNKNOWN}")]
+    for start in range(0, len(accounts), BATCH):
+        batch = accounts[start : start + BATCH]
+        with database.turn(*batch):
+            for account in batch:
+                database.write(f"DELETE FROM account{_UNKNOWN} AND account = ?", (account,))
 
 
 TRACES = {
@@ -136,7 +151,8 @@ TRACES = {
 def forget(database: Database, account: str) -> dict[str, int]:
     """Remove every trace of an account; return how many of each kind there were."""
     removed = {}
-    with database:
+    was_there = database.row("SELECT 1 FROM account WHERE account = ?", (account,)) is not None
+    with database.turn(account):
         database.write("UPDATE account SET incident = NULL WHERE account = ?", (account,))
         for name, table in TRACES.items():
             removed[name] = database.write(f"DELETE FROM {table} WHERE account = ?", (account,))
@@ -144,6 +160,8 @@ def forget(database: Database, account: str) -> dict[str, int]:
         removed["exemptions"] = database.write(
             "DELETE FROM exemption WHERE kind = 'account' AND value = ?", (account,)
         )
+    if not was_there:  # its turn alone made it
+        removed["account"] = 0
     database.sync()
     return removed
 
@@ -154,15 +172,15 @@ def figures(database: Database, now: float) -> dict[str, int]:
         "accounts": "SELECT count(DISTINCT account) FROM presence",
         "countries": "SELECT count(DISTINCT country) FROM presence",
         "sightings": "SELECT count(*) FROM sighting",
-        "mails": "SELECT ifnull(sum(mails), 0) FROM presence",
+        "mails": "SELECT coalesce(sum(mails), 0) FROM presence",
         "blocked": "SELECT count(*) FROM incident WHERE ended IS NULL AND mode = 'enforce'"
         " AND (expires = 0 OR expires > :now)",
         "observed": "SELECT count(*) FROM incident WHERE ended IS NULL AND mode = 'observe'",
         "held": "SELECT count(*) FROM held WHERE state = 'held'",
         "outbox": "SELECT count(*) FROM outbox",
-        "outbox_age": "SELECT ifnull(:now - min(created), 0) FROM outbox",
-        "last_sighting_age": "SELECT ifnull(:now - max(last_seen), 0) FROM presence",
-        "oldest_sighting_age": "SELECT ifnull(:now - min(first_seen), 0) FROM presence",
+        "outbox_age": "SELECT coalesce(:now - min(created), 0) FROM outbox",
+        "last_sighting_age": "SELECT coalesce(:now - max(last_seen), 0) FROM presence",
+        "oldest_sighting_age": "SELECT coalesce(:now - min(first_seen), 0) FROM presence",
     }
     figures = {}
     for name, query in queries.items():

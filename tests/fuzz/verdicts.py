@@ -23,8 +23,7 @@ from fuzz.rule_model import DAY, Model, Settings
 from pcc import prepared
 from pcc.case import CountryLookup
 from pcc.protocol import PolicyRequest, RequestReader
-from pcc.store import creation, incidents
-from pcc.store.database import Database
+from pcc.store import creation, incidents, open_database
 from pcc.verdict import Verdicts
 
 HOUR = 3600
@@ -112,7 +111,7 @@ class _Fuzzer:
         self._asked = self._processes[0]
 
     def _process(self) -> tuple[RequestReader, Verdicts]:
-        database = Database(str(self._path))
+        database = open_database(str(self._path))
         return RequestReader(), Verdicts(self._config, database, self._lookup)
 
     def run(self, requests: int) -> Judged:
@@ -215,7 +214,7 @@ class _Fuzzer:
     def _unblock(self, account: str) -> None:
         for _, verdicts in self._processes:
             verdicts.flush(patiently=True)
-        with contextlib.closing(Database(str(self._path))) as database:
+        with contextlib.closing(open_database(str(self._path))) as database:
             lifted = incidents.unblock(database, account, "fuzz", "", 0, self._now)
         assert lifted is not None
         self._model.unblock(account)

@@ -28,8 +28,10 @@ from pcc.store.quick_sqlite import Connection, Error, OperationalError, connect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from typing import Any
+
+    from pcc.store.interface import Result
 
 SCHEMA_VERSION = 1
 APPLICATION_ID = 1886610273
@@ -47,7 +49,7 @@ PATIENCE_SECONDS = 7.0
 """How long a writer goes on asking; a decision's deadline is a little later."""
 
 
-class Database:
+class SQLiteDatabase:
     """One open database file.
 
     `read_only` tells that nothing can be written, and why that is in `reason`;
@@ -56,7 +58,7 @@ class Database:
     """
 
     def __init__(self, path: str) -> None:
-        self.path = path
+        self.path = self.name = path
         self.read_only = False
         self.is_stale = False
         self.reason = ""
@@ -113,7 +115,16 @@ class Database:
         if self._look() != self._identity:
             raise StoreError(f"{self.path}: was replaced; the next process opens the new one")
 
-    def __enter__(self) -> Database:
+    def turn(self, *accounts: str) -> SQLiteDatabase:
+        """Return the database for a `with`: whoever writes is alone, whatever the accounts."""
+        return self
+
+    def in_turn(self, work: Callable[[], Result], *accounts: str) -> Result:
+        """Return work(), done within a write transaction."""
+        with self:
+            return work()
+
+    def __enter__(self) -> SQLiteDatabase:
         """Begin a write transaction, after those who asked before."""
         if self.read_only:
             raise StoreError(f"{self.path}: can't be written: {self.reason}")
@@ -172,10 +183,6 @@ class Database:
                 self.row("PRAGMA wal_checkpoint(TRUNCATE)")
             finally:
                 self._give_turn_back()
-
-    def function(self, name: str, arguments: int, function: Any) -> None:
-        """Make a Python function known to SQL."""
-        self.connection.create_function(name, arguments, function)
 
     def _look(self) -> tuple[int, int]:
         try:

@@ -1,0 +1,86 @@
+"""What a database engine offers to the rest of the store.
+
+Statements are SQL that all engines understand, with `?` for bound values; the
+few that no common wording exists for are methods.  Words that do not travel
+are left out: scalar max() and ifnull(), INSERT OR REPLACE, numbers as truth
+values, functions of our own, columns named like a keyword.  In an UPDATE no
+column is read after it was assigned, because MySQL would see its new value.
+
+    rows = database.rows("SELECT ...", (account,))      # one statement, no lock
+    with database.turn(account):                        # a write transaction
+        database.write("UPDATE ...", (value, account))
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+Result = TypeVar("Result")
+
+
+class Database(Protocol):
+    """One open database.  All methods raise StoreError, naming the database.
+
+    `name` is how messages call it, without a password.  `read_only` tells that
+    nothing can be written, and why that is in `reason`; `is_stale`, that what
+    was committed last may be missing.
+    """
+
+    name: str
+    read_only: bool
+    is_stale: bool
+    reason: str
+
+    def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query."""
+
+    def row(self, statement: str, values: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:
+        """Return the first row of a query, or None."""
+
+    def cursor(self, statement: str, values: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a query one by one, for a reader that may stop early.
+
+        The query tells the order of all its rows, so that it can be read by parts.
+        """
+
+    def write(self, statement: str, values: tuple[Any, ...] = ()) -> int:
+        """Carry out one statement inside a transaction; return how many rows it changed."""
+
+    def insert(self, statement: str, values: tuple[Any, ...]) -> int:
+        """Insert one row inside a transaction; return its id."""
+
+    def turn(self, *accounts: str) -> Database:
+        """Return the database for a `with` that nobody else decides about these accounts in."""
+
+    def in_turn(self, work: Callable[[], Result], *accounts: str) -> Result:
+        """Return work(), done within `with turn(*accounts)`.
+
+        It is done anew where another transaction was in its way, so it reads
+        what it depends on itself, and changes nothing but the database that
+        doing it again would not set right.
+        """
+
+    def __enter__(self) -> Database:
+        """Begin a write transaction."""
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """Commit, or roll back if an error got here."""
+
+    def sync(self) -> None:
+        """Wait until all that was committed is on disk."""
+
+    def is_free(self) -> bool:
+        """Whether a write transaction could begin now without waiting for others."""
+
+    def check_in_place(self) -> None:
+        """Raise StoreError if this is not the database any more that `name` means."""
+
+    def checkpoint_if_due(self) -> None:
+        """Tidy up what many writes leave behind; to be called outside transactions."""
+
+    def close(self) -> None:
+        """Close the database."""
