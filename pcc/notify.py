@@ -93,10 +93,10 @@ def send_due(
     """
     sending = _Sending(config, database, only_due=True, seconds=seconds)
     try:
-        turn = Turn(database.path)
+        turn = Turn(config.store_database)
         turn.inherit()
     except OSError as error:  # each notice is sent once even so
-        maillog.error(f"{database.path}{SUFFIX}: {error.strerror}")
+        maillog.error(f"{config.store_database}{SUFFIX}: {error.strerror}")
         sending.go_through()
     else:
         _take_turns(turn, sending)

@@ -962,7 +962,7 @@ def test_who_finds_another_sending_leaves_what_is_due_to_it_and_a_person_need_no
     place: Place,
 ) -> None:
     place.notice()
-    turn = Turn(place.database.path)
+    turn = Turn(place.database.name)
     assert turn.take()
     assert place.send_due() == (0, [])
     assert place.send() == (1, [])
