@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -161,6 +162,54 @@ def test_in_observe_mode_nothing_would_be_stopped(site: Site) -> None:
     done = site.admin("check", "joe", address("FR"))
     assert done.returncode == 0
     assert "only observed" in done.stdout
+
+
+def test_a_block_that_does_not_stop_mail_is_shown_as_such(site: Site) -> None:
+    for account in ("joe@example.org", "ann@partner.example", "eve@example.org"):
+        assert site.admin("block", account).returncode == 0
+    site.configure(
+        'domains = ["example.org"]\nexempt_accounts = ["eve@example.org"]\nmode = "observe"\n'
+        '[[override]]\naccounts = ["bob@example.org"]\nmode = "enforce"\n'
+    )
+    site.admin("block", "bob@example.org")
+    states = {
+        line.split("  ")[1].strip(): line.split("  ")[0]
+        for line in re.sub("  +", "  ", site.admin("list").stdout).splitlines()[1:]
+    }
+    assert states == {
+        "joe@example.org": "not enforced: mode is observe",
+        "ann@partner.example": "not enforced: outside policy.domains",
+        "eve@example.org": "not enforced: account is exempt",
+        "bob@example.org": "BLOCKED",
+    }
+    for account, state in states.items():
+        assert site.admin("show", account).stdout.splitlines()[2].startswith(f"{state}  ")
+        assert (site.ask(account, address("ES")) == "DUNNO") is (state != "BLOCKED")
+
+
+@pytest.mark.parametrize(
+    ("exempted", "until"),
+    [
+        ([("domain", "--until", "2098-01-01T00:00:00Z")], "2098-01-01T00:00:00Z"),
+        (
+            [
+                ("domain", "--until", "2098-01-01T00:00:00Z"),
+                ("account", "--until", "2099-01-01T00:00:00Z"),
+            ],
+            "2099-01-01T00:00:00Z",
+        ),
+        ([("account", "--for", "1d"), ("domain",)], "for ever"),
+    ],
+)
+def test_show_tells_of_every_exemption_that_lets_the_mail_pass(
+    site: Site, exempted: list[tuple[str, ...]], until: str
+) -> None:
+    value = {"account": "joe@example.org", "domain": "example.org"}
+    for kind, *end in exempted:
+        assert site.admin("exempt", "add", kind, value[kind], *end).returncode == 0
+    assert site.data("show", "joe@example.org")["exempt_until"] == until
+    shown = site.admin("show", "joe@example.org").stdout
+    assert shown.count("Exempt ") == len(exempted)
 
 
 def test_a_block_by_hand_stops_mail_until_it_is_lifted(site: Site) -> None:

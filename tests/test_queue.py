@@ -10,6 +10,7 @@ import pytest
 from deployment import public_folder
 from holding import Holding
 from smtp import Session
+from terminal import on_terminal
 
 from pcc.errors import QueueError
 from pcc.heldmail import (
@@ -264,9 +265,28 @@ def test_held_shows_columns(holding: Holding) -> None:
     cells = re.split("  +", line)
     assert cells[:3] == ["held", account, queue_id]
     assert cells[5:] == [
-        "\\x3c\\x3e",
+        "<>",
         "0@example.net, 1@example.net, 2@example.net and 3 more",
     ]
+
+
+@pytest.mark.postfix
+def test_held_can_be_read_on_a_narrow_terminal(holding: Holding) -> None:
+    holding.ask_at("data")
+    account = holding.blocked()
+    sender = "a-long-sender-with.many.parts@subdomain.of.a.long.example.org"
+    queue_ids = holding.send(account, *[account] * 39, sender)
+    arguments = ["held", account, "--mail-config", str(holding.mta.config)]
+    shown = on_terminal(holding.deployment.admin_argv(*arguments), 80, {"NO_COLOR": "1"})
+    text = re.sub(r"\x1b\[\d*m", "", shown)
+    table, _, hints = text.partition("To unblock")
+    assert max(map(len, table.splitlines())) <= 80
+    for queue_id in queue_ids[:39]:
+        assert re.search(rf"^held +{queue_id} .* {account} *$", table, re.MULTILINE)
+    assert table.count("recipient@example.net") == 40
+    assert sender in re.sub(r"\s|\d+ \w+ ago", "", table)
+    for line, fate in zip(hints.splitlines()[1:], ("--release", "--delete"), strict=True):
+        assert line.endswith(f"unblock {account} {fate} --mail-config {holding.mta.config}")
 
 
 @pytest.mark.postfix

@@ -9,10 +9,11 @@ from pcc import maillog
 from pcc.address import packed_address
 from pcc.admin import DONE, NOT_DONE, USAGE
 from pcc.admin.commands import add_command, add_reason
-from pcc.admin.output import Moment, rfc3339
+from pcc.admin.exemptions import Shown, of_account
+from pcc.admin.output import Lines, Moment, local_time, rfc3339
 from pcc.escaping import escaped
 from pcc.policy import Rule
-from pcc.store import exemptions, incidents, upkeep
+from pcc.store import incidents, upkeep
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
@@ -29,14 +30,24 @@ def add_commands(commands: Commands) -> None:
     _add_forget(commands)
 
 
+_STATES = """\
+STATE tells whether the block is in force:
+  BLOCKED       mail of the account is stopped
+  not enforced  the block is there, but mail passes: pcc only observes by now, or the
+                account is exempt or outside policy.domains
+  OBSERVED      it would be blocked, had pcc not only observed (--observed)
+  expired       over by itself (--history)
+  lifted        over (--history)"""
+
+
 def _add_list(commands: Commands) -> None:
     parser = add_command(
         commands,
         "list",
         list_accounts,
         "list blocked accounts",
-        "Shows since when and why each account is blocked, and how much of its mail was held\n"
-        "or refused since.",
+        "Shows since when and why each account is blocked, how many mails were held, and how many\n"
+        "were stopped (TRIES, held ones included).\n\n" + _STATES,
     )
     parser.add_argument(
         "--observed",
@@ -54,16 +65,25 @@ def list_accounts(context: Context, options: argparse.Namespace) -> int:
     else:
         rows = incidents.open_incidents(context.database, mode, context.now)
     context.output.data([_incident_data(row, history=options.history) for row in rows])
-    columns = ["STATE", "ACCOUNT", "SINCE", "RULE", "COUNTRIES", "CLIENT ADDRESS", "ACTION"]
-    columns += ["HELD", "TRIES", "EXPIRES"]
-    lines = [_incident_line(row, context.now) for row in rows]
-    if rows and context.output.is_narrow:  # `show` has the rest
-        columns, lines = columns[:5], [line[:5] for line in lines]
     if rows:
-        context.output.table(columns, lines)
+        _show_incidents(context, rows)
     elif context.output.is_terminal:
         context.output.say("No account is blocked." if mode == "enforce" else "None is observed.")
     return DONE
+
+
+def _show_incidents(context: Context, rows: list[IncidentRow]) -> None:
+    columns = ["STATE", "ACCOUNT", "SINCE", "RULE", "COUNTRIES", "CLIENT ADDRESS", "ACTION"]
+    columns += ["HELD", "TRIES", "EXPIRES"]
+    lines = [_incident_line(context, row) for row in rows]
+    fewer = ["STATE", "SINCE", "ACCOUNT AND RULE", "HELD", "TRIES"]
+    shorter = [
+        [_narrow_state(line[0]), line[2], Lines((line[1], _crossed(row))), *line[7:9]]
+        for line, row in zip(lines, rows, strict=True)
+    ]
+    context.output.table(columns, lines, [("", (fewer, shorter))])
+    account = rows[0].account if len(rows) == 1 else "ACCOUNT"
+    context.output.hint("Where it was seen, and what happened:", context.command("show", account))
 
 
 def _incident_data(row: IncidentRow, *, history: bool = False) -> dict[str, Any]:
@@ -81,9 +101,9 @@ def _incident_data(row: IncidentRow, *, history: bool = False) -> dict[str, Any]
     return {**data, "ended": rfc3339(row.ended)} if history else data
 
 
-def _incident_line(row: IncidentRow, now: float) -> list[Any]:
+def _incident_line(context: Context, row: IncidentRow) -> list[Any]:
     return [
-        _state(row, now),
+        _state(context, row),
         row.account,
         Moment(row.began),
         row.rule,
@@ -96,12 +116,34 @@ def _incident_line(row: IncidentRow, now: float) -> list[Any]:
     ]
 
 
-def _state(row: IncidentRow, now: float) -> str:
+def _state(context: Context, row: IncidentRow) -> str:
+    """Return the state of an incident, and of a block in force why mail passes all the same."""
     if row.ended is not None:
         return "lifted"
-    if row.expires and row.expires <= now:
+    if row.expires and row.expires <= context.now:
         return "expired"
-    return "BLOCKED" if row.mode == "enforce" else "OBSERVED"
+    if row.mode != "enforce":
+        return "OBSERVED"
+    why = _why_not_enforced(context, row.account)
+    return f"not enforced: {why}" if why else "BLOCKED"
+
+
+def _crossed(row: IncidentRow) -> str:
+    """Return the rule, and the countries that counted: `max_countries 2 in 2d: ES,FR,BR`."""
+    return f"{row.rule}: {row.countries}" if row.countries else row.rule
+
+
+def _narrow_state(state: str) -> Any:
+    what, colon, why = state.partition(": ")
+    return Lines((what + ":", why)) if colon else state
+
+
+def _why_not_enforced(context: Context, account: str) -> str:
+    if of_account(context, account):
+        return "account is exempt"
+    if not context.config.covers(account):
+        return "outside policy.domains"
+    return "mode is observe" if context.config.policy_for(account).observes else ""
 
 
 def _add_show(commands: Commands) -> None:
@@ -124,25 +166,24 @@ def show(context: Context, options: argparse.Namespace) -> int:
     seen = incidents.sightings_of(database, account)
     events = incidents.events_of(database, account)
     block = incidents.open_incident(database, account)
-    exemption = next(
-        (
-            row
-            for row in exemptions.all_exemptions(database)
-            if (row.kind, row.value) == ("account", account)
-        ),
-        None,
-    )
-    if not (seen or events or block or exemption):
+    exempting = of_account(context, account)
+    if not (seen or events or block or exempting):
         context.output.data(_account_data(account, None, None, [], []))
         context.complain(f"nothing is known of {account}")
         return NOT_DONE
-    exempt_until = None
-    if exemption and (not exemption.until or exemption.until > context.now):
-        exempt_until = rfc3339(exemption.until) or "for ever"
     blocking = block if block and block.blocks(context.now) else None
-    context.output.data(_account_data(account, blocking, exempt_until, seen, events))
-    _show_to_people(context, account, block, exempt_until, seen, events)
+    until = _exempt_until(exempting)
+    context.output.data(_account_data(account, blocking, until, seen, events))
+    _show_to_people(context, account, block, exempting, seen, events)
     return DONE
+
+
+def _exempt_until(exempting: list[Shown]) -> str | None:
+    """Return the end of the exemption that lasts longest, RFC 3339."""
+    if not exempting:
+        return None
+    ends = [row.until for row in exempting]
+    return rfc3339(max(ends)) if all(ends) else "for ever"
 
 
 def _account_data(
@@ -174,54 +215,82 @@ def _show_to_people(
     context: Context,
     account: str,
     block: IncidentRow | None,
-    exempt_until: str | None,
+    exempting: list[Shown],
     seen: Any,
     events: Any,
 ) -> None:
     output = context.output
     output.title(account)
-    _show_state(context, block, exempt_until)
+    if block:
+        _show_block(context, block)
+    for row in exempting:
+        end = f"until {local_time(row.until)}" if row.until else "for good"
+        output.say(f"Exempt {end}: {row.kind} {escaped(row.value)}, by {escaped(row.by)}.")
     if seen:
-        output.table(
-            ["COUNTRY", "ADDRESS", "CLIENT NAME", "FIRST SEEN", "LAST SEEN", "MAILS"],
-            [
-                [
-                    row.country,
-                    row.address,
-                    row.client_name,
-                    Moment(row.first_seen),
-                    Moment(row.last_seen),
-                    row.mails,
-                ]
-                for row in seen
-            ],
-        )
+        _show_sightings(context, seen)
     if events:
         output.table(
             ["AT", "WHAT", "BY", "DETAIL"],
             [[Moment(row.at), row.what, row.by, row.detail] for row in events],
         )
+    if block and block.blocks(context.now):
+        _show_what_to_do(context, block)
 
 
-def _show_state(context: Context, block: IncidentRow | None, exempt_until: str | None) -> None:
-    output = context.output
-    if block:
-        output.table(
-            ["STATE", "SINCE", "RULE", "COUNTRIES", "ACTION", "HELD", "TRIES"],
-            [
-                [
-                    _state(block, context.now),
-                    Moment(block.began),
-                    block.rule,
-                    block.countries,
-                    block.action,
-                    block.held,
-                    block.tries,
-                ]
-            ],
-        )
-    if exempt_until:
-        output.say(f"Exempt until {exempt_until}.")
+def _show_sightings(context: Context, seen: Any) -> None:
+    lines = [
+        [
+            row.country,
+            row.address,
+            row.client_name,
+            Moment(row.first_seen),
+            Moment(row.last_seen),
+            row.mails,
+        ]
+        for row in seen
+    ]
+    fewer = ["COUNTRY", "ADDRESS AND NAME", "FIRST SEEN", "LAST SEEN", "MAILS"]
+    shorter = [[line[0], Lines((line[1], line[2])), *line[3:]] for line in lines]
+    context.output.table(
+        ["COUNTRY", "ADDRESS", "CLIENT NAME", "FIRST SEEN", "LAST SEEN", "MAILS"],
+        lines,
+        [("", (fewer, shorter))],
+    )
+
+
+def _show_block(context: Context, block: IncidentRow) -> None:
+    columns = ["STATE", "SINCE", "RULE", "COUNTRIES", "ACTION", "HELD", "TRIES", "EXPIRES"]
+    line: list[Any] = [
+        _state(context, block),
+        Moment(block.began),
+        block.rule,
+        block.countries,
+        block.action,
+        block.held,
+        block.tries,
+        Moment(block.expires) if block.expires else None,
+    ]
+    fewer = ["STATE", "SINCE", "RULE", "ACTION", "HELD", "TRIES"]
+    shorter = [_narrow_state(line[0]), line[1], _crossed(block), *line[4:7]]
+    context.output.table(columns, [line], [("", (fewer, [shorter]))])
+
+
+def _show_what_to_do(context: Context, block: IncidentRow) -> None:
+    """Tell a person how to deal with a block."""
+    account, hint, command = block.account, context.output.hint, context.command
+    if block.held:
+        hint("Its held mail:", command("held", account))
+    if not block.client_address:  # blocked by hand
+        hint("To unblock it:", command("unblock", account))
+        return
+    hint(
+        "It was its owner, travelling: unblock, release held mail, exempt for a week:",
+        command("unblock", account, "--release", "--exempt-for", "7d"),
+    )
+    hint(
+        "It was stolen: change its password; then unblock, and delete held mail:",
+        command("unblock", account, "--delete"),
+    )
 
 
 def _add_check(commands: Commands) -> None:
@@ -269,9 +338,9 @@ def check(context: Context, options: argparse.Namespace) -> int:
             "because": seen.because,
         }
     )
-    context.output.table(
+    context.output.facts(
         ["ACCOUNT", "CLIENT ADDRESS", "COUNTRY", "ACTION", "BECAUSE"],
-        [[account, options.address, seen.country, seen.action, seen.because]],
+        [account, options.address, seen.country, seen.action, seen.because],
     )
     return NOT_DONE if seen.stopped else DONE
 

@@ -67,6 +67,14 @@ class Context:
             raise PccError("an account is empty")
         return account
 
+    def command(self, name: str, account: str, *options: str) -> str:
+        """Return a command line about an account, to be pasted into a shell."""
+        from pcc.admin.invocation import command_line
+
+        # What begins with a dash would be taken for an option.
+        words = [*options, "--", account] if account.startswith("-") else [account, *options]
+        return command_line(self.config_path, name, *words)
+
     def complain(self, message: str) -> None:
         """Tell what is wrong, in a sentence on stderr."""
         print(f"pcc_admin.py: {printable(message)}", file=sys.stderr)

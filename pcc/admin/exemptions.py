@@ -15,7 +15,7 @@ from pcc import checks, maillog
 from pcc.address import network_text
 from pcc.admin import DONE, NOT_DONE, USAGE
 from pcc.admin.commands import add_command, duration
-from pcc.admin.output import Moment, local_time, rfc3339
+from pcc.admin.output import Lines, Moment, local_time, rfc3339
 from pcc.escaping import escaped
 from pcc.store import exemptions
 
@@ -153,13 +153,19 @@ def show(context: Context, options: argparse.Namespace) -> int:
     rows = [*in_configuration(context.config), *in_database(context)]
     context.output.data([_data(row) for row in rows])
     if rows:
+        lines = [_line(row, context.now) for row in rows]
+        fewer = ["STATE", "KIND", "VALUE AND REASON", "UNTIL", "BY"]
+        shorter = [[*line[:2], _lines(line[2], line[5]), *line[3:5]] for line in lines]
         context.output.table(
-            ["STATE", "KIND", "VALUE", "UNTIL", "BY", "REASON"],
-            [_line(row, context.now) for row in rows],
+            ["STATE", "KIND", "VALUE", "UNTIL", "BY", "REASON"], lines, [("", (fewer, shorter))]
         )
     elif context.output.is_terminal:
         context.output.say("Nothing is exempt.")
     return DONE
+
+
+def _lines(value: str, reason: str | None) -> Lines:
+    return Lines((value, reason)) if reason else Lines((value,))
 
 
 def in_database(context: Context) -> list[Shown]:
@@ -178,6 +184,17 @@ def in_configuration(config: Config) -> list[Shown]:
             KINDS, (accounts, domains, [*networks, *config.exempt_names]), strict=True
         )
         for value in values
+    ]
+
+
+def of_account(context: Context, account: str) -> list[Shown]:
+    """Return the exemptions in force that let an account's mail pass, blocked or not."""
+    domain = account.rpartition("@")[2] if "@" in account else ""
+    names = (("account", account), ("domain", domain))
+    return [
+        row
+        for row in [*in_configuration(context.config), *in_database(context)]
+        if (row.kind, row.value) in names and not _is_expired(row, context.now)
     ]
 
 

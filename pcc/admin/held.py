@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from pcc import heldmail
 from pcc.admin import DONE, PARTLY
 from pcc.admin.commands import add_command
-from pcc.admin.output import Moment, rfc3339
+from pcc.admin.output import Lines, Moment, Word, rfc3339
 from pcc.errors import QueueError
 from pcc.heldmail import Match
 from pcc.queue import Queue, QueuedMail
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 UNKNOWN = "unknown"
 """The state of a mail when the queue can't be asked."""
+
+NULL_SENDER = Word("<>")
 
 _STATES = """\
 STATE tells what the queue has:
@@ -67,11 +69,36 @@ def held(context: Context, options: argparse.Namespace) -> int:
         status = PARTLY
     context.output.data([_data(match) for match in found])
     if found:
-        columns = ["STATE", "ACCOUNT", "QUEUE ID", "ARRIVED", "SIZE", "SENDER", "RECIPIENTS"]
-        context.output.table(columns, [_line(match) for match in found])
+        _show(context, options, found)
     elif context.output.is_terminal:
         context.output.say("No mail is on hold.")
     return status
+
+
+def _show(context: Context, options: argparse.Namespace, found: list[Match]) -> None:
+    columns = ["STATE", "ACCOUNT", "QUEUE ID", "ARRIVED", "SIZE", "SENDER", "RECIPIENTS"]
+    lines = [_line(match) for match in found]
+    fewer = ["STATE", "QUEUE ID", "ARRIVED", "SIZE", "SENDER AND RECIPIENTS"]
+    narrow = []
+    for account in dict.fromkeys(line[1] for line in lines):
+        shorter = [
+            [line[0], *line[2:5], Lines((line[5], line[6]))] for line in lines if line[1] == account
+        ]
+        narrow.append((f"{account} ({len(shorter)})", (fewer, shorter)))
+    context.output.table(columns, lines, narrow)
+    account = found[0].row.account if len(narrow) == 1 else "ACCOUNT"
+    context.output.hint(
+        "To unblock the account and release or delete its held mail, as root:",
+        *[
+            context.command("unblock", account, *unblock_words(options, fate))
+            for fate in ("--release", "--delete")
+        ],
+    )
+
+
+def unblock_words(options: argparse.Namespace, *words: str) -> list[str]:
+    """Return the options of an `unblock` that is to look at the same queue as this command."""
+    return [*words, *(["--mail-config", options.mail_config] if options.mail_config else [])]
 
 
 def find(context: Context, queue: Queue, account: str = "") -> list[Match]:
@@ -129,7 +156,7 @@ def _line(match: Match) -> list[Any]:
         mail.queue_id if mail else row.queue_id,
         Moment(mail.arrived if mail else row.at),
         mail.size if mail else None,
-        row.sender or "<>",
+        row.sender or NULL_SENDER,
         _shortened(mail.recipients) if mail else None,
     ]
 

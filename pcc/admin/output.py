@@ -1,15 +1,15 @@
 """What a command shows: tables for people, columns for pipes, JSON for programs.
 
-On a terminal tables are drawn by rich, coloured by state (NO_COLOR is
-honoured), with times relative to now.  In a pipe they are columns parted by two
-blanks at least, with local times, no colours and no tabs.  Values that came
-from outside are escaped in both.  JSON has times as RFC 3339 in UTC.
+On a terminal tables are drawn by rich, coloured by state (NO_COLOR is honoured), with local times
+and how long ago that is.  Where a table is too wide, times take two lines, and where that is not
+enough the command's narrow form of it is drawn, if it has one.  In a pipe tables are columns parted
+by two blanks at least, with local times, no colours and no tabs.  Values that came from outside are
+escaped in both.  JSON has times as RFC 3339 in UTC.
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import sys
 import time
 from datetime import datetime, timezone
@@ -20,8 +20,12 @@ from pcc.escaping import escaped
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-WIDE_COLUMNS = 110
-"""Columns of a terminal that `list` needs for all that it knows."""
+    Table = tuple[Sequence[str], Sequence[Sequence[Any]]]
+
+LONGEST_UNFOLDED = 40
+"""Characters of a cell beyond which it may well be folded, however wide the terminal is."""
+
+_GAP = 2  # characters between columns
 
 STYLES = {
     "BLOCKED": "bold red",
@@ -34,12 +38,26 @@ STYLES = {
     "deleted": "red",
     "expired": "dim",
     "lifted": "dim",
+    "unsure": "yellow",
+    "not enforced": "yellow",
 }
-"""Words that stand for a state, and the colour that makes them seen."""
+"""Words that stand for a state, alone or before a colon, and the colour that makes them seen."""
 
 
 class Moment(int):
     """UTC seconds that are to be shown as a time."""
+
+
+class Word(str):
+    """A word of our own: shown as it is, where one from outside would be escaped."""
+
+    __slots__ = ()
+
+
+class Lines(tuple[Any, ...]):
+    """Values that stand one below the other; only for the narrow form of a table."""
+
+    __slots__ = ()
 
 
 class Output:
@@ -52,11 +70,6 @@ class Output:
     def is_terminal(self) -> bool:
         """Whether a person is looking at stdout."""
         return sys.stdout.isatty()
-
-    @property
-    def is_narrow(self) -> bool:
-        """Whether a person is looking at a terminal too narrow for a wide table."""
-        return self.is_terminal and shutil.get_terminal_size().columns < WIDE_COLUMNS
 
     def title(self, text: str) -> None:
         """Print a heading that came from outside."""
@@ -72,47 +85,126 @@ class Output:
         if self.json:
             print(json.dumps(value, ensure_ascii=False, indent=2))
 
-    def table(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        """Print rows for people; nothing with --json."""
+    def hint(self, text: str, *commands: str) -> None:
+        """Tell a person what may be done next, each command on a line of its own to be pasted."""
+        if self.is_terminal:
+            self.say(f"\n{text}")
+            for command in commands:
+                self.say(f"  {command}")
+
+    def table(
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        narrow: Sequence[tuple[str, Table]] = (),
+    ) -> None:
+        """Print rows for people; nothing with --json.
+
+        `narrow`: tables with a heading each ("" for none) that a terminal gets which is too narrow.
+        """
         if self.json:
             return
         if self.is_terminal:
-            self._draw(columns, rows)
+            self._draw(columns, rows, narrow)
         else:
             self._print_columns(columns, rows)
 
-    def _draw(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        from rich import box
-        from rich.console import Console
-        from rich.table import Table
-        from rich.text import Text
+    def facts(self, columns: Sequence[str], row: Sequence[Any]) -> None:
+        """Print a table of one row; on a terminal, its cells one below the other."""
+        if self.json or not self.is_terminal:
+            self.table(columns, [row])
+            return
+        width = max(map(len, columns)) + _GAP
+        for column, value in zip(columns, row, strict=True):
+            print(f"{column:{width}}{_shown(value, ' ')}")
 
-        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-        for number, column in enumerate(columns):
-            is_number = all(_is_count(row[number]) for row in rows)
-            table.add_column(column, justify="right" if is_number else "left", overflow="fold")
-        for row in rows:
-            table.add_row(*[Text(_shown(v, relative=True), STYLES.get(str(v), "")) for v in row])
-        Console(highlight=False).print(table)
+    def _draw(
+        self,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[Any]],
+        narrow: Sequence[tuple[str, Table]],
+    ) -> None:
+        from rich.console import Console
+
+        console = Console(highlight=False)
+        between = " " if _width(columns, rows, " ") <= console.width else "\n"
+        if not narrow or _width(columns, rows, between) <= console.width:
+            narrow = [("", (columns, rows))]
+        for heading, (names, lines) in narrow:
+            console.print()
+            if heading:
+                console.print(escaped(heading), markup=False, style="bold")
+            console.print(_drawn(names, lines, between))
 
     def _print_columns(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        lines = [list(columns), *[[_shown(value, relative=False) for value in row] for row in rows]]
+        lines = [list(columns), *[[_shown(value, "") for value in row] for row in rows]]
         widths = [max(len(line[number]) for line in lines) for number in range(len(columns))]
         for line in lines:
             cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
             print("  ".join(cells).rstrip())
 
 
+def _drawn(columns: Sequence[str], rows: Sequence[Sequence[Any]], between: str) -> Any:
+    """Return a table for rich."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        padding=(0, _GAP - 1, 0, 0),
+        pad_edge=False,
+        show_edge=False,
+        header_style="bold",
+    )
+    for number, column in enumerate(columns):
+        values = [row[number] for row in rows]
+        table.add_column(
+            column,
+            justify="right" if all(map(_is_count, values)) else "left",
+            overflow="fold",
+            no_wrap=all(isinstance(value, int) or value is None for value in values),
+        )
+    for row in rows:
+        table.add_row(*[Text(_shown(value, between), _style(value)) for value in row])
+    return table
+
+
+def _width(columns: Sequence[str], rows: Sequence[Sequence[Any]], between: str) -> int:
+    """Return how wide a terminal must be for a table that hardly folds anything."""
+    from rich.cells import cell_len
+
+    widths = [len(column) for column in columns]
+    for row in rows:
+        for number, value in enumerate(row):
+            lines = _shown(value, between).split("\n")
+            widths[number] = max(widths[number], *[cell_len(line) for line in lines])
+    return sum(min(width, LONGEST_UNFOLDED) for width in widths) + _GAP * (len(widths) - 1)
+
+
+def _style(value: Any) -> str:
+    return STYLES.get(str(value[0] if isinstance(value, Lines) else value).partition(":")[0], "")
+
+
 def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, Moment)
 
 
-def _shown(value: Any, *, relative: bool) -> str:
+def _shown(value: Any, between: str) -> str:
+    """Return a cell's text; `between` a time and how long ago it is, "" for the time alone."""
+    if isinstance(value, Lines):
+        return "\n".join(_shown(line, between) for line in value)
     if isinstance(value, Moment):
-        return relative_time(value, time.time()) if relative else local_time(value)
+        return _time(value, between) if between else local_time(value)
     if value is None or value == "":
         return "-"
-    return escaped(str(value))
+    return value if isinstance(value, Word) else escaped(str(value))
+
+
+def _time(seconds: int, between: str) -> str:
+    absolute = datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
+    relative = relative_time(seconds, time.time())
+    return f"{absolute} ({relative})" if between == " " else f"{absolute}{between}{relative}"
 
 
 def rfc3339(seconds: float | None) -> str | None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pcc import maillog
 from pcc.admin import DONE, NOT_DONE, PARTLY, USAGE
 from pcc.admin.commands import add_command, add_reason, duration
-from pcc.admin.held import add_mail_config, find
+from pcc.admin.held import NULL_SENDER, add_mail_config, find, unblock_words
 from pcc.admin.output import Moment, local_time, rfc3339
 from pcc.blocking import notice_channels
 from pcc.errors import QueueError
@@ -236,10 +236,11 @@ def _tell(
         if queue_ids[name]:
             context.output.say(f"{_mails(len(queue_ids[name]))} {name}.")
     if rows and not (options.release or options.delete):
-        context.output.say(
-            f"{_mails(len(rows))} may still be on hold: pcc_admin.py held {escaped(account)}"
-            " shows them, unblock --release or --delete deals with them, now or later."
-        )
+        words = unblock_words(options)
+        context.output.say(f"{_mails(len(rows))} may still be on hold; now or later:")
+        context.output.say(f"  {context.command('held', account, *words)}")
+        for fate in ("--release", "--delete"):
+            context.output.say(f"  {context.command('unblock', account, fate, *words)}")
     if queue_ids[FAILED]:
         context.complain(f"still on hold: {', '.join(queue_ids[FAILED])}")
     if queue_ids[UNSURE]:
@@ -286,7 +287,7 @@ def _queue_id(match: Match) -> str:
 
 
 def _sender(match: Match) -> str:
-    return match.row.sender or "<>"
+    return match.row.sender or NULL_SENDER
 
 
 def _mails(count: int) -> str:

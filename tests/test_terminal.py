@@ -1,0 +1,135 @@
+"""What a person sees on a terminal, wide or narrow, in colour or without."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+from checkout import ROOT, Site, address
+from terminal import ENVIRONMENT, on_terminal
+
+pytestmark = pytest.mark.subprocess
+
+ACCOUNTS = ["joe@example.org", "jürgen@例え.example", f"{'x' * 90}@long.example.org", "a b'c"]
+INDIA = timezone(timedelta(hours=5, minutes=30))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    made = Site(tmp_path_factory.mktemp("terminal"), "familiar_after = 0\nmax_countries = 1\n")
+    for account in ACCOUNTS:
+        process = made.policy()
+        for country in ("ES", "FR"):
+            process.ask(account, address(country), client_name=f"host.of.{'a-' * 10}b.example")
+        process.end()
+    made.admin("exempt", "add", "domain", "partner.example", "--for", "9d", "--reason", "fair " * 9)
+    yield made
+    made.close()
+
+
+def seen(site: Site, *arguments: str, columns: int = 80, **environment: str) -> str:
+    command: list[str | Path] = [
+        sys.executable,
+        ROOT / "pcc_admin.py",
+        "-c",
+        site.config,
+        *arguments,
+    ]
+    return on_terminal(command, columns, {"NO_COLOR": "1", **environment})
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[\d;]*m", "", text)
+
+
+def tables(text: str) -> list[str]:
+    """The lines of the tables, without the commands that are hints, which nothing may fold."""
+    return [line for line in plain(text).splitlines() if not re.match(r"  |[A-Z].*:$", line)]
+
+
+def width(line: str) -> int:
+    from rich.cells import cell_len
+
+    return cell_len(line)
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120, 200])
+@pytest.mark.parametrize(
+    "command", [["list"], ["list", "--history"], ["show", ACCOUNTS[0]], ["exempt", "list"]]
+)
+def test_no_line_of_a_table_is_wider_than_the_terminal(
+    site: Site, command: list[str], columns: int
+) -> None:
+    lines = tables(seen(site, *command, columns=columns))
+    assert len(lines) > 3
+    assert max(map(width, lines)) <= columns
+
+
+@pytest.mark.parametrize("columns", [80, 200])
+@pytest.mark.parametrize("command", [["list"], ["show", ACCOUNTS[0]]])
+def test_times_are_local_ones_and_how_long_ago_that_is(
+    site: Site, command: list[str], columns: int
+) -> None:
+    text = plain(seen(site, *command, columns=columns, TZ="Asia/Kolkata"))
+    hours = {f"{datetime.now(INDIA) - timedelta(minutes=m):%Y-%m-%d %H:}" for m in (0, 10)}
+    times = re.findall(r"(\d{4}-\d\d-\d\d \d\d:)\d\d", text)
+    assert times and set(times) <= hours
+    assert len(re.findall(r"\d+ (?:s|min) ago", text)) == len(times)
+
+
+def test_a_narrow_list_has_every_account_and_why_it_is_blocked(site: Site) -> None:
+    text = plain(seen(site, "list"))
+    for account in ("joe@example.org", "jürgen@例え.example", "a b'c"):
+        assert account in text
+    assert text.count("max_countries 1 in 2d: ES,FR") == len(ACCOUNTS)
+
+
+def test_colours_are_left_out_where_nobody_wants_them(site: Site) -> None:
+    coloured = seen(site, "list", NO_COLOR="")
+    assert "\x1b[1;31mBLOCKED" in coloured
+    without = seen(site, "list")
+    assert not re.search(r"\x1b\[[\d;]*3[1-7]m", without)
+    assert plain(coloured) == plain(without)
+
+
+def commands(text: str) -> list[str]:
+    """The command lines that are shown to be pasted."""
+    return re.findall(r"^  (\S.*)$", plain(text), re.MULTILINE)
+
+
+@pytest.mark.parametrize("account", ACCOUNTS)
+def test_a_command_that_is_shown_works_when_it_is_pasted(site: Site, account: str) -> None:
+    shown = commands(seen(site, "show", account, columns=400))
+    assert [line.split(" pcc.toml ")[-1].rsplit("--", 1)[-1] for line in shown][-1] == "delete"
+    for line in shown:
+        assert shlex.split(line)[-2:] in ([account, "--delete"], ["--exempt-for", "7d"])
+    pasted = shown[0].replace(" unblock ", " show ").partition(" --release")[0]
+    done = subprocess.run(
+        ["sh", "-c", pasted], env=ENVIRONMENT, cwd="/", capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "max_countries 1 in 2d" in done.stdout
+
+
+def test_the_short_name_is_shown_where_the_shell_finds_it(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "pcc_admin.py").symlink_to(ROOT / "pcc_admin.py")
+    path = f"{tmp_path}:{ENVIRONMENT['PATH']}"
+    config = shlex.quote(str(site.config))
+    (shown,) = commands(seen(site, "list", columns=400, PATH=path))
+    assert shown == f"pcc_admin.py -c {config} show ACCOUNT"
+    (tmp_path / "pcc_admin.py").unlink()
+    (tmp_path / "pcc_admin.py").write_text("#!/bin/sh\n")
+    (tmp_path / "pcc_admin.py").chmod(0o755)
+    (shown,) = commands(seen(site, "list", columns=400, PATH=path))
+    assert shown.endswith(f"{ROOT}/pcc_admin.py -c {config} show ACCOUNT")
+
+
+def test_a_pipe_has_no_hints(site: Site) -> None:
+    for command in (["list"], ["show", ACCOUNTS[0]]):
+        assert str(ROOT) not in site.admin(*command).stdout
