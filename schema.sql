@@ -5,7 +5,7 @@
 -- lower case, with its domain.
 
 PRAGMA application_id = 1886610273;  -- "pcca": so that file(1) and doctor know the file
-PRAGMA user_version = 1;             -- the version of this schema, checked whenever a database is opened
+PRAGMA user_version = 2;             -- the version of this schema, checked whenever a database is opened
 
 -- An address that an account was seen sending from: one row however many mails.
 CREATE TABLE sighting (
@@ -17,6 +17,8 @@ CREATE TABLE sighting (
     first_seen  REAL    NOT NULL,  -- seconds
     last_seen   REAL    NOT NULL,  -- seconds
     mails       INTEGER NOT NULL,  -- how many since first_seen
+    mails_before INTEGER NOT NULL DEFAULT 0,  -- of those, how many before counting last started afresh
+    counts_since REAL    NOT NULL DEFAULT 0,  -- seconds: the first mail since then; 0: first_seen
     generation  INTEGER NOT NULL,  -- counts while it is that of the account
     days        TEXT    NOT NULL,  -- the latest days it was seen on, newest first, parted by blanks
     runs        TEXT    NOT NULL,  -- for min_mails, see pcc/policy.py; empty where that is 1

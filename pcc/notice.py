@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from pcc.config import Config
     from pcc.store.incidents import IncidentRow, SightingRow
+    from pcc.store.outbox import Earlier
 
 MOST_SIGHTINGS = 50
 """Lines of the table; the rest is only counted."""
@@ -47,7 +48,8 @@ class Notice(NamedTuple):
 
     `what`: "blocked", "observed" or "unblocked".  `at`: UTC seconds.  `sightings`: what had
     counted, latest first, as far as it is shown; `sighting_count`: how many there are.  `by` and
-    `reason`: who did it and why, `by` being "pcc" for the program itself.
+    `reason`: who did it and why, `by` being "pcc" for the program itself.  `earlier`: what was
+    seen before and did not count.
     """
 
     what: str
@@ -59,6 +61,7 @@ class Notice(NamedTuple):
     reason: str = ""
     released: int = 0
     deleted: int = 0
+    earlier: Sequence[Earlier] = ()
 
 
 def as_data(notice: Notice) -> dict[str, Any]:
@@ -85,6 +88,15 @@ def as_data(notice: Notice) -> dict[str, Any]:
                 "last_seen": _rfc3339(seen.last_seen),
             }
             for seen in notice.sightings
+        ],
+        "earlier": [
+            {
+                "country": seen.country,
+                "addresses": seen.addresses,
+                "mails": seen.mails,
+                "first_seen": _rfc3339(seen.first_seen),
+            }
+            for seen in notice.earlier
         ],
         "by": notice.by,
         "reason": notice.reason or None,
@@ -189,7 +201,7 @@ def _block_parts(notice: Notice, config: Config) -> list[str]:
         ("Crossed by", _crossing_mail(notice)),
         ("Now", _consequence(notice, config)),
     ]
-    return [first, _listed(facts), _table(notice)]
+    return [first, _listed(facts), _table(notice), *_earlier_table(notice)]
 
 
 def _crossing_mail(notice: Notice) -> str:
@@ -274,16 +286,40 @@ def _table(notice: Notice) -> str:
         )
         for seen in notice.sightings
     ]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    text = [
-        "  ".join([cell.ljust(width) for cell, width in zip(line, widths, strict=True)]).rstrip()
-        for line in lines
-    ]
+    text = _columns(lines)
     more = notice.sighting_count - len(notice.sightings)
     if more > 0:
-        text.append(f"and {more} more addresses")
+        text += f"\nand {more} more addresses"
     zone = datetime.fromtimestamp(incident.began).astimezone().strftime("%Z")
-    return f"What counted (times in {zone}; * crossed the limit):\n\n" + "\n".join(text)
+    return f"What counted (times in {zone}; * crossed the limit):\n\n{text}"
+
+
+def _earlier_table(notice: Notice) -> list[str]:
+    """Return what was seen earlier as columns, if there is any: a familiar home, say."""
+    if not notice.earlier:
+        return []
+    lines = [("", "COUNTRY", "ADDRESSES", "SINCE", "MAILS")]
+    lines += [
+        ("", seen.country, str(seen.addresses), _day(seen.first_seen), str(seen.mails))
+        for seen in notice.earlier[:MOST_COUNTRIES]
+    ]
+    text = _columns(lines)
+    more = len(notice.earlier) - MOST_COUNTRIES
+    if more > 0:
+        text += f"\nand {more} more countries"
+    return [f"Seen earlier, which did not count:\n\n{text}"]
+
+
+def _columns(lines: Sequence[Sequence[str]]) -> str:
+    widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+    return "\n".join(
+        [
+            "  ".join(
+                [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+            ).rstrip()
+            for line in lines
+        ]
+    )
 
 
 def _advice(notice: Notice, config: Config) -> list[str]:
@@ -377,6 +413,10 @@ def _moment(seconds: float) -> str:
 
 def _short_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).strftime("%m-%d %H:%M")
+
+
+def _day(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d")
 
 
 def _rfc3339(seconds: float) -> str:

@@ -251,6 +251,7 @@ def _notice(database: Database, row: OutboxRow) -> notice.Notice | None:
         str(detail.get("reason") or ""),
         int(detail.get("released") or 0),
         int(detail.get("deleted") or 0),
+        outbox.seen_earlier(database, incident),
     )
 
 

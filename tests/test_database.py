@@ -8,6 +8,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,22 @@ def test_the_schema_version_is_checked_when_the_file_is_opened(site: Site) -> No
     message = f"has schema version {later}, this pcc knows only up to {SCHEMA_VERSION}:"
     with pytest.raises(StoreError, match=message):
         open_database(str(site.database))
+
+
+def test_an_init_brings_a_database_of_the_first_version_up_to_date(site: Site) -> None:
+    site.ask("joe", address("ES"))
+    with closing(sqlite3.connect(site.database)) as connection:
+        for column in ("mails_before", "counts_since"):
+            connection.execute(f"ALTER TABLE sighting DROP COLUMN {column}")
+        connection.execute("PRAGMA user_version = 1")
+    with pytest.raises(StoreError, match=r"has schema version 1, .*: run pcc_admin.py init"):
+        open_database(str(site.database))
+    assert create_or_upgrade(str(site.database)) == "upgraded"
+    assert site.mails("joe") == {address("ES"): 1}
+    assert is_pass(site.ask("joe", address("ES")))
+    assert site.mails("joe") == {address("ES"): 2}
+    with closing(sqlite3.connect(f"{site.database}.version1")) as copy:
+        assert copy.execute("PRAGMA user_version").fetchone() == (1,)
 
 
 def test_an_init_leaves_what_is_there_as_it_is(site: Site) -> None:

@@ -416,6 +416,7 @@ def test_the_json_for_a_command_has_the_whole_incident() -> None:
                 "last_seen": "2026-07-22T00:12:44Z",
             },
         ],
+        "earlier": [],
         "by": "alice",
         "reason": "holiday",
         "released": 3,
@@ -549,10 +550,76 @@ def test_the_evidence_is_what_counted_when_the_incident_began(place: Place) -> N
         return [seen.address for seen in found]
 
     assert evidence() == ["203.0.113.9", "192.0.2.4", "192.0.2.1"]
-    earlier = place.incident(began=now - 20 * DAY)
+    before = place.incident(began=now - 20 * DAY)
     with place.database:
-        place.database.write("UPDATE incident SET ended = ? WHERE id = ?", (now - 4000, earlier))
+        place.database.write("UPDATE incident SET ended = ? WHERE id = ?", (now - 4000, before))
     assert evidence() == ["203.0.113.9"]  # nothing from before the earlier incident ended
+    row = incidents.incident(place.database, number)
+    assert row is not None
+    earlier = outbox.seen_earlier(place.database, row)
+    assert [(seen.country, seen.addresses, seen.mails) for seen in earlier] == [
+        ("BR", 1, 2),
+        ("DE", 1, 2),
+        ("ES", 1, 2),
+        ("FR", 1, 2),
+    ]
+
+
+def test_what_was_seen_earlier_is_shown_below_what_counted(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    earlier = [outbox.Earlier("ES", 3, 412, NOW - 30 * DAY), outbox.Earlier("PT", 1, 2, NOW - DAY)]
+    text = notice.body(told(earlier=earlier), config, HOST, NOW)
+    assert (
+        """
+Seen earlier, which did not count:
+
+  COUNTRY  ADDRESSES  SINCE       MAILS
+  ES       3          2026-06-22  412
+  PT       1          2026-07-21  2
+
+Look closer:
+"""
+        in text
+    )
+    assert "Seen earlier" not in notice.body(told(), config, HOST, NOW)
+
+
+def test_what_was_seen_before_the_last_unblock_is_told_apart(tmp_path: Path) -> None:
+    command = tmp_path / "command"
+    command.write_text(f"#!/bin/sh\ncat >>{tmp_path}/told\n")
+    command.chmod(0o755)
+    site = Site(
+        tmp_path,
+        f'max_countries = 1\nfamiliar_after = 0\n[notify]\nto = []\ncommand = ["{command}"]\n',
+    )
+
+    def told() -> dict[str, Any]:
+        wait_until(lambda: not _outbox(site), 10, "notice")
+        data: dict[str, Any] = json.loads((tmp_path / "told").read_text().splitlines()[-1])
+        return data
+
+    def mails(data: dict[str, Any]) -> dict[str, int]:
+        return {seen["address"]: seen["mails"] for seen in data["sightings"]}
+
+    try:
+        for country in ("ES", "ES", "ES", "FR"):
+            site.ask("joe@example.org", address(country))
+        first = told()
+        assert mails(first) == {address("ES"): 3, address("FR"): 1}
+        assert first["earlier"] == []
+        site.admin("unblock", "joe@example.org")
+        time.sleep(1.1)  # times are told in whole seconds
+        for country in ("ES", "ES", "BR"):
+            site.ask("joe@example.org", address(country))
+        second = told()
+        assert mails(second) == {address("ES"): 2, address("BR"): 1}
+        assert min(seen["first_seen"] for seen in second["sightings"]) > first["at"]
+        earlier = {seen["country"]: seen["mails"] for seen in second["earlier"]}
+        assert earlier == {"ES": 3, "FR": 1}
+        # `show` has all that was ever seen.
+        assert site.mails("joe@example.org")[address("ES")] == 5
+    finally:
+        site.close()
 
 
 def test_of_very_much_evidence_the_latest_of_every_country_is_shown(place: Place) -> None:

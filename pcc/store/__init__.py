@@ -21,11 +21,15 @@ def open_database(name: str) -> Database:
     return SQLiteDatabase(name)
 
 
-def upsert(table: str, key: tuple[str, ...], others: tuple[str, ...]) -> str:
-    """Return the statement that writes a row, in place of one with the same key."""
+def upsert(table: str, key: tuple[str, ...], others: tuple[str, ...], assignments: str = "") -> str:
+    """Return the statement that writes a row, in place of one with the same key.
+
+    `assignments` are for columns that depend on what the row was before; they come first, because
+    MySQL carries out one after the other.
+    """
     columns = (*key, *others)
     return (
         f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
-        f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET "
+        f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {assignments}"
         + ", ".join([f"{column} = excluded.{column}" for column in others])
     )

@@ -16,7 +16,10 @@ from pcc.store.sqlite import APPLICATION_ID, SCHEMA_VERSION, rights_of_owner
 
 SCHEMA_FILE = Path(__file__).resolve().parent.parent.parent / "schema.sql"
 
-UPGRADES: dict[int, str] = {}
+UPGRADES = {
+    1: "ALTER TABLE sighting ADD COLUMN mails_before INTEGER NOT NULL DEFAULT 0;"
+    " ALTER TABLE sighting ADD COLUMN counts_since REAL NOT NULL DEFAULT 0;",
+}
 """For each older schema version the SQL that makes the next version of it."""
 
 

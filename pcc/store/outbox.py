@@ -117,27 +117,67 @@ def mark_failed(
         )
 
 
+class Earlier(NamedTuple):
+    """What of a country was seen before it could count: addresses and mails, since `first_seen`."""
+
+    country: str
+    addresses: int
+    mails: int
+    first_seen: float
+
+
 def evidence(database: Database, incident: IncidentRow, most: int) -> tuple[list[SightingRow], int]:
     """Return what had counted when an incident began, latest first, and how many there are.
 
-    If there are more than `most` sightings, those returned are the latest from every country in
-    turn.  What was seen before an earlier incident ended did not count.
+    Their times and mails are those since the account was last unblocked.  If there are more than
+    `most` sightings, those returned are the latest from every country in turn.
     """
-    row = database.row(
-        "SELECT max(ended) FROM incident WHERE account = ? AND id <> ? AND ended < ?",
-        (incident.account, incident.id, incident.began),
-    )
-    since = max(incident.began - incident.window_seconds, (row and row[0]) or 0)
     countries = incident.countries.split(",") if incident.countries else []
     among = f" AND country IN ({', '.join('?' * len(countries))})" if countries else ""
     names = ", ".join(SightingRow._fields)
+    began = incident.began
     rows = database.rows(
         f"SELECT {names}, count(*) OVER () FROM (SELECT {names}, row_number() OVER"
-        " (PARTITION BY country ORDER BY last_seen DESC, first_seen DESC) AS place FROM sighting"
-        f" WHERE account = ? AND first_seen <= ? AND last_seen >= ?{among}) AS counted"
+        " (PARTITION BY country ORDER BY last_seen DESC, first_seen DESC) AS place FROM"
+        f" (SELECT {_COUNTED} FROM sighting WHERE account = ?) AS known"
+        f" WHERE first_seen <= ? AND last_seen >= ?{among}) AS counted"
         " ORDER BY place, last_seen DESC LIMIT ?",
-        (incident.account, incident.began, since, *countries, most),
+        (began, began, incident.account, began, _since(database, incident), *countries, most),
     )
     sightings = [SightingRow(*row[:-1]) for row in rows]
     sightings.sort(key=lambda seen: (seen.last_seen, seen.first_seen), reverse=True)
     return sightings, rows[0][-1] if rows else 0
+
+
+def seen_earlier(database: Database, incident: IncidentRow) -> list[Earlier]:
+    """Return what was seen before it could count in an incident, most mails first.
+
+    That is before the account was last unblocked, or longer ago than the limit's window.
+    """
+    since = _since(database, incident)
+    rows = database.rows(
+        "SELECT country, count(*), sum(mails), min(first_seen) FROM (SELECT country, first_seen,"
+        " CASE WHEN last_seen < ? THEN mails ELSE mails_before END AS mails FROM sighting"
+        " WHERE account = ? AND counts_since <= ?) AS known"
+        " WHERE mails > 0 AND first_seen < ? GROUP BY country ORDER BY sum(mails) DESC, country",
+        (since, incident.account, incident.began, since),
+    )
+    return [Earlier(*row) for row in rows]
+
+
+# An address that counting has started afresh for since the incident began: what it has from before.
+_COUNTED = (
+    "country, address, client_name, last_seen,"
+    " CASE WHEN counts_since > ? THEN mails_before ELSE mails - mails_before END AS mails,"
+    " CASE WHEN counts_since = 0 OR counts_since > ? THEN first_seen ELSE counts_since END"
+    " AS first_seen"
+)
+
+
+def _since(database: Database, incident: IncidentRow) -> float:
+    """Return from when on the account's sightings could count in an incident."""
+    row = database.row(
+        "SELECT max(ended) FROM incident WHERE account = ? AND id <> ? AND ended < ?",
+        (incident.account, incident.id, incident.began),
+    )
+    return max(incident.began - incident.window_seconds, (row and row[0]) or 0)

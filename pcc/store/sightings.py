@@ -184,6 +184,10 @@ _SAVE_SIGHTING = upsert(
         *("country", "client_name", "first_seen", "last_seen", "mails", "generation", "days"),
         *("runs", "instance", "hour", "looked_up"),
     ),
+    "mails_before = CASE sighting.generation WHEN excluded.generation"
+    " THEN sighting.mails_before ELSE sighting.mails END,"
+    " counts_since = CASE sighting.generation WHEN excluded.generation"
+    " THEN sighting.counts_since ELSE excluded.last_seen END, ",
 )
 _SAVE_PRESENCE = upsert(
     "presence",
@@ -193,7 +197,7 @@ _SAVE_PRESENCE = upsert(
 
 
 def save_sighting(database: Database, account: str, seen: Sighting) -> None:
-    """Write the record of an address."""
+    """Write the record of an address, which counts afresh if it has another generation now."""
     database.write(
         _SAVE_SIGHTING,
         (
@@ -261,6 +265,11 @@ def count_mails(
 
 def shift_times(database: Database, account: str, since: float, seconds: float) -> None:
     """Put the account's times from `since` on back, after the clock jumped back."""
+    database.write(
+        "UPDATE sighting SET counts_since = last_seen - ?"
+        " WHERE account = ? AND last_seen >= ? AND counts_since > last_seen - ?",
+        (seconds, account, since, seconds),
+    )
     for table in ("sighting", "presence"):
         database.write(
             f"UPDATE {table} SET first_seen ="

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from pcc.store.interface import Result
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 APPLICATION_ID = 1886610273
 
 BUSY_SECONDS = 0.5
