@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from checkout import IPV6_NETWORKS, NETWORKS, ROOT, address, address6
+from checkout import IPV6_NETWORKS, NETWORKS, address, address6
 from deployment import Deployment, deploy
 from mmdb import write_country_database
 from postfix import Policy, PrivatePostfix, wait_until
@@ -191,36 +191,3 @@ def test_real_authentication_names_the_account() -> None:
         assert mta.run(pcc.admin_argv("block", "joe@example.org")).returncode == 0
         reply = mail(mta, "joe@example.org", "ES", **login)
         assert (reply.stage, reply.code) == ("DATA", 554)
-
-
-def snippet_lines(pcc: Deployment) -> tuple[str, dict[str, str]]:
-    """Return the lines of master.cf.snippet as an administrator would put them in."""
-    text = (ROOT / "master.cf.snippet").read_text()
-    argv = pcc.policy_argv()
-    text = text.replace("/usr/local/lib/pcc/.venv/bin/python", argv[0])
-    text = text.replace("/usr/local/lib/pcc", str(pcc.folder)).replace(
-        "user=pcc", f"user={pcc.user}"
-    )
-    text = text.replace("/etc/pcc/pcc.toml", argv[-1])
-    entry = "".join(re.findall(r"^(?:pcc .*|  user=.*)\n", text, re.MULTILINE))
-    restriction = re.search(r"\(5\)\n# +(check_policy_service .*)", text)
-    limit = re.search(r"^#pcc_time_limit = (\S+)", text, re.MULTILINE)
-    assert restriction
-    assert limit
-    return entry, {"mua_data_restrictions": restriction[1], "pcc_time_limit": limit[1]}
-
-
-def test_the_lines_of_the_snippet_work_as_they_are() -> None:
-    pcc = installation("max_countries = 1")
-    entry, main = snippet_lines(pcc)
-    with PrivatePostfix(None, main=main, master=entry) as mta:
-        assert mail(mta, "joe@example.org", "ES").accepted
-        assert not mail(mta, "joe@example.org", "FR").accepted
-        assert not send(
-            mta.submissions,
-            "joe@example.org",
-            address("ES"),
-            sender="joe@example.org",
-            recipients=["x@example.net"],
-        ).accepted
-    assert "joe@example.org" in pcc.admin("list").stdout
