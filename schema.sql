@@ -24,6 +24,8 @@ CREATE TABLE sighting (
     runs        TEXT    NOT NULL,  -- for min_mails, see pcc/policy.py; empty where that is 1
     instance    TEXT    NOT NULL,  -- Postfix's instance of the latest mail, so that a retry counts once
     hour        INTEGER NOT NULL,  -- last_seen in whole hours since 1970
+    repeats_until REAL  NOT NULL DEFAULT 0,  -- seconds; until then a mail from here changes nothing but counts
+    judged_by   INTEGER NOT NULL DEFAULT 0,  -- the configuration and country database by which that is so
     PRIMARY KEY (account, address)
 ) WITHOUT ROWID;
 
@@ -102,6 +104,9 @@ CREATE TABLE exemption (
     reason  TEXT    NOT NULL,  -- for administrators
     PRIMARY KEY (kind, value)
 ) WITHOUT ROWID;
+
+-- For policy processes, which look whether any is newer than what they know.
+CREATE INDEX exemption_by_creation ON exemption (created);
 
 -- What happened to an account, for administrators.
 CREATE TABLE event (

@@ -8,8 +8,11 @@ from contextlib import closing
 from pathlib import Path
 
 from benchmarks.traffic import COUNTRIES
+from pcc import prepared
+from pcc.store import repeats
 
 DAY = 86400
+HOUR = 3600
 
 NUMBERS = """\
 WITH RECURSIVE number (n) AS (
@@ -26,10 +29,10 @@ SIGHTINGS = f"""
     VALUES (0) UNION ALL SELECT place + 1 FROM spot WHERE place < :places - 1
 )
 INSERT INTO sighting (account, address, country, client_name, first_seen, last_seen, mails,
-    generation, days, runs, instance, hour, looked_up)
+    generation, days, runs, instance, hour, looked_up, repeats_until, judged_by)
 SELECT {ACCOUNT}, {ADDRESS}, {COUNTRY}, 'host-' || n || '.dyn.example.net', :seen - 86400, :seen, 2,
     0, :days, '', '6f1.69217a3c.0.' || n, CAST(:seen / 3600 AS INTEGER),
-    :looked_up
+    :looked_up, :repeats_until, :judged_by
 FROM number CROSS JOIN spot"""
 
 PRESENCES = f"""
@@ -48,6 +51,8 @@ def fill(database: Path, accounts: int, places: int, *, first: int = 0, days_ago
     """
     seen = time.time() - 60 - days_ago * DAY
     today = int(seen // DAY)
+    made = database.with_name("country.mmdb").stat().st_mtime
+    identity = prepared.load(str(database.with_name("pcc.toml"))).identity
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA cache_size = -262144")
@@ -57,7 +62,9 @@ def fill(database: Path, accounts: int, places: int, *, first: int = 0, days_ago
                 "last": min(start + STEP, first + accounts) - 1,
                 "places": places,
                 "seen": seen,
-                "looked_up": database.with_name("country.mmdb").stat().st_mtime,
+                "looked_up": made,
+                "repeats_until": (seen // HOUR + 1) * HOUR,
+                "judged_by": repeats.judged_by(identity, made),
                 "days": f"{today} {today - 1}",
             }
             connection.execute("BEGIN")

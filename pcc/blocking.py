@@ -61,12 +61,13 @@ class Blocking:
             else Verdict(DUNNO)
         )
         if ended:
-            verdict.events.insert(0, (maillog.unblocked, (account, "pcc", judgement.ended)))
+            ending = (maillog.unblocked, (account, "pcc", judgement.ended))
+            verdict.events = (ending, *verdict.events)
         return verdict
 
     def stop(self, mail: Mail, now: float) -> Verdict | None:
         """Return the verdict on a mail of a blocked account, None if it is blocked no more."""
-        action, queue_id = self._answered.answer(mail)
+        action, queue_id = self._answered.answer(mail.account, mail.instance)
         if action not in ("", DUNNO) and (action != "HOLD" or queue_id == mail.request.queue_id):
             return Verdict(action)  # another recipient or stage of a mail that was stopped
         if mail.case.policy.holds:
@@ -115,10 +116,10 @@ class Blocking:
             self._database.sync()  # the block may be newer than what is on disk
         except (StoreError, DeadlineError):
             pass  # and holds all the same
-        self._answered.remember(mail, action)
+        self._remember(mail, action)
         if mail.instance == incident.instance:  # Postfix's retry
             return Verdict(action)
-        self._counts.add_try(incident.id, mail, now)
+        self._counts.add_try(incident.id, mail.account, mail.instance, now)
         return _refusal(mail, incident, action)
 
     def _hold(self, mail: Mail, now: float) -> Verdict | None:
@@ -135,7 +136,7 @@ class Blocking:
         if done is None:
             return None
         incident, action = done
-        self._answered.remember(mail, action)
+        self._remember(mail, action)
         if action == "HOLD":
             return Verdict(action).then(maillog.held, mail.account, mail.request, incident.rule)
         return _refusal(mail, incident, action)
@@ -148,6 +149,10 @@ class Blocking:
         if incident is None or not case.is_blocked(now):
             return None
         return incident, self._count_stopped(mail, incident.id, now)
+
+    def _remember(self, mail: Mail, action: str) -> None:
+        answer = (action, mail.request.queue_id)
+        self._answered.remember(mail.account, mail.instance, answer)
 
     def _count_stopped(self, mail: Mail, incident: int, now: float) -> str:
         """Count a stopped mail once, in the caller's transaction; return the action for it."""

@@ -8,26 +8,18 @@ country its mail comes from.  Verdicts and `pcc_admin.py check` go on from there
 
 from __future__ import annotations
 
-import posix  # what `os` adds to it would cost a tenth of the interpreter's start
-
 from pcc import address as addresses
-from pcc.errors import CountryError
+from pcc.lookup import NEVER
 from pcc.store import sightings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pcc.address import Network
     from pcc.config import Config, Policy
-    from pcc.country import CountryDatabase
+    from pcc.lookup import CountryLookup
     from pcc.protocol import PolicyRequest
     from pcc.store.interface import Database
     from pcc.store.sightings import Known
-
-
-NEVER = -1.0
-"""When a country database was made that is not there."""
 
 
 class Case:
@@ -54,37 +46,6 @@ class Case:
         """Whether the account's mail is stopped, whatever else is true of this mail."""
         incident = self.known.incident
         return incident is not None and incident.blocks(now) and not self.policy.observes
-
-
-class CountryLookup:
-    """The country of an address, or "" where it is unknown for whatever reason.
-
-    `complain` is called when the database is missing or broken.
-    """
-
-    def __init__(self, path: str, complain: Callable[[str], None]) -> None:
-        self._path = path
-        self._complain = complain
-        self._database: CountryDatabase | None = None
-
-    def made(self) -> float:
-        """Return when the database was made, UTC seconds; NEVER where there is none."""
-        try:
-            return posix.stat(self._path).st_mtime
-        except OSError:
-            return NEVER
-
-    def country(self, packed: bytes) -> str:
-        """Return the ISO 3166 code for a packed address, "" if there is none."""
-        if self._database is None:
-            from pcc.country import CountryDatabase
-
-            self._database = CountryDatabase(self._path)
-        try:
-            return self._database.country(addresses.address_text(packed)) or ""
-        except CountryError as error:
-            self._complain(str(error))
-            return ""
 
 
 def examine(
@@ -159,7 +120,7 @@ def locate(case: Case, lookup: CountryLookup, packed: bytes | None) -> None:
     if known is not None and known.looked_up == case.looked_up:
         case.country = known.country
     elif packed is not None:
-        case.country = lookup.country(packed)
+        case.country = lookup.country(addresses.address_text(packed))
     case.because = exemption_of_country(case.country, case.policy)
 
 

@@ -119,9 +119,10 @@ class Notify(Record):
 class Config(Record):
     """All that one pcc.toml says.
 
-    `path`: the file itself.  `keep_sightings`, `keep_incidents`: seconds.
-    `exempt_accounts` and `domains` are in lower case, exempt domains begin
-    with `@`.
+    `path`: the file itself.  `identity`: a number for the file as it was when it
+    was read, the same for all processes; 0 where that is not known.
+    `keep_sightings`, `keep_incidents`: seconds.  `exempt_accounts` and `domains`
+    are in lower case, exempt domains begin with `@`.
     """
 
     __slots__ = (
@@ -132,6 +133,7 @@ class Config(Record):
         "exempt_accounts",
         "exempt_names",
         "exempt_networks",
+        "identity",
         "keep_incidents",
         "keep_sightings",
         "log_name",
@@ -149,6 +151,7 @@ class Config(Record):
     exempt_accounts: frozenset[str]
     exempt_names: tuple[str, ...]
     exempt_networks: tuple[Network, ...]
+    identity: int
     keep_incidents: int
     keep_sightings: int
     log_name: str
@@ -163,6 +166,7 @@ class Config(Record):
         overrides = [(accounts, Policy(override)) for accounts, override in values["overrides"]]
         super().__init__(
             {
+                "identity": 0,
                 **values,
                 "policy": Policy(values["policy"]),
                 "overrides": tuple(overrides),

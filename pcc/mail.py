@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from time import time_ns
 
-from pcc.store import sightings
+from pcc.store import repeats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -53,13 +53,17 @@ class Verdict:
 
     def __init__(self, action: str) -> None:
         self.action = action
-        self.events: list[tuple[Callable[..., None], tuple[object, ...]]] = []
+        self.events: tuple[tuple[Callable[..., None], tuple[object, ...]], ...] = ()
         self.notify = False
 
     def then(self, event: Callable[..., None], *arguments: object) -> Verdict:
         """Add an event to be logged after the reply."""
-        self.events.append((event, arguments))
+        self.events = (*self.events, (event, arguments))
         return self
+
+
+PASSED = Verdict(DUNNO)
+"""Nothing is to be done after it."""
 
 
 class Answered:
@@ -68,55 +72,64 @@ class Answered:
     def __init__(self) -> None:
         self._answers: dict[tuple[str, str], tuple[str, str]] = {}
 
-    def remember(self, mail: Mail, action: str) -> None:
-        """Note the answer to a mail."""
+    def remember(self, account: str, instance: str, answer: tuple[str, str]) -> None:
+        """Note the answer to a mail: action and queue id."""
         answers = self._answers
         if len(answers) >= REMEMBERED_MAILS:
             del answers[next(iter(answers))]
-        answers[(mail.instance, mail.account)] = (action, mail.request.queue_id)
+        answers[(instance, account)] = answer
 
-    def answer(self, mail: Mail) -> tuple[str, str]:
+    def answer(self, account: str, instance: str) -> tuple[str, str]:
         """Return how an earlier request about the mail was answered, ("", "") if none was."""
-        return self._answers.get((mail.instance, mail.account), ("", ""))
+        return self._answers.get((instance, account), ("", ""))
 
 
 class Counts:
-    """Mails and tries that were answered and wait to be counted."""
+    """Mails and tries that were answered and wait to be counted.
+
+    By account and address, and by incident: how many, when the last was sent,
+    its instance; of mails also its client name and country.
+    """
 
     def __init__(self) -> None:
         self.waiting = 0
-        self._mails: dict[tuple[str, str], tuple[int, float, Mail]] = {}
-        self._tries: dict[int, tuple[int, float, Mail]] = {}
+        self._mails: dict[tuple[str, str], tuple[int, float, str, str, str]] = {}
+        self._tries: dict[int, tuple[int, float, str, str]] = {}
 
-    def add_mail(self, mail: Mail, now: float) -> None:
+    def add_mail(
+        self,
+        account: str,
+        address: str,
+        country: str,
+        instance: str,
+        client_name: str,
+        now: float,
+    ) -> None:
         """Count a mail from an address and country that count already."""
-        key = (mail.account, mail.case.address)
-        mails = self._mails.get(key, (0, 0, mail))[0]
-        self._mails[key] = (mails + 1, now, mail)
+        key = (account, address)
+        before = self._mails.get(key)
+        self._mails[key] = (before[0] + 1 if before else 1, now, instance, client_name, country)
         self.waiting += 1
 
-    def add_try(self, incident: int, mail: Mail, now: float) -> None:
+    def add_try(self, incident: int, account: str, instance: str, now: float) -> None:
         """Count a mail that was refused because of an incident."""
-        tries = self._tries.get(incident, (0, 0, mail))[0]
-        self._tries[incident] = (tries + 1, now, mail)
+        before = self._tries.get(incident)
+        self._tries[incident] = (before[0] + 1 if before else 1, now, instance, account)
         self.waiting += 1
 
     def accounts(self) -> set[str]:
         """Return the accounts whose mails and tries wait."""
-        return {mail.account for _, _, mail in (*self._mails.values(), *self._tries.values())}
+        of_mails = [account for account, _ in self._mails]
+        return {*of_mails, *[account for *_, account in self._tries.values()]}
 
     def write(self, database: Database) -> None:
         """Write all to the database, in the turn of its accounts; `clear()` after it."""
-        for (account, address), (mails, now, mail) in self._mails.items():
-            sightings.count_mails(
+        if self._mails:
+            mails = sorted(self._mails.items())  # in the order of the keys, which is the disk's
+            repeats.count(
                 database,
-                account,
-                address,
-                mail.case.country,
-                mails,
-                now,
-                mail.instance,
-                mail.request.client_name,
+                [(*counted[:4], *key) for key, counted in mails],
+                [(*counted[:2], key[0], counted[4]) for key, counted in mails],
             )
         if self._tries:
             self._write_tries(database)
@@ -124,8 +137,8 @@ class Counts:
     def _write_tries(self, database: Database) -> None:
         from pcc.store import blocks  # which few processes need
 
-        for incident, (tries, now, mail) in self._tries.items():
-            blocks.count_tries(database, incident, tries, now, mail.instance)
+        for incident, (tries, now, instance, _) in self._tries.items():
+            blocks.count_tries(database, incident, tries, now, instance)
 
     def clear(self) -> None:
         """Forget all: it was committed."""

@@ -258,6 +258,17 @@ class Rule:
                 return True
         return False
 
+    def is_out_of_reach(self, history: History, country: Seen) -> bool:
+        """Whether mail from elsewhere can't make the next mail from a country cross a limit.
+
+        What adds to what counts crosses the limit itself, if any mail does, but
+        for mail from a familiar country: it never crosses one, and may leave the
+        account at a limit over which the next mail from an unfamiliar one goes.
+        """
+        return self.is_familiar_country(country, history) or not any(
+            self.is_familiar(seen) for seen in history.countries.values()
+        )
+
     def is_repeat(self, history: History, place: Place, slack: float) -> bool:
         """Whether a mail from `place` changes nothing but counts and times.
 

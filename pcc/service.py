@@ -145,8 +145,10 @@ class PolicyService:
         verdict = self._verdict(request) if request.sasl_username else None
         if not _send(reply(verdict.action if verdict else "DUNNO")):
             self._is_ending = True  # Postfix has gone
-        if verdict is not None:
-            self._after(verdict)
+        if verdict is not None and (verdict.events or verdict.notify or self._problems):
+            self._tell_of(verdict)
+        if self._counting is not None:
+            self._counting.count_if_due()
         alarm(0)
 
     def _limit(self, seconds: int) -> None:
@@ -164,8 +166,8 @@ class PolicyService:
         return self._verdicts.verdict(account, request, time())
 
     def _open(self) -> Verdicts:
-        from pcc.case import CountryLookup
         from pcc.counting import Counting
+        from pcc.lookup import CountryLookup
         from pcc.store import open_database
         from pcc.verdict import Verdicts
 
@@ -174,16 +176,8 @@ class PolicyService:
         self._counting = Counting(verdicts, self._limit, self._complain)
         return verdicts
 
-    def _after(self, verdict: Verdict) -> None:
-        """Do what need not be done before the reply."""
-        if self._problems or verdict.events:
-            self._log(verdict)
-        if verdict.notify:
-            self._start_notifier()
-        if self._counting is not None:
-            self._counting.count_if_due()
-
-    def _log(self, verdict: Verdict) -> None:
+    def _tell_of(self, verdict: Verdict) -> None:
+        """Log what a verdict was, and have administrators told of it."""
         from pcc import maillog
 
         self._limit(DECISION_SECONDS)
@@ -193,6 +187,8 @@ class PolicyService:
         maillog.open_log(self._config.log_name)
         for event, details in verdict.events:
             event(*details)
+        if verdict.notify:
+            self._start_notifier()
 
     def _complain(self, subject: str, message: str) -> None:
         """Log what is wrong but stops nothing, once per process and subject."""

@@ -1,41 +1,27 @@
 """A verdict: the access(5) action for a policy request, recorded as promised.
 
-- A mail that can't change a verdict is judged on a read without a lock, and
-  counted after its reply, in groups under load.
-- Any other is judged again inside a write transaction, on what is true by
-  then; what a verdict rests on is on disk before the reply.
-- A mail is counted once, whatever its recipients and stages.
-
-What stops the mail of a blocked account is in pcc/blocking.py.  Logging and
-notices wait until after the reply: a verdict depends on nothing but the store.
+Most mail comes from where its account was seen a moment ago, and changes
+nothing but counts: for such a *repeat* one look at the database is enough, and
+it is counted after its reply, in groups under load.  All other mail is judged
+by pcc/decision.py, which many processes never need.
 """
 
 from __future__ import annotations
 
-from pcc.case import examine
-from pcc.errors import StoreError
-from pcc.mail import DUNNO, Answered, Counts, Mail, Verdict
-from pcc.policy import Place, Rule, Seen, clock_shift, end_of_incident, joined_days, judge
-from pcc.store import sightings
+from pcc.mail import DUNNO, PASSED, Answered, Counts
+from pcc.store import repeats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pcc.blocking import Blocking
-    from pcc.case import Case, CountryLookup
     from pcc.config import Config
-    from pcc.policy import History
+    from pcc.decision import Decisions
+    from pcc.lookup import CountryLookup
+    from pcc.mail import Verdict
     from pcc.protocol import PolicyRequest
     from pcc.store.interface import Database
 
-FRESH_SECONDS = 10
-"""So long after its first mail a sighting may not be on disk yet."""
-
-SETTLED_SECONDS = 15
-"""So long a place must go on counting for its mail to be counted after the reply.
-
-Longer than a mail waits to be counted, also while that fails (see pcc/counting.py):
-else a country could leave a window although it was seen within it.
-"""
+LOOK_SECONDS = 1
+"""Between looks whether the country database has been replaced."""
 
 
 class Verdicts:
@@ -48,34 +34,28 @@ class Verdicts:
     def __init__(self, config: Config, database: Database, lookup: CountryLookup) -> None:
         self._config = config
         self._database = database
+        self._lookup = lookup
+        self._looked = 0.0
+        self._judged_by = 0
         self._answered = Answered()
         self.counts = Counts()
-        self._lookup = lookup
+        self._decisions: Decisions | None = None
+        # A verbose log has each mail's country, and by its client's name any mail may be exempt:
+        # then all mail is looked at more closely.
+        self._has_repeats = not (database.read_only or config.verbose or config.exempt_names)
 
     def verdict(self, account: str, request: PolicyRequest, now: float) -> Verdict:
         """Return the verdict on a request of an account that the configuration covers."""
         self._database.check_in_place()
-        case = examine(self._config, self._database, self._lookup, account, request, now)
-        mail = Mail(case, request)
-        if case.is_blocked(now) and not case.because:
-            return self._stop(mail, now)
-        if self._database.is_stale:
-            raise StoreError(
-                f"{self._database.name}: its latest changes can't be read: {self._database.reason}"
+        if self._has_repeats and self._is_repeat(account, request, now):
+            return PASSED
+        if self._decisions is None:
+            from pcc.decision import Decisions
+
+            self._decisions = Decisions(
+                self._config, self._database, self._lookup, self._answered, self.counts
             )
-        if case.because:
-            return self._pass(mail)
-        if self._answered.answer(mail)[0]:
-            return self._pass(mail)
-        known = case.known.sighting
-        if known is not None and now - known.first_seen < FRESH_SECONDS:
-            self._database.sync()  # another process may have recorded it and be about to
-        if mail.is_latest(known):
-            return self._pass(mail)
-        if self._is_repeat(case, now):
-            self.counts.add_mail(mail, now)
-            return self._pass(mail)
-        return self._decide(mail, now)
+        return self._decisions.verdict(account, request, now)
 
     def flush(self, *, patiently: bool) -> bool:
         """Count the mails that wait for it; return whether that was done.
@@ -99,90 +79,30 @@ class Verdicts:
         """Close the database."""
         self._database.close()
 
-    def _pass(self, mail: Mail) -> Verdict:
-        """Return the verdict that lets a mail pass."""
-        self._answered.remember(mail, DUNNO)
-        verdict = Verdict(DUNNO)
-        if self._config.verbose:
-            from pcc import maillog
-
-            verdict.then(maillog.passed, mail.account, mail.request, mail.case.country)
-        return verdict
-
-    def _stop(self, mail: Mail, now: float) -> Verdict:
-        """Return the verdict on a mail of a blocked account."""
-        verdict = self._blocking().stop(mail, now)
-        # None: it has been unblocked meanwhile, so that the mail is one like any other.
-        return verdict or self.verdict(mail.account, mail.request, now)
-
-    def _blocking(self) -> Blocking:
-        from pcc.blocking import Blocking  # which few processes need
-
-        return Blocking(self._config, self._database, self._answered, self.counts)
-
-    def _is_repeat(self, case: Case, now: float) -> bool:
-        """Whether the mail passes and changes nothing but counts, as far as anybody can see."""
-        known = case.known
-        presence = known.countries.get(case.country)
-        if presence is None or known.sighting is None:
+    def _is_repeat(self, account: str, request: PolicyRequest, now: float) -> bool:
+        """Whether the mail is a repeat, which is answered and counted then."""
+        instance, address = request.instance, request.client_address
+        if ":" in address:
+            address = self._recorded_address(address)
+        if not instance:
             return False
-        if known.sighting.looked_up != case.looked_up:
+        if not 0 <= now - self._looked < LOOK_SECONDS:
+            self._looked = now
+            self._judged_by = repeats.judged_by(self._config.identity, self._lookup.made())
+        known = repeats.find(self._database, account, address, self._judged_by, now)
+        if known is None:
             return False
-        rule = Rule(case.policy, now, self._config.keep_sightings)
-        history = known.history()
-        place = Place(presence, known.sighting)
-        if sightings.hour(known.sighting.last_seen) != sightings.hour(now):
-            return False
-        if not rule.is_repeat(history, place, SETTLED_SECONDS) or end_of_incident(rule, history):
-            return False
-        observed = bool(history.incident) and case.policy.observes
-        return observed or rule.crossing(history, place) is None
+        country, latest = known
+        if instance != latest and not self._answered.answer(account, instance)[0]:
+            self.counts.add_mail(account, address, country, instance, request.client_name, now)
+        self._answered.remember(account, instance, (DUNNO, request.queue_id))
+        return True
 
-    def _decide(self, mail: Mail, now: float) -> Verdict:
-        """Judge the mail on what is true inside a write transaction, and record it."""
-        outcome = self._database.in_turn(lambda: self._judged_anew(mail, now), mail.account)
-        if outcome is None:  # blocked by another mail just now
-            return self._stop(mail, now)
-        verdict, decides = outcome
-        if decides:
-            self._database.sync()
-        self._answered.remember(mail, verdict.action)
-        return verdict
+    def _recorded_address(self, text: str) -> str:
+        """Return what is remembered of an IPv6 address, "" where that does not tell all."""
+        from pcc import address
 
-    def _judged_anew(self, mail: Mail, now: float) -> tuple[Verdict, bool] | None:
-        case = mail.case
-        case.known = sightings.known(self._database, case.account, case.address)
-        return None if case.is_blocked(now) else self._record(mail, now)
-
-    def _record(self, mail: Mail, now: float) -> tuple[Verdict, bool]:
-        """Return the verdict, and whether it rests on what must be on disk first."""
-        case, database = mail.case, self._database
-        if mail.is_latest(case.known.sighting):
-            return self._pass(mail), False
-        rule = Rule(case.policy, now, self._config.keep_sightings)
-        history = self._settled_history(case, now)
-        seen = case.known.sighting or sightings.Sighting(case.address, case.country, now, now)
-        is_first = case.known.sighting is None or case.country not in history.countries
-        presence = history.countries.setdefault(case.country, Seen(case.country, now, now))
-        if seen.country != case.country:  # another country database says so
-            presence.days = joined_days(presence.days, seen.days)
-            seen.country = case.country
-        seen.looked_up = case.looked_up
-        judgement = judge(rule, history, Place(presence, seen))
-        seen.instance = mail.instance
-        seen.client_name = mail.request.client_name
-        sightings.save_sighting(database, case.account, seen)
-        sightings.save_presence(database, case.account, presence)
-        if not (judgement.ended or judgement.begins):
-            return self._pass(mail), is_first
-        return self._blocking().follow(mail, rule, history, judgement), True
-
-    def _settled_history(self, case: Case, now: float) -> History:
-        """Return the account's history, mended first where the clock has jumped back."""
-        history = case.known.history()
-        since, seconds = clock_shift(history, now)
-        if not seconds:
-            return history
-        sightings.shift_times(self._database, case.account, since, seconds)
-        case.known = sightings.known(self._database, case.account, case.address)
-        return case.known.history()
+        packed = address.packed_address(text)
+        if packed is None or self._config.exempt_networks:  # of which one may be within a /64
+            return ""
+        return address.recorded_address(packed)

@@ -220,7 +220,7 @@ def test_an_empty_file_has_the_documented_defaults(path: Path) -> None:
 
 
 def test_no_value_of_a_record_is_untested() -> None:
-    assert {*DEFAULTS, "path", "policy", "notify"} == set(Config.__slots__)
+    assert {*DEFAULTS, "identity", "path", "policy", "notify"} == set(Config.__slots__)
     derived = {"limits", "windows", "narrowest_window"}
     assert {*POLICY_DEFAULTS, *derived} == set(type(load(str(SHIPPED)).policy).__slots__)
     assert set(NOTIFY_DEFAULTS) == set(type(load(str(SHIPPED)).notify).__slots__)
@@ -229,7 +229,7 @@ def test_no_value_of_a_record_is_untested() -> None:
 def test_the_shipped_file_says_the_defaults_and_two_further_limits(path: Path) -> None:
     shipped = Config(options.read_values(str(SHIPPED)))
     default = read(path, "")
-    names = set(Config.__slots__) - {"path", "policy", "notify"}
+    names = set(Config.__slots__) - {"identity", "path", "policy", "notify"}
     assert values(shipped, names) == values(default, names)
     assert values(shipped.policy, POLICY_DEFAULTS) == POLICY_DEFAULTS
     assert values(shipped.notify, NOTIFY_DEFAULTS) == NOTIFY_DEFAULTS

@@ -10,10 +10,11 @@ from checkout import NETWORKS, address, new_instance, request_text
 from mmdb import write_country_database
 
 from pcc import counting, prepared
-from pcc.case import CountryLookup
+from pcc.decision import SETTLED_SECONDS
+from pcc.lookup import CountryLookup
 from pcc.protocol import RequestReader
 from pcc.store import creation, open_database
-from pcc.verdict import SETTLED_SECONDS, Verdicts
+from pcc.verdict import Verdicts
 
 WINDOW = 1800
 START = 1_900_000_800.0  # the beginning of an hour: what is new in an hour is written at once

@@ -105,6 +105,8 @@ def _add(database: Database, past: AccountPast) -> Imported:
     account = past.account
     if database.row(_HAD_INCIDENT, (account,)):
         return Imported(0, 0, 0, 1)
+    # What becomes familiar by this may change what follows from a mail.
+    database.write("UPDATE sighting SET repeats_until = 0 WHERE account = ?", (account,))
     known = {
         row[0]: Sighting(*row)
         for row in database.rows(

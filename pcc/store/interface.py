@@ -16,7 +16,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
 Result = TypeVar("Result")
@@ -49,6 +49,9 @@ class Database(Protocol):
 
     def write(self, statement: str, values: tuple[Any, ...] = ()) -> int:
         """Carry out one statement inside a transaction; return how many rows it changed."""
+
+    def write_many(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Carry out one statement for each row of values, inside a transaction."""
 
     def insert(self, statement: str, values: tuple[Any, ...]) -> int:
         """Insert one row inside a transaction; return its id."""

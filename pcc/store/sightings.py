@@ -52,7 +52,7 @@ class Incident:
 class Sighting(Seen):
     """An address an account was seen from, with its country and latest mail."""
 
-    __slots__ = ("client_name", "country", "instance", "looked_up")
+    __slots__ = ("client_name", "country", "instance", "judged_by", "looked_up", "repeats_until")
 
     def __init__(
         self,
@@ -73,6 +73,8 @@ class Sighting(Seen):
         self.client_name = client_name
         self.instance = instance
         self.looked_up = looked_up
+        self.repeats_until = 0.0
+        self.judged_by = 0
 
 
 def hour(time: float) -> int:
@@ -182,7 +184,7 @@ _SAVE_SIGHTING = upsert(
     ("account", "address"),
     (
         *("country", "client_name", "first_seen", "last_seen", "mails", "generation", "days"),
-        *("runs", "instance", "hour", "looked_up"),
+        *("runs", "instance", "hour", "looked_up", "repeats_until", "judged_by"),
     ),
     "mails_before = CASE sighting.generation WHEN excluded.generation"
     " THEN sighting.mails_before ELSE sighting.mails END,"
@@ -214,6 +216,8 @@ def save_sighting(database: Database, account: str, seen: Sighting) -> None:
             seen.instance,
             hour(seen.last_seen),
             seen.looked_up,
+            seen.repeats_until,
+            seen.judged_by,
         ),
     )
 
@@ -235,32 +239,15 @@ def save_presence(database: Database, account: str, seen: Seen) -> None:
     )
 
 
-def count_mails(
-    database: Database,
-    account: str,
-    address: str,
-    country: str,
-    mails: int,
-    last_seen: float,
-    instance: str,
-    client_name: str,
-) -> None:
-    """Add mails that changed no verdict to an address and its country.
+def has_other_address(database: Database, account: str, country: str, address: str) -> bool:
+    """Whether the account was seen in a country from any address but this one."""
+    statement = "SELECT 1 FROM sighting WHERE account = ? AND country = ? AND address <> ? LIMIT 1"
+    return database.row(statement, (account, country, address)) is not None
 
-    All of them came in the hour in which the address was last seen.
-    """
-    database.write(
-        "UPDATE sighting SET mails = mails + ?,"
-        " last_seen = CASE WHEN last_seen < ? THEN ? ELSE last_seen END, instance = ?,"
-        " client_name = ? WHERE account = ? AND address = ?",
-        (mails, last_seen, last_seen, instance, client_name, account, address),
-    )
-    database.write(
-        "UPDATE presence SET mails = mails + ?,"
-        " last_seen = CASE WHEN last_seen < ? THEN ? ELSE last_seen END"
-        " WHERE account = ? AND country = ?",
-        (mails, last_seen, last_seen, account, country),
-    )
+
+def drop_presence(database: Database, account: str, country: str) -> None:
+    """Forget that the account was seen in a country."""
+    database.write("DELETE FROM presence WHERE account = ? AND country = ?", (account, country))
 
 
 def shift_times(database: Database, account: str, since: float, seconds: float) -> None:
@@ -277,6 +264,7 @@ def shift_times(database: Database, account: str, since: float, seconds: float) 
             " last_seen = last_seen - ? WHERE account = ? AND last_seen >= ?",
             (seconds, seconds, seconds, account, since),
         )
+    database.write("UPDATE sighting SET repeats_until = 0 WHERE account = ?", (account,))
     shifted = database.rows(
         "SELECT address, last_seen FROM sighting WHERE account = ? AND last_seen >= ?",
         (account, since - seconds),

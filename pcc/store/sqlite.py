@@ -28,7 +28,7 @@ from pcc.store.quick_sqlite import Connection, Error, OperationalError, connect
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from pcc.store.interface import Result
@@ -39,7 +39,7 @@ APPLICATION_ID = 1886610273
 BUSY_SECONDS = 0.5
 """How long SQLite waits for a lock of its own before it is asked again."""
 
-CHECKPOINT_BYTES = 4_000_000
+CHECKPOINT_BYTES = 16_000_000
 """The write-ahead log's length from which on it is worth a checkpoint."""
 
 REGULAR_FILE = 0o10
@@ -93,6 +93,13 @@ class SQLiteDatabase:
         """Carry out one statement inside a transaction; return how many rows it changed."""
         try:
             return self.connection.execute(statement, values).rowcount
+        except Error as error:
+            raise self._error(error) from None
+
+    def write_many(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Carry out one statement for each row of values, inside a transaction."""
+        try:
+            self.connection.executemany(statement, rows)
         except Error as error:
             raise self._error(error) from None
 

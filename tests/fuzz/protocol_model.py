@@ -12,7 +12,6 @@ LOOKED_AT = (
     "client_address",
     "client_name",
     "instance",
-    "protocol_state",
     "queue_id",
     "sasl_username",
     "sender",

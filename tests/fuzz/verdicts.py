@@ -21,7 +21,7 @@ from mmdb import write_country_database
 from fuzz import generate
 from fuzz.rule_model import DAY, Model, Settings
 from pcc import prepared
-from pcc.case import CountryLookup
+from pcc.lookup import CountryLookup
 from pcc.protocol import PolicyRequest, RequestReader
 from pcc.store import creation, incidents, open_database
 from pcc.verdict import Verdicts

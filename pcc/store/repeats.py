@@ -1,0 +1,81 @@
+"""What is read and written of a repeat: a mail that changes nothing but counts.
+
+Once a mail from an address was judged, and let pass, a next one from there
+changes nothing: until its place is about to leave a window or the hour ends
+(`sighting.repeats_until`), and as long as nothing happened to the account and
+the configuration and the country database are those it was judged by
+(`sighting.judged_by`).  The one who judges writes both down, so that the many
+repeats cost one look at one row.  Whatever is doubtful here is no repeat, and
+judged by pcc/decision.py.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pcc.store.interface import Database
+
+FRESH_SECONDS = 10
+"""So long after its first mail a sighting may not be on disk yet.
+
+Also, times of several processes that lie so close may be in any order.
+"""
+
+
+def judged_by(identity: int, made: float) -> int:
+    """Return what stands for a configuration and a country database in `judged_by`.
+
+    `identity`: Config.identity.  `made`: when the country database was.
+    """
+    return hash((identity, made))  # of numbers: the same in all processes
+
+
+_REPEAT = f"""
+    SELECT country, instance
+    FROM sighting LEFT JOIN account ON account.account = sighting.account
+    WHERE sighting.account = ? AND address = ? AND judged_by = ? AND repeats_until > ?
+        AND first_seen < ? AND last_seen < ? AND incident IS NULL
+        AND sighting.generation = coalesce(account.generation, 0)
+        AND NOT EXISTS (SELECT 1 FROM exemption WHERE kind = 'client')
+        AND last_seen > coalesce((SELECT max(created) FROM exemption), 0) + {FRESH_SECONDS}
+"""
+
+
+_COUNTED = "mails = mails + ?, last_seen = CASE WHEN last_seen < ? THEN ? ELSE last_seen END"
+
+
+def find(
+    database: Database, account: str, address: str, judged_by: int, now: float
+) -> tuple[str, str] | None:
+    """Return the country of a repeat and the instance of the latest mail; None for no repeat.
+
+    `address` is as recorded.
+    """
+    row: tuple[str, str] | None = database.row(
+        _REPEAT, (account, address, judged_by, now, now - FRESH_SECONDS, now + FRESH_SECONDS)
+    )
+    return row
+
+
+def count(
+    database: Database,
+    mails: Iterable[tuple[int, float, str, str, str, str]],
+    by_country: Iterable[tuple[int, float, str, str]],
+) -> None:
+    """Add mails that changed no verdict to their addresses and countries.
+
+    `mails`: how many, when the last was sent, its instance and client name, the
+    account and the address.  `by_country`: how many, the last, account and
+    country.  All came in the hour in which the address was last seen.
+    """
+    database.write_many(
+        f"UPDATE sighting SET {_COUNTED}, instance = ?, client_name = ?"
+        " WHERE account = ? AND address = ?",
+        [(n, now, now, *others) for n, now, *others in mails],
+    )
+    database.write_many(
+        f"UPDATE presence SET {_COUNTED} WHERE account = ? AND country = ?",
+        [(n, now, now, account, country) for n, now, account, country in by_country],
+    )

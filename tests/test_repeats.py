@@ -1,0 +1,186 @@
+"""Repeats: mail that changes nothing but counts is answered after one look, and never wrongly.
+
+What makes a repeat of a mail is written down by the mail before it.  Each test lets a mail be
+recorded, makes it older than what is too fresh to rely on, changes something, and sends the next.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from checkout import Site, address, is_pass, is_refusal
+from mmdb import write_country_database
+
+pytestmark = pytest.mark.subprocess
+
+ACCOUNT = "joe@example.org"
+LIMITS = "max_countries = 2\nwindow = '7d'\n"
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[[str], Site]]:
+    sites = []
+
+    def make(toml: str = LIMITS) -> Site:
+        sites.append(Site(tmp_path, toml))
+        return sites[-1]
+
+    yield make
+    for site in sites:
+        site.close()
+
+
+def sql(site: Site, *statements: str) -> None:
+    """Carry out statements on the database of a site."""
+    with closing(sqlite3.connect(site.database)) as connection, connection:
+        for statement in statements:
+            connection.execute(statement)
+
+
+def pass_minutes(site: Site) -> None:
+    """Have all that was recorded be a minute old."""
+    for table in ("sighting", "presence"):
+        times = "first_seen = first_seen - 60, last_seen = last_seen - 60"
+        sql(site, f"UPDATE {table} SET {times}")
+
+
+def repeats(site: Site) -> list[str]:
+    """Return the addresses from which the next mail is a repeat, as far as is written down."""
+    with closing(sqlite3.connect(site.database)) as connection:
+        rows = connection.execute(
+            "SELECT address FROM sighting WHERE repeats_until > ? ORDER BY address", (time.time(),)
+        )
+        return [address for (address,) in rows]
+
+
+def seconds_left_of_the_hour() -> float:
+    return 3600 - time.time() % 3600
+
+
+@pytest.fixture(autouse=True)
+def not_at_the_turn_of_the_hour() -> None:
+    """With the hour ends what was written down in it."""
+    if seconds_left_of_the_hour() < 20:
+        time.sleep(seconds_left_of_the_hour() + 1)
+
+
+def test_a_repeat_is_counted_once_whoever_asks_again(make: Callable[..., Site]) -> None:
+    site = make()
+    assert is_pass(site.ask(instance="1.1.0"))
+    pass_minutes(site)
+    process = site.policy()
+    for _ in range(3):  # recipients
+        assert is_pass(process.ask(instance="1.2.0"))
+    process.end()
+    assert is_pass(site.ask(instance="1.2.0"))  # Postfix's retry
+    assert site.mails() == {address("ES"): 2}
+
+
+def test_a_repeat_leaves_what_a_close_look_would_have_left(make: Callable[..., Site]) -> None:
+    site = make()
+    assert is_pass(site.ask())
+    assert repeats(site) == [address("ES")]
+    pass_minutes(site)
+    assert is_pass(site.ask(client_name="new.example.net"))
+    [seen] = site.data("show", ACCOUNT)["sightings"]
+    assert seen["mails"] == 2
+    assert seen["client_name"] == "new.example.net"
+    assert seen["last_seen"] > seen["first_seen"]
+
+
+def test_a_block_stops_the_repeats(make: Callable[..., Site]) -> None:
+    site = make()
+    assert is_pass(site.ask())
+    pass_minutes(site)
+    process = site.policy()
+    assert is_pass(process.ask())
+    assert site.admin("block", ACCOUNT).returncode == 0
+    assert is_refusal(process.ask())
+    assert site.admin("unblock", ACCOUNT).returncode == 0
+    assert is_pass(process.ask())
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [("account", ACCOUNT), ("domain", "example.org"), ("client", address("ES"))],
+)
+def test_from_an_exemption_on_nothing_is_recorded(
+    make: Callable[..., Site], kind: str, value: str
+) -> None:
+    site = make()
+    assert is_pass(site.ask())
+    pass_minutes(site)
+    process = site.policy()
+    assert is_pass(process.ask())
+    assert site.admin("exempt", "add", kind, value).returncode == 0
+    assert is_pass(process.ask())
+    process.end()
+    assert is_pass(site.ask())
+    assert site.mails() == {address("ES"): 2}
+
+
+def test_a_tighter_limit_holds_for_the_next_process(make: Callable[..., Site]) -> None:
+    site = make()
+    for country in ("ES", "FR"):
+        assert is_pass(site.ask(client_address=address(country)))
+    pass_minutes(site)
+    assert is_pass(site.ask(client_address=address("FR")))
+    site.configure("max_countries = 1\nwindow = '7d'\n")
+    assert is_refusal(site.ask(client_address=address("FR")))
+
+
+def test_another_country_database_is_asked(make: Callable[..., Site]) -> None:
+    site = make()
+    for country in ("ES", "FR"):
+        assert is_pass(site.ask(client_address=address(country)))
+    pass_minutes(site)
+    write_country_database(site.countries, {"11.1.0.0/16": "ES", "11.2.0.0/16": "BR"})
+    assert is_pass(site.ask(client_address=address("FR")))
+    assert {row["country"] for row in site.data("show", ACCOUNT)["sightings"]} == {"ES", "BR"}
+
+
+def test_mail_from_home_may_leave_a_traveller_at_the_limit(make: Callable[..., Site]) -> None:
+    """Mail from a familiar country crosses nothing, but the next from abroad does."""
+    site = make()
+    assert is_pass(site.ask(client_address=address("ES")))
+    yesterday = int(time.time() // 86400) - 1
+    sql(
+        site,
+        *(
+            f"UPDATE {table} SET first_seen = first_seen - 864000, last_seen = last_seen - 864000,"
+            f" days = '{yesterday - 9}'"
+            for table in ("sighting", "presence")
+        ),
+        "UPDATE sighting SET hour = hour - 240, repeats_until = 0",
+    )
+    for country in ("FR", "BR"):
+        assert is_pass(site.ask(client_address=address(country)))
+    pass_minutes(site)
+    assert is_pass(site.ask(client_address=address("FR")))
+    assert is_pass(site.ask(client_address=address("ES")))
+    assert is_refusal(site.ask(client_address=address("FR")))
+
+
+def test_the_end_of_a_window_ends_the_repeats(make: Callable[..., Site]) -> None:
+    site = make("max_countries = 2\nwindow = '20s'\n")
+    assert is_pass(site.ask())
+    with closing(sqlite3.connect(site.database)) as connection:
+        [(until, seen)] = connection.execute("SELECT repeats_until, last_seen FROM sighting")
+    assert until <= seen + 5.1
+
+
+def test_a_clock_that_jumps_back_ends_the_repeats(make: Callable[..., Site]) -> None:
+    site = make()
+    assert is_pass(site.ask())
+    for table in ("sighting", "presence"):
+        sql(site, f"UPDATE {table} SET last_seen = last_seen + 86400")
+    sql(site, "UPDATE sighting SET repeats_until = repeats_until + 86400")
+    assert is_pass(site.ask())
+    [seen] = site.data("show", ACCOUNT)["sightings"]
+    assert seen["last_seen"] < time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60))
+    assert seen["mails"] == 2
