@@ -9,7 +9,7 @@ from pcc import maillog
 from pcc.address import packed_address
 from pcc.admin import DONE, NOT_DONE, USAGE
 from pcc.admin.commands import add_command, add_reason
-from pcc.admin.exemptions import Shown, of_account
+from pcc.admin.exemptions import CONFIGURATION, Shown, of_account
 from pcc.admin.output import Lines, Moment, local_time, rfc3339
 from pcc.escaping import escaped
 from pcc.policy import Rule
@@ -167,14 +167,14 @@ def show(context: Context, options: argparse.Namespace) -> int:
     events = incidents.events_of(database, account)
     block = incidents.open_incident(database, account)
     exempting = of_account(context, account)
-    if not (seen or events or block or exempting):
-        context.output.data(_account_data(account, None, None, [], []))
-        context.complain(f"nothing is known of {account}")
-        return NOT_DONE
     blocking = block if block and block.blocks(context.now) else None
     until = _exempt_until(exempting)
     context.output.data(_account_data(account, blocking, until, seen, events))
-    _show_to_people(context, account, block, exempting, seen, events)
+    if seen or events or block or exempting:
+        _show_to_people(context, account, block, exempting, seen, events)
+    if not (seen or events or block or any(row.by != CONFIGURATION for row in exempting)):
+        context.complain(f"nothing is known of {account}")
+        return NOT_DONE
     return DONE
 
 
