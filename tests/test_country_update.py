@@ -156,6 +156,29 @@ def test_one_from_the_future_neither_comes_nor_stays(site: Site, new: Path, tmp_
     assert site.admin("country", "update", str(new)).returncode == 0
 
 
+def test_a_database_of_ones_own_needs_force_once(site: Site, tmp_path: Path) -> None:
+    own = tmp_path / "own.mmdb"
+    networks = {f"10.0.{number}.0/24": "ES" if number % 2 else "FR" for number in range(250)}
+    write_country_database(own, networks)
+    before = site.countries.read_bytes()
+    done = site.admin("country", "update", str(own))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"pcc_admin.py: {own}: has only 0 of 15 well-known addresses where they are: --force"
+        " installs it all the same, if it is of a network of your own or a test, say;"
+        f" {site.countries} stays as it is\n"
+    )
+    assert site.countries.read_bytes() == before
+    assert site.admin("country", "update", "--force", str(own)).returncode == 0
+    write_country_database(own, {**networks, "10.200.0.0/16": "FR"})
+    assert site.admin("country", "update", str(own)).returncode == 0
+    assert site.countries.read_bytes() == own.read_bytes()
+    write_country_database(own, dict(list(networks.items())[:2]))
+    assert site.admin("country", "update", str(own)).returncode == 1
+    site.countries.unlink()
+    assert site.admin("country", "update", str(own)).returncode == 1
+
+
 def test_a_database_is_checked_before_it_is_installed(site: Site, tmp_path: Path) -> None:
     before = site.countries.read_bytes()
     source = tmp_path / "bad"

@@ -57,8 +57,9 @@ _MODE = 0o640
 UPDATE_DETAILS = """\
 From a file, an http or https URL, gzipped or not, or without an argument the DB-IP Lite
 database that came with pcc.  It replaces the one in place only if it opens, is of a type that
-pcc reads, is not older, and knows a few well-known addresses; running processes follow by
-themselves.  Owner and mode stay.
+pcc reads, is not older, and knows a few well-known addresses (or, like a database of your
+own network, as many as the one in place); running processes follow by themselves.  Owner and
+mode stay.
 
   geoipupdate       keeps MaxMind's files fresh by itself: let country.database name its
                     file, and this command isn't needed
@@ -205,10 +206,10 @@ def _check(new: str, source: str, target: str, now: float, *, force: bool) -> No
         raise CountryError(f"{name}: says that it was built {rfc3339(info.build_epoch)}")
     if force:
         return
-    if known < ENOUGH:
+    if known < ENOUGH and not _is_like(target, info, known):
         raise CountryError(
-            f"{name}: has only {known} of {len(WELL_KNOWN)} well-known addresses where they are"
-            " (--force installs it all the same)"
+            f"{name}: has only {known} of {len(WELL_KNOWN)} well-known addresses where they are:"
+            " --force installs it all the same, if it is of a network of your own or a test, say"
         )
     in_place = _build_epoch(target)
     if info.build_epoch < in_place <= now:
@@ -216,6 +217,14 @@ def _check(new: str, source: str, target: str, now: float, *, force: bool) -> No
             f"{name}: was built {rfc3339(info.build_epoch)}, before the one in place"
             " (--force installs it all the same)"
         )
+
+
+def _is_like(target: str, new: DatabaseInfo, known: int) -> bool:
+    """Whether a database knows as much as the one in place, which is such a special one, too."""
+    try:
+        return known >= _well_known(target) and new.node_count * 2 > describe(target).node_count
+    except CountryError:
+        return False
 
 
 def _build_epoch(path: str) -> int:
