@@ -122,6 +122,22 @@ def test_an_init_does_not_touch_somebody_else_s_file(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_an_init_takes_nothing_in_from_a_database_that_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "pcc.db"
+    create_or_upgrade(str(path))
+    log = tmp_path / "pcc.db-wal"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 7")
+        left = log.read_bytes()
+    path.unlink()
+    log.write_bytes(left)
+    with pytest.raises(StoreError, match=r"pcc\.db-wal: is left of a database that is gone"):
+        create_or_upgrade(str(path))
+    assert not path.exists()
+    log.unlink()
+    assert create_or_upgrade(str(path)) == "created"
+
+
 @as_root
 def test_root_does_not_follow_links_that_the_service_user_planted() -> None:
     folder = public_folder("links")

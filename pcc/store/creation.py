@@ -46,6 +46,8 @@ def _create(path: str, schema: str) -> None:
         os.stat(os.path.join(folder, "."))
     except OSError as error:
         raise StoreError(f"{path}: its folder: {error.strerror}") from None
+    if os.path.lexists(path + "-wal"):  # the new database would take in what is in it
+        raise StoreError(f"{path}-wal: is left of a database that is gone: move it away")
     temporary = f"{path}.{os.getpid()}.new"
     os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640))
     try:
