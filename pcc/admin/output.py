@@ -10,12 +10,14 @@ escaped in both.  JSON has times as RFC 3339 in UTC.
 from __future__ import annotations
 
 import json
+import re
+import shutil
 import sys
 import time
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from pcc.escaping import escaped
+from pcc.escaping import escaped, printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -118,6 +120,18 @@ class Output:
         for column, value in zip(columns, row, strict=True):
             print(f"{column:{width}}{_shown(value, ' ')}")
 
+    def item(self, state: str, text: str, notes: Sequence[str]) -> None:
+        """Print a line with a state, on a terminal, and below it notes, indented."""
+        from rich.console import Console
+        from rich.text import Text
+
+        console = Console(highlight=False)
+        line = Text().append(f"{state:6}", STYLES.get(state, ""))
+        console.print(line.append(printable(text), "bold" if notes else ""))
+        for note in notes:
+            for part in folded(printable(note), shutil.get_terminal_size().columns - 6):
+                print(f"{'':6}{part}")
+
     def _draw(
         self,
         columns: Sequence[str],
@@ -184,6 +198,17 @@ def _width(columns: Sequence[str], rows: Sequence[Sequence[Any]], between: str) 
 
 def _style(value: Any) -> str:
     return STYLES.get(str(value[0] if isinstance(value, Lines) else value).partition(":")[0], "")
+
+
+def folded(text: str, width: int) -> list[str]:
+    """Return `text` in lines of `width` columns, but commands in backticks whole, to be copied."""
+    lines: list[str] = []
+    for word in re.findall(r"`[^`]*`\S*|\S+", text):
+        if lines and len(lines[-1]) + 1 + len(word) <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return lines
 
 
 def _is_count(value: Any) -> bool:

@@ -22,19 +22,23 @@ class Fault(NamedTuple):
 
 
 class Finding(NamedTuple):
-    """The result of a check; `fix` is empty for OK."""
+    """The result of a check, and a fix for each fault; none for OK."""
 
     check: str
     result: str
-    fix: str
+    fixes: tuple[str, ...]
+
+    @property
+    def fix(self) -> str:
+        """All fixes in a line."""
+        return "; ".join(self.fixes)
 
 
 def finding(check: str, faults: Iterable[Fault]) -> Finding:
     """Return the finding of a check: its worst fault decides, and comes first."""
     ordered = sorted(faults, key=lambda fault: fault.result != FAIL)
-    if not ordered:
-        return Finding(check, OK, "")
-    return Finding(check, ordered[0].result, "; ".join(fault.fix for fault in ordered))
+    result = ordered[0].result if ordered else OK
+    return Finding(check, result, tuple(fault.fix for fault in ordered))
 
 
 def fail(fix: str) -> Fault:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 
 from pcc import options
 from pcc.config import Config
-from pcc.doctor import Finding, delegation, fail, finding, installation, warn
-from pcc.doctor.identity import User, can_become, user_of
-from pcc.doctor.postfix import Entry, Postconf, Service
-from pcc.errors import ConfigError, PccError
+from pcc.doctor import Finding, delegation, fail, finding, installation, state, warn
+from pcc.doctor.answer import Running, check_answer
+from pcc.doctor.database import check_database
+from pcc.doctor.files import odd_kind
+from pcc.doctor.identity import User, can_become, hindrance
+from pcc.doctor.mailsystem import MailSystem
+from pcc.doctor.restrictions import check_asking
+from pcc.doctor.serviceuser import ServiceUser, check_service_user, service_user
+from pcc.errors import ConfigError
 
 PROGRAMS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 """The folder of pcc_policy.py and pcc_admin.py."""
@@ -20,116 +26,100 @@ PROGRAMS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__fil
 def examine(config_path: str, mail_config: str, now: float) -> list[Finding]:
     """Make all checks; nothing is changed.  `mail_config`: Postfix's configuration directory."""
     try:
+        if odd := odd_kind(config_path):
+            raise ConfigError(f"{config_path}: is {odd}, not a file")
         config = Config(options.read_values(config_path))
     except ConfigError as error:
         return [finding("configuration", [fail(f"mend it, then run this again: {error}")])]
-    postfix = MailSystem(mail_config)
-    return [
-        finding("configuration", []),
-        *_installation(config_path, config, postfix, now),
-        *_mail_system(config_path, config, postfix),
-    ]
+    return list(_Examination(config_path, config, MailSystem(mail_config), now).findings())
 
 
-class MailSystem:
-    """What postconf(1) tells; `problem` says why it tells nothing."""
+class _Examination:
+    """The checks of one installation."""
 
-    def __init__(self, config_directory: str) -> None:
-        self.problem = ""
-        self.entry: Entry | None = None
-        self.services: list[Service] = []
-        self.values: dict[str, str] = {}
-        try:
-            self._read(Postconf(config_directory))
-        except PccError as error:
-            self.problem = str(error)
+    def __init__(self, path: str, config: Config, postfix: MailSystem, now: float) -> None:
+        self._path = path
+        self._config = config
+        self._postfix = postfix
+        self._now = now
+        self._folder = os.path.dirname(config.store_database)
+        self._argv = delegation.argv_of(postfix.entry)
+        mail_owner = postfix.values.get("mail_owner", "postfix")
+        self._service_user: ServiceUser = service_user(self._folder, self._argv.user, mail_owner)
 
-    def _read(self, postconf: Postconf) -> None:
-        entries = postconf.entries()
-        self.entry = delegation.find_entry(entries)
-        services = [postconf.service(entry) for entry in entries if entry.command == "smtpd"]
-        self.services = [
-            service for service in services if service.values["smtpd_sasl_auth_enable"] == "yes"
-        ]
-        names = ["mail_owner", "queue_directory", "smtpd_policy_service_max_ttl"]
-        names += [self.time_limit, "command_time_limit"]
-        self.values = postconf.values(names, self.entry.overrides if self.entry else {})
+    def findings(self) -> Iterator[Finding]:
+        """Make all checks."""
+        yield installation.check_configuration(self._config)
+        yield from self._installation()
+        if self._postfix.problem:
+            fix = f"run this where Postfix is, or with --mail-config: {self._postfix.problem}"
+            yield finding("Postfix", [fail(fix)])
+        else:
+            yield from self._mail_system()
 
-    @property
-    def name(self) -> str:
-        """What our entry in master.cf is called."""
-        return self.entry.name if self.entry else delegation.DEFAULT_NAME
+    def _installation(self) -> Iterator[Finding]:
+        if missing := self._missing_state_folder():
+            yield finding("state folder", [fail(missing)])
+            return
+        yield check_service_user(self._service_user, self._folder)
+        yield state.check_file_system(self._config.store_database)
+        user = self._service_user.user
+        if user is None:
+            return
+        if not can_become(user):
+            fix = f"run this as root or {user.name}: the rights of {user.name} were not checked"
+            yield finding("rights", [warn(fix)])
+            return
+        yield from self._program(user)
+        if self._service_user.fits:  # else all that follows would say the same again
+            yield from self._state(user)
+        yield installation.check_notices(self._config, user)
 
-    @property
-    def time_limit(self) -> str:
-        """The parameter with the time limit of our entry."""
-        return f"{self.name}_time_limit"
+    def _missing_state_folder(self) -> str:
+        """Return what to do where the state folder can't be looked at, "" where it can."""
+        folder = shlex.quote(self._folder)
+        if os.path.lexists(self._folder) and not os.path.isdir(self._folder):
+            return f"`mv {folder} {folder}.away`, and run this again: it should be a folder"
+        if not (text := hindrance(self._folder, os.X_OK)):
+            return ""
+        if os.path.isdir(self._folder) or os.geteuid() != 0:
+            return f"run this as root: {text}"
+        name = self._service_user.name
+        group = self._service_user.user.gid if self._service_user.user else name
+        return (
+            f"`install -d -m 0750 -o {name} -g {group} {folder}`, then `pcc_admin.py init`: {text}"
+        )
 
-    @property
-    def endpoints(self) -> list[str]:
-        """What check_policy_service may call our entry."""
-        queue_directory = self.values["queue_directory"]
-        return [f"unix:private/{self.name}", f"unix:{queue_directory}/private/{self.name}"]
+    def _program(self, user: User) -> Iterator[Finding]:
+        interpreter = self._argv.interpreter or [sys.executable]
+        script = self._argv.script if os.path.isfile(self._argv.script) else _script()
+        yield from installation.check_configuration_file(self._path, user)
+        yield installation.check_interpreter(user, interpreter)
+        yield installation.check_code(user, script)
 
+    def _state(self, user: User) -> Iterator[Finding]:
+        database = self._config.store_database
+        yield state.check_state_folder(user, database)
+        yield state.check_database_rights(user, database)
+        yield from check_database(self._config, self._now)
+        yield installation.check_country_database(user, self._config.country_database, self._now)
 
-def _installation(
-    config_path: str, config: Config, postfix: MailSystem, now: float
-) -> Iterator[Finding]:
-    database = config.store_database
-    folder = os.path.dirname(database)
-    if missing := installation.missing_state_folder(folder):
-        yield finding("state folder", [fail(f"make it, for the service user alone: {missing}")])
-        return
-    argv = delegation.argv_of(postfix.entry)
-    user = _service_user(folder, argv.user)
-    yield installation.check_service_user(user, postfix.values.get("mail_owner", "postfix"))
-    if not can_become(user):
-        fix = f"run this as root or {user.name}: the rights of {user.name} were not checked"
-        yield finding("rights", [warn(fix)])
-        return
-    interpreter = argv.interpreter or [sys.executable]
-    script = argv.script if os.path.exists(argv.script) else _script()
-    yield from installation.check_configuration_file(config_path, user)
-    yield installation.check_interpreter(user, interpreter)
-    yield installation.check_code(user, script)
-    yield installation.check_state_folder(user, database)
-    yield installation.check_database_rights(user, database)
-    yield from installation.check_database(config, now)
-    yield installation.check_country_database(user, config.country_database, now)
-    yield installation.check_notices(config, user)
-
-
-def _service_user(folder: str, named: str) -> User:
-    """Return the owner of the state folder, with the group that master.cf may give it."""
-    import grp
-
-    user = user_of(os.stat(folder).st_uid)
-    name, _, group = named.partition(":")
-    if group and name == user.name:
-        try:
-            return user._replace(gid=grp.getgrnam(group).gr_gid)
-        except KeyError:
-            pass  # spawn(8) will complain
-    return user
+    def _mail_system(self) -> Iterator[Finding]:
+        postfix = self._postfix
+        installed = delegation.Installed(_script(), self._path, self._service_user.name)
+        yield delegation.check_entry(postfix.entry, installed)
+        longest = postfix.values["smtpd_policy_service_max_ttl"]
+        yield delegation.check_time_limit(postfix.name, postfix.limit, longest)
+        policies = [self._config.policy, *[policy for _, policy in self._config.overrides]]
+        holds = any(policy.holds for policy in policies)
+        asking = postfix.asking()
+        yield from check_asking(asking, holds=holds)
+        if postfix.entry is not None:
+            queue_directory = postfix.values["queue_directory"]
+            yield check_answer(
+                Running(asking.endpoint, queue_directory, postfix.command, postfix.log)
+            )
 
 
 def _script() -> str:
     return os.path.join(PROGRAMS, delegation.SCRIPT)
-
-
-def _mail_system(config_path: str, config: Config, postfix: MailSystem) -> Iterator[Finding]:
-    if postfix.problem:
-        fix = f"run this where Postfix is, or with --mail-config: {postfix.problem}"
-        yield finding("Postfix", [fail(fix)])
-        return
-    owner = _service_user(os.path.dirname(config.store_database), "").name
-    installed = delegation.Installed(_script(), config_path, owner)
-    yield delegation.check_entry(postfix.entry, installed)
-    limit = postfix.values[postfix.time_limit] or postfix.values["command_time_limit"]
-    if postfix.entry is None:
-        limit = "3600"
-    longest = postfix.values["smtpd_policy_service_max_ttl"]
-    yield delegation.check_time_limit(postfix.name, limit, longest)
-    policies = [config.policy, *[policy for _, policy in config.overrides]]
-    holds = any(policy.holds for policy in policies)
-    yield from delegation.check_services(postfix.services, postfix.endpoints, holds=holds)

@@ -14,6 +14,7 @@ import subprocess
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+from pcc.doctor.files import is_read_only
 from pcc.errors import PccError
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C"}
@@ -99,8 +100,11 @@ def run(user: User, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:
 def hindrance(path: str, mode: int) -> str:
     """Return what keeps this process from using `path` in that way, "" if nothing does.
 
-    `mode` is that of os.access().
+    `mode` is that of os.access().  A file system that is mounted read-only is
+    none of it: that hinders everybody, and has a check of its own.
     """
+    if is_read_only(path):
+        mode &= ~os.W_OK
     if os.access(path, mode):
         return ""
     for place in (os.path.abspath(path), os.path.realpath(path)):

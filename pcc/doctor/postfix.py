@@ -36,6 +36,9 @@ PARAMETERS = (
     "smtpd_sasl_auth_enable",
 )
 
+POSTCONF_SECONDS = 20
+"""It waits for ever where a map or main.cf is a FIFO."""
+
 CHECK = "check_policy_service"
 WARN_IF_REJECT = "warn_if_reject"
 ENDS = frozenset(("permit", "permit_sasl_authenticated", "reject", "defer"))
@@ -116,6 +119,10 @@ class Postconf:
         found = dict(_assignments(self._run("-x", *options, *names)))
         return {name: found.get(name, "") for name in names}
 
+    def settings(self) -> dict[str, str]:
+        """Return what main.cf says, as it is written there."""
+        return dict(_assignments(self._run("-n")))
+
     def service(self, entry: Entry) -> Service:
         """Return an smtpd(8) service with its own values."""
         values = self.values(PARAMETERS, entry.overrides)
@@ -129,13 +136,18 @@ class Postconf:
         if program is None:
             raise PccError("postconf(1) was not found")
         where = ["-c", self.directory] if self.directory else []
-        done = subprocess.run(
-            [program, *where, *arguments],
-            capture_output=True,
-            text=True,
-            errors="replace",
-            check=False,
-        )
+        try:
+            done = subprocess.run(
+                [program, *where, *arguments],
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                errors="replace",
+                timeout=POSTCONF_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired) as error:
+            raise PccError(f"postconf(1): {error}") from None
         if done.returncode:
             raise PccError((done.stderr.strip().splitlines() or ["postconf(1) failed"])[-1])
         return done.stdout

@@ -20,54 +20,89 @@ STUCK_SECONDS = 900
 """A notice that is older than this should have been sent."""
 
 
+class Trouble:
+    """What keeps a database from being used, by what helps against it."""
+
+    NONE = ""
+    RUBBISH = "rubbish"  # no database, or a damaged one
+    FOREIGN = "foreign"  # another program's
+    OLDER = "older"
+    NEWER = "newer"
+    UNTIDY = "untidy"  # whoever may write puts it in order by opening it
+
+
 class Inspection(NamedTuple):
     """What is wrong with a database, and what it tells about the rest of pcc.
 
-    `problem`: why it can't be used, "" where it can; then all else is known.
-    `stuck`, `last_error`: notices that should have been sent, and why the
-    oldest was not.  `oldest`, `newest`: UTC seconds when the sighting that was
-    left alone for longest, and the latest, was last seen; 0 without any.
+    `trouble`, one of those above, and `problem`, in words: why it can't be
+    used; all else is known where it can.  `stuck`, `last_error`: notices that
+    should have been sent, and why the oldest was not.  `oldest`, `newest`: UTC
+    seconds when the sighting that was left alone for longest, and the latest,
+    was last seen; 0 without any.
     """
 
-    problem: str
+    trouble: str = Trouble.NONE
+    problem: str = ""
     stuck: int = 0
     last_error: str = ""
     oldest: float = 0
     newest: float = 0
 
 
+MAGIC = b"SQLite format 3\0"
+"""What every SQLite file begins with."""
+
+
 def inspect(path: str, now: float) -> Inspection:
-    """Look at the database file at `path`.  Raises StoreError if it can't be opened."""
-    try:
-        with closing(_open(path)) as connection:
-            problem = _problem(connection)
-            return Inspection(problem) if problem else _look(connection, now)
-    except sqlite3.Error as error:
-        raise StoreError(f"{path}: {error}") from None
+    """Look at the database file at `path`, a regular one.
 
-
-def _open(path: str) -> sqlite3.Connection:
+    Raises StoreError if it can't be opened.
+    """
     try:
-        open(path, "rb").close()
+        problem = _problem_of_file(path)
+        if problem:
+            return Inspection(Trouble.RUBBISH, problem)
         has_log = os.path.exists(path + "-wal") and os.path.getsize(path + "-wal") > 0
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from None
-    if has_log and not os.path.exists(path + "-shm"):
-        raise StoreError(f"{path}: has a log that was left by a crash; any mail puts it in order")
+    if has_log and not (os.path.isfile(path + "-shm") and os.path.getsize(path + "-shm")):
+        return Inspection(Trouble.UNTIDY, "a crash has left a log without its index")
+    try:
+        with closing(_open(path, has_log=has_log)) as connection:
+            trouble, problem = _trouble(connection)
+            return Inspection(trouble, problem) if trouble else _look(connection, now)
+    except sqlite3.OperationalError as error:
+        raise StoreError(f"{path}: {error}") from None
+    except sqlite3.Error as error:
+        return Inspection(Trouble.RUBBISH, f"it is damaged: {error}")
+
+
+def _problem_of_file(path: str) -> str:
+    """Return why the file is no SQLite database at all, "" if it may be one."""
+    # Not to wait for what has taken the place of a file: O_NONBLOCK.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        head = file.read(len(MAGIC))
+    if not head:
+        return "it is empty"
+    return "" if head == MAGIC else "it is not an SQLite database"
+
+
+def _open(path: str, *, has_log: bool) -> sqlite3.Connection:
     escaped = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     how = "readonly_shm=1" if has_log else "immutable=1"
     return sqlite3.connect(f"file:{escaped}?mode=ro&{how}", timeout=5, uri=True)
 
 
-def _problem(connection: sqlite3.Connection) -> str:
+def _trouble(connection: sqlite3.Connection) -> tuple[str, str]:
     (application,) = connection.execute("PRAGMA application_id").fetchone()
     (version,) = connection.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID:
-        return "it is not a database of pcc"
+        return Trouble.FOREIGN, "it is another program's database"
     if version != SCHEMA_VERSION:
-        return f"it has schema version {version}, this pcc needs {SCHEMA_VERSION}"
+        trouble = Trouble.OLDER if version < SCHEMA_VERSION else Trouble.NEWER
+        return trouble, f"it has schema version {version}, this pcc needs {SCHEMA_VERSION}"
     (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
-    return "" if found == "ok" else f"it is damaged: {found}"
+    return (Trouble.NONE, "") if found == "ok" else (Trouble.RUBBISH, f"it is damaged: {found}")
 
 
 def _look(connection: sqlite3.Connection, now: float) -> Inspection:
@@ -81,4 +116,4 @@ def _look(connection: sqlite3.Connection, now: float) -> Inspection:
     oldest, newest = connection.execute(
         "SELECT ifnull(min(last_seen), 0), ifnull(max(last_seen), 0) FROM sighting"
     ).fetchone()
-    return Inspection("", stuck, error[0] if error else "", oldest, newest)
+    return Inspection(Trouble.NONE, "", stuck, error[0] if error else "", oldest, newest)

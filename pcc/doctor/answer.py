@@ -1,0 +1,159 @@
+"""A question to pcc by way of the running Postfix, which proves that it really answers.
+
+What is asked is a mail without a login, which pcc answers with DUNNO before it
+looks at any database: nothing is recorded.  The question takes the way of
+smtpd(8)'s, through the socket of master(8) to spawn(8), the service user, the
+interpreter, the script and its configuration; an answer proves them all.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import NamedTuple
+
+from pcc.doctor import Fault, Finding, fail, finding, warn
+from pcc.escaping import escaped
+
+PATIENCE_SECONDS = 10
+"""As long as Postfix waits, where it is configured as in the snippet."""
+
+LONGEST_ANSWER = 1000
+
+QUESTION = b"""\
+request=smtpd_access_policy
+protocol_state=DATA
+protocol_name=ESMTP
+client_address=127.0.0.1
+client_name=localhost
+sender=
+instance=doctor
+
+"""
+
+ANSWER = b"action=DUNNO\n\n"
+
+
+class Running(NamedTuple):
+    """The Postfix to be asked through.
+
+    `endpoint`: what check_policy_service calls us.  `command`: how to call
+    postfix(1) for it.  `log`: where it logs.  `patience`: how many seconds to
+    wait for the whole answer.
+    """
+
+    endpoint: str
+    queue_directory: str
+    command: str
+    log: str
+    patience: float = PATIENCE_SECONDS
+
+
+def check_answer(running: Running) -> Finding:
+    """Check that pcc answers through Postfix, within the time that Postfix waits."""
+    return finding("answer through Postfix", _faults(running))
+
+
+def _faults(running: Running) -> Iterator[Fault]:
+    if os.geteuid() != 0:
+        yield warn("run this as root: only then can pcc be asked through Postfix's socket")
+        return
+    if not _is_running(running.queue_directory):
+        yield warn(
+            f"`{running.command} start`, and run this again: Postfix is not running, so pcc could"
+            " not be asked through it"
+        )
+        return
+    try:
+        answer = _ask(running)
+    except (FileNotFoundError, ConnectionRefusedError):
+        yield fail(f"`{running.command} reload`: Postfix does not listen on {running.endpoint} yet")
+    except TimeoutError:
+        yield fail(
+            f"look for spawn and pcc in {running.log}, mend what they say and `{running.command}"
+            f" reload`: pcc gave no answer within {running.patience} s"
+        )
+    except OSError as error:
+        yield fail(f"look at {running.endpoint}: it can't be asked: {error.strerror or error}")
+    else:
+        yield from _answer_faults(answer, running)
+
+
+def _answer_faults(answer: bytes, running: Running) -> Iterator[Fault]:
+    if answer == ANSWER:
+        return
+    text = answer.decode("utf-8", "replace").strip()
+    if text.startswith("action="):
+        yield fail(f"find out what is at {running.endpoint}: it is not pcc, and said {_end(text)}")
+    elif text:  # of the interpreter's, before pcc could keep it from the socket
+        yield fail(f"mend this, which Postfix reads in place of an answer: {_end(text)}")
+    else:
+        yield fail(
+            f"look for spawn and pcc in {running.log}, mend what they say and `{running.command}"
+            " reload`: Postfix starts pcc, which ends without an answer"
+        )
+
+
+def _end(text: str) -> str:
+    return escaped(text.splitlines()[-1][-300:])
+
+
+def _is_running(queue_directory: str) -> bool:
+    """Whether the master(8) that wrote its process id there still runs."""
+    try:
+        with open(os.path.join(queue_directory, "pid", "master.pid")) as file:
+            process = int(file.read(100))
+        os.kill(process, 0)
+    except (OSError, ValueError):
+        return False
+    try:
+        with open(f"/proc/{process}/stat") as file:
+            name, _, rest = file.read().partition("(")[2].rpartition(")")
+        # Not one that has got the number since, nor one that has ended.
+        return name == "master" and not rest.startswith(" Z")
+    except OSError:
+        return True
+
+
+def _ask(running: Running) -> bytes:
+    """Return what was answered, b"" for nothing.  Raises OSError, for one TimeoutError."""
+    deadline = time.monotonic() + running.patience
+    family, address = _address(running)
+    answer = b""
+    with socket.socket(family, socket.SOCK_STREAM) as connection:
+        connection.settimeout(running.patience)
+        connection.connect(address)
+        with suppress(BrokenPipeError):  # who ends at once may have said why
+            connection.sendall(QUESTION)
+        while not answer.endswith(b"\n\n") and len(answer) < LONGEST_ANSWER:
+            connection.settimeout(_left(deadline))
+            data = b""
+            with suppress(ConnectionResetError):
+                data = connection.recv(LONGEST_ANSWER)
+            if not data:
+                break
+            answer += data
+    return answer
+
+
+def _left(deadline: float) -> float:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise TimeoutError
+    return left
+
+
+def _address(running: Running) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
+    """Return where the endpoint is.  Raises OSError for a name: asking DNS could take long."""
+    kind, _, place = running.endpoint.partition(":")
+    if kind == "unix":
+        return socket.AF_UNIX, os.path.join(running.queue_directory, place)
+    host, _, port = place.rpartition(":")
+    host = "127.0.0.1" if host in ("", "localhost") else host.strip("[]")
+    flags = socket.AI_NUMERICHOST
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    family, _, _, _, address = found[0]
+    return family, (str(address[0]), int(address[1]))

@@ -1,0 +1,114 @@
+"""Checks of what is in the database: whether it can be used, and what pcc has left undone."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pcc.config import Config
+from pcc.doctor import Fault, Finding, fail, finding, warn
+from pcc.doctor.files import odd_kind
+from pcc.doctor.identity import User, as_user, hindrances, user_of
+from pcc.errors import PccError
+from pcc.escaping import escaped
+from pcc.store.inspection import Inspection, Trouble, inspect
+
+DAY = 86400
+EARLIEST = 1735689600
+"""2025-01-01: no clock that is right says anything earlier."""
+
+
+def check_database(config: Config, now: float) -> list[Finding]:
+    """Check the database, and what it tells about the clock, cron and notices."""
+    seen, faults = _inspected(config.store_database, now)
+    return [
+        finding("database", faults),
+        finding("clock", _clock_faults(seen.newest, now)),
+        finding("cleanup", _cleanup_faults(config, seen.oldest, now)),
+        finding("outbox", _outbox_faults(seen)),
+    ]
+
+
+def _inspected(database: str, now: float) -> tuple[Inspection, list[Fault]]:
+    nothing = Inspection()
+    if odd := odd_kind(database):
+        return nothing, [_fault(database, Trouble.RUBBISH, f"it is {odd}, not a file")]
+    if not os.path.exists(database):
+        return nothing, list(_missing_faults(database))
+    files = [path for path in _files(database) if os.path.exists(path)]
+    owner = user_of(os.stat(database).st_uid)
+    if _rights_are_wrong(owner, files):  # a fault of its own, which a look by root would mend
+        return nothing, []
+    try:
+        seen = Inspection(*as_user(owner, lambda: _plain(inspect(database, now))))
+    except PccError as error:
+        return nothing, [fail(f"make the database readable again: {error}")]
+    return seen, [_fault(database, seen.trouble, seen.problem)] if seen.trouble else []
+
+
+def _plain(seen: Inspection) -> tuple[Any, ...]:
+    return tuple(seen)
+
+
+def _missing_faults(database: str) -> Iterator[Fault]:
+    if any(
+        os.path.exists(path) for path in _files(database)
+    ):  # a new database would take in what is in them
+        yield _fault(database, Trouble.RUBBISH, "it is missing, but its side files are there")
+    else:
+        yield fail(f"run `pcc_admin.py init`: there is no {database}")
+
+
+def _fault(database: str, trouble: str, problem: str) -> Fault:
+    """Return the fault of a database that can't be used, with what helps and harms nothing."""
+    path, folder = shlex.quote(database), shlex.quote(os.path.dirname(database))
+    aside = f"`mkdir {folder}/old && mv {path}* {folder}/old/`"
+    anew = "restore a backup or run `pcc_admin.py init`, which begins without blocks and history"
+    fixes = {
+        Trouble.OLDER: "run `pcc_admin.py init`",
+        Trouble.NEWER: "use the newer pcc that wrote the database",
+        Trouble.UNTIDY: "run `pcc_admin.py list`, which puts the database in order",
+        Trouble.FOREIGN: "change store.database in pcc.toml, or move the file to where it belongs,"
+        f" e.g. {aside}; then {anew}",
+    }
+    result = warn if trouble == Trouble.UNTIDY else fail
+    return result(f"{fixes.get(trouble, f'{aside}, then {anew}')}: {escaped(problem)}")
+
+
+def _files(database: str) -> tuple[str, ...]:
+    return (database, database + "-wal", database + "-shm")
+
+
+def _rights_are_wrong(owner: User, files: Sequence[str]) -> bool:
+    """Whether not all files belong to `owner`, who can read them."""
+    if any(os.stat(file).st_uid != owner.uid for file in files):
+        return True
+    return bool(hindrances(owner, [(file, os.R_OK) for file in files]))
+
+
+def _clock_faults(newest: float, now: float) -> Iterator[Fault]:
+    if now < EARLIEST:
+        yield fail("set the clock: it is years behind")
+    elif newest > now + 300:
+        yield warn(f"look at the clock: the latest mail came {int(newest - now)} s from now")
+
+
+def _cleanup_faults(config: Config, oldest: float, now: float) -> Iterator[Fault]:
+    policies = [config.policy, *[policy for _, policy in config.overrides]]
+    keep = max(config.keep_sightings, *[policy.windows[-1] for policy in policies])
+    if oldest and oldest < now - keep - 3 * DAY:
+        yield warn(
+            "run `pcc_admin.py cleanup` daily from cron: sightings are kept that should be gone"
+            f" for {int(now - keep - oldest) // DAY} days"
+        )
+
+
+def _outbox_faults(seen: Inspection) -> Iterator[Fault]:
+    if seen.stuck:
+        cause = escaped(seen.last_error) or "nobody has tried"
+        yield warn(
+            f"run `pcc_admin.py notify`, and from cron: {seen.stuck} notices wait to be sent for"
+            f" more than 15 minutes: {cause}"
+        )

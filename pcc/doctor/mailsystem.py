@@ -1,0 +1,88 @@
+"""What postconf(1) tells of the Postfix that should ask us: our entry, its clients' services."""
+
+from __future__ import annotations
+
+import os
+import shlex
+
+from pcc.doctor import delegation
+from pcc.doctor.postfix import Entry, Postconf, Service
+from pcc.doctor.restrictions import Asking
+from pcc.errors import PccError
+
+LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]", "[127.0.0.1]")
+LOGS = ("/var/log/mail.log", "/var/log/maillog")
+
+
+class MailSystem:
+    """What postconf(1) tells; `problem` says why it tells nothing."""
+
+    def __init__(self, config_directory: str) -> None:
+        self.problem = ""
+        self.entry: Entry | None = None
+        self.values: dict[str, str] = {}
+        self._services: list[Service] = []
+        self._settings: dict[str, str] = {}
+        self._config_directory = config_directory
+        try:
+            self._read(Postconf(config_directory))
+        except PccError as error:
+            self.problem = str(error)
+
+    def _read(self, postconf: Postconf) -> None:
+        entries = postconf.entries()
+        self.entry = delegation.find_entry(entries)
+        services = [postconf.service(entry) for entry in entries if entry.command == "smtpd"]
+        self._services = [
+            service for service in services if service.values["smtpd_sasl_auth_enable"] == "yes"
+        ]
+        self._settings = {
+            f"{name} in main.cf": value for name, value in postconf.settings().items()
+        }
+        for entry in entries:
+            for name, value in entry.overrides.items():
+                self._settings[f"{name} of {entry.name} in master.cf"] = value
+        names = ["mail_owner", "queue_directory", "smtpd_policy_service_max_ttl"]
+        names += [self._time_limit, "command_time_limit", "maillog_file"]
+        self.values = postconf.values(names, self.entry.overrides if self.entry else {})
+
+    @property
+    def name(self) -> str:
+        """What our entry in master.cf is called."""
+        return self.entry.name if self.entry else delegation.DEFAULT_NAME
+
+    @property
+    def _time_limit(self) -> str:
+        return f"{self.name}_time_limit"
+
+    @property
+    def limit(self) -> str:
+        """The time limit of our entry; where that is missing, what it should be."""
+        if self.entry is None:
+            return delegation.TIME_LIMIT
+        return self.values[self._time_limit] or self.values["command_time_limit"]
+
+    @property
+    def command(self) -> str:
+        """How to call postfix(1) for it."""
+        directory = self._config_directory
+        return f"postfix -c {shlex.quote(directory)}" if directory else "postfix"
+
+    @property
+    def log(self) -> str:
+        """Where it logs, as far as that can be known."""
+        found = [self.values["maillog_file"], *[log for log in LOGS if os.path.exists(log)]]
+        return next((log for log in found if log), "the mail log")
+
+    def asking(self) -> Asking:
+        """Return how it asks us."""
+        return Asking(self._services, self._endpoints(), self._settings)
+
+    def _endpoints(self) -> list[str]:
+        """Return what check_policy_service may call our entry."""
+        if self.entry is not None and self.entry.type == "inet":
+            host, _, port = self.name.rpartition(":")
+            hosts = LOCAL_HOSTS if host in ("", *LOCAL_HOSTS) else (host,)
+            return [f"inet:{host}:{port}" for host in hosts]
+        queue_directory = self.values["queue_directory"]
+        return [f"unix:private/{self.name}", f"unix:{queue_directory}/private/{self.name}"]

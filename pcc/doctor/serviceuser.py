@@ -1,0 +1,84 @@
+"""Who runs the policy process: the owner of the state folder, if spawn(8) would run it so.
+
+spawn(8) refuses root and the mail owner.  Where one of them owns the state
+folder, the entry in master.cf is asked whom it should belong to.
+"""
+
+from __future__ import annotations
+
+import grp
+import os
+import pwd
+import shlex
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from pcc.doctor import Fault, Finding, fail, finding
+from pcc.doctor.identity import User, user_of
+
+USUAL = "pcc"
+"""The user that `make install` makes."""
+
+
+class ServiceUser(NamedTuple):
+    """The service user; `user` is None where there is none yet.
+
+    `owner`: the user that owns the state folder, None where that is missing;
+    `fits`: whether that is the service user.
+    """
+
+    user: User | None
+    owner: User | None
+    fits: bool
+
+    @property
+    def name(self) -> str:
+        """What the service user is called, or should be."""
+        return self.user.name if self.user else USUAL
+
+
+def service_user(folder: str, named: str, mail_owner: str) -> ServiceUser:
+    """Return the service user.  `named`: what follows user= in master.cf."""
+    owner = user_of(os.stat(folder).st_uid) if os.path.exists(folder) else None
+    name, _, group = named.partition(":")
+    if owner is not None and _would_run(owner, mail_owner):
+        return ServiceUser(_with_group(owner, group) if name == owner.name else owner, owner, True)
+    for candidate in (_account(name), _account(USUAL)):
+        if candidate is not None and _would_run(candidate, mail_owner):
+            return ServiceUser(candidate, owner, False)
+    return ServiceUser(None, owner, False)
+
+
+def _would_run(user: User, mail_owner: str) -> bool:
+    return user.uid != 0 and user.name not in (mail_owner, str(user.uid))
+
+
+def _account(name: str) -> User | None:
+    try:
+        return user_of(pwd.getpwnam(name).pw_uid)
+    except KeyError:
+        return None
+
+
+def _with_group(user: User, group: str) -> User:
+    try:
+        return user._replace(gid=grp.getgrnam(group).gr_gid)
+    except KeyError:
+        return user  # none is given, or spawn(8) will complain
+
+
+def check_service_user(found: ServiceUser, folder: str) -> Finding:
+    """Check who owns the state folder."""
+    return finding("service user", _faults(found, folder))
+
+
+def _faults(found: ServiceUser, folder: str) -> Iterator[Fault]:
+    if found.fits or found.owner is None:
+        return
+    steps = [f"chown -R {found.name}: {shlex.quote(folder)}"]
+    if found.user is None:
+        steps.insert(0, f"useradd --system --home-dir / --shell /usr/sbin/nologin {USUAL}")
+    yield fail(
+        f"`{' && '.join(steps)}`: the state folder belongs to {found.owner.name}, as whom spawn(8)"
+        " does not run pcc"
+    )

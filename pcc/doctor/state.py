@@ -1,0 +1,99 @@
+"""Checks of the state folder: its file system, and who may read and write what is in it."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+from collections.abc import Iterator, Sequence
+
+from pcc.doctor import Fault, Finding, fail, finding, warn
+from pcc.doctor.files import is_read_only, mount_point, odd_kind
+from pcc.doctor.identity import User, hindrances
+
+SIDE_FILES = ("-wal", "-shm", ".lock", ".notify")
+"""What SQLite and pcc keep beside the database."""
+
+FULL_BYTES = 1_000_000
+"""A verdict writes some pages, and the write-ahead log's index 32 KB at a time."""
+
+NEARLY_FULL_BYTES = 50_000_000
+
+
+def check_file_system(database: str) -> Finding:
+    """Check that what holds the database can be written to, and has room."""
+    folder = os.path.dirname(database)
+    places = [place for place in (folder, database) if is_read_only(place)]
+    faults = _read_only_faults(places[0]) if places else _room_faults(folder)
+    return finding("file system", faults)
+
+
+def _read_only_faults(path: str) -> Iterator[Fault]:
+    place = shlex.quote(mount_point(path))
+    yield fail(
+        f"`mount -o remount,rw {place}`, after a look at the kernel's log (`dmesg`) for why:"
+        f" {path} is on a file system that is mounted read-only"
+    )
+
+
+def _room_faults(folder: str) -> Iterator[Fault]:
+    status = os.statvfs(folder)
+    room = status.f_bavail * status.f_frsize
+    place = mount_point(folder)
+    if room < FULL_BYTES:
+        yield fail(f"make room on {place}: the disk is full, and pcc can't remember what it sees")
+    elif status.f_files and not status.f_favail:
+        yield fail(f"remove files on {place}: it has no inode left for the write-ahead log")
+    elif room < NEARLY_FULL_BYTES:
+        yield warn(f"make room on {place}: only {room // 1_000_000} MB are left")
+
+
+def check_state_folder(user: User, database: str) -> Finding:
+    """Check that the user can write to the state folder, and that others can't look into it."""
+    folder = os.path.dirname(database)
+    faults = [
+        fail(f"let {user.name} write to the state folder: {text}")
+        for text in hindrances(user, [(folder, os.W_OK | os.X_OK)])
+    ]
+    faults += _open_to_others(folder, os.path.basename(database))
+    return finding("state folder", faults)
+
+
+def _open_to_others(folder: str, name: str) -> Iterator[Fault]:
+    if os.stat(folder).st_mode & 0o027:
+        yield warn(f"`chmod 0750 {shlex.quote(folder)}`: it says who sends from where")
+    for file in sorted(os.listdir(folder)) if os.access(folder, os.R_OK) else []:
+        path = os.path.join(folder, file)
+        if not file.startswith(name) or odd_kind(path):
+            continue
+        if stat.S_IMODE(os.lstat(path).st_mode) & 0o137:
+            yield warn(f"`chmod 0640 {shlex.quote(path)}`: it says who sends from where")
+
+
+def check_database_rights(user: User, database: str) -> Finding:
+    """Check that the database and its side files are the user's, to be read and written."""
+    files = [path for path in _files(database) if os.path.lexists(path)]
+    return finding("database rights", _rights_faults(user, files))
+
+
+def _files(database: str) -> Sequence[str]:
+    return [database, *[database + suffix for suffix in SIDE_FILES]]
+
+
+def _rights_faults(user: User, files: Sequence[str]) -> Iterator[Fault]:
+    for path in files:
+        status = os.lstat(path)
+        quoted = shlex.quote(path)
+        odd = odd_kind(path)
+        if odd and path != files[0]:  # the database itself has a check of its own
+            yield fail(f"`mv {quoted} {quoted}.away`: it is {odd}, not a file")
+        elif odd:
+            continue
+        elif status.st_uid != user.uid:
+            owner = "root" if status.st_uid == 0 else f"user {status.st_uid}"
+            yield fail(f"`chown {user.name}: {quoted}`: it belongs to {owner}")
+        elif status.st_mode & 0o600 != 0o600:
+            yield fail(f"`chmod 0640 {quoted}`: {user.name} can't read and write it")
+        else:
+            for text in hindrances(user, [(path, os.R_OK | os.W_OK)]):
+                yield fail(f"let {user.name} use the database: {text}")
