@@ -14,7 +14,7 @@ import stat
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pcc import bundled, fetching
+from pcc import bundled
 from pcc.admin import DONE, NOT_DONE, USAGE
 from pcc.admin.commands import add_command
 from pcc.admin.output import Moment, rfc3339
@@ -111,6 +111,8 @@ def _days(info: DatabaseInfo, now: float) -> int:
 
 def update(context: Context, options: argparse.Namespace) -> int:
     """Install a country database after checking it."""
+    from pcc import fetching  # with HTTP and TLS half of what all commands would cost to start
+
     source, target = options.source, context.config.country_database
     try:
         if fetching.is_url(source):
@@ -164,6 +166,8 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def _write(context: Context, source: str, file: Any) -> None:
+    from pcc import fetching
+
     with contextlib.ExitStack() as stack:
         for chunk in (
             fetching.read(source, _progress(context, stack)) if source else bundled.chunks()
