@@ -279,13 +279,16 @@ def test_held_can_be_read_on_a_narrow_terminal(holding: Holding) -> None:
     arguments = ["held", account, "--mail-config", str(holding.mta.config)]
     shown = on_terminal(holding.deployment.admin_argv(*arguments), 80, {"NO_COLOR": "1"})
     text = re.sub(r"\x1b\[\d*m", "", shown)
-    table, _, hints = text.partition("To unblock")
+    table, _, hints = text.partition("To read one")
     assert max(map(len, table.splitlines())) <= 80
     for queue_id in queue_ids[:39]:
         assert re.search(rf"^held +{queue_id} .* {account} *$", table, re.MULTILINE)
     assert table.count("recipient@example.net") == 40
     assert sender in re.sub(r"\s|\d+ \w+ ago", "", table)
-    for line, fate in zip(hints.splitlines()[1:], ("--release", "--delete"), strict=True):
+    read, *others = re.findall(r"^  (\S.*)", hints, re.MULTILINE)
+    done = holding.mta.run(read.split())
+    assert (done.returncode, "Subject: " in done.stdout) == (0, True)
+    for line, fate in zip(others, ("--release", "--delete"), strict=True):
         assert line.endswith(f"unblock {account} {fate} --mail-config {holding.mta.config}")
 
 

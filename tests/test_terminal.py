@@ -14,6 +14,10 @@ import pytest
 from checkout import ROOT, Site, address
 from terminal import ENVIRONMENT, on_terminal
 
+from manual.commands import program
+from pcc.admin.commands import HelpFormatter
+from pcc.admin.program import main
+
 pytestmark = pytest.mark.subprocess
 
 ACCOUNTS = ["joe@example.org", "jürgen@例え.example", f"{'x' * 90}@long.example.org", "a b'c"]
@@ -133,3 +137,33 @@ def test_the_short_name_is_shown_where_the_shell_finds_it(site: Site, tmp_path: 
 def test_a_pipe_has_no_hints(site: Site) -> None:
     for command in (["list"], ["show", ACCOUNTS[0]]):
         assert str(ROOT) not in site.admin(*command).stdout
+
+
+LONG_COMMANDS = ("country update", "replay")
+"""Whose help has a command line that is longer than 80 characters, and can't be folded."""
+
+
+def helps() -> list[str]:
+    return [command.name for command in program().all()]
+
+
+@pytest.mark.parametrize("name", helps(), ids=lambda name: name or "all")
+def test_help_can_be_read_on_a_narrow_terminal(
+    name: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        main([*name.split(), "--help"])
+    lines = capsys.readouterr().out.splitlines()
+    too_long = [line for line in lines if len(line) > 80]
+    assert len(too_long) == (name in LONG_COMMANDS)
+
+
+def test_help_keeps_lists_and_commands_and_fills_the_rest() -> None:
+    text = "One sentence that\nis filled.\n\n  a term   its text that\n" + " " * 11
+    text += "goes on\n  b  c     more\n  a --command that -- stays as it is and is not folded"
+    formatter = HelpFormatter("pcc_admin.py", width=24)
+    assert formatter._fill_text(text, 24, "") == (
+        "One sentence that is\nfilled.\n\n  a term   its text that\n           goes on\n"
+        "  b  c     more\n  a --command that -- stays as it is and is not folded"
+    )

@@ -172,7 +172,8 @@ def show(context: Context, options: argparse.Namespace) -> int:
     context.output.data(_account_data(account, blocking, until, seen, events))
     if seen or events or block or exempting:
         _show_to_people(context, account, block, exempting, seen, events)
-    if not (seen or events or block or any(row.by != CONFIGURATION for row in exempting)):
+    by_hand = [row for row in exempting if row.kind == "account" and row.by != CONFIGURATION]
+    if not (seen or events or block or by_hand):
         context.complain(f"nothing is known of {account}")
         return NOT_DONE
     return DONE
@@ -223,9 +224,13 @@ def _show_to_people(
     output.title(account)
     if block:
         _show_block(context, block)
+    else:
+        output.say("Not blocked.")
     for row in exempting:
         end = f"until {local_time(row.until)}" if row.until else "for good"
-        output.say(f"Exempt {end}: {row.kind} {escaped(row.value)}, by {escaped(row.by)}.")
+        domain = f" with its domain {escaped(row.value)}" if row.kind == "domain" else ""
+        reason = f": {escaped(row.reason)}" if row.reason else ""
+        output.say(f"Exempt {end}{domain}, by {escaped(row.by)}{reason}.")
     if seen:
         _show_sightings(context, seen)
     if events:

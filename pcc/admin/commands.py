@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import re
+import textwrap
 from typing import TYPE_CHECKING, Any
 
 from pcc.config import DEFAULT_PATH
@@ -16,6 +18,49 @@ if TYPE_CHECKING:
     Run = Callable[[Context, Any], int]
 
 
+WIDEST_HELP = 94
+"""Characters in a line of help, however wide the terminal is."""
+
+
+class HelpFormatter(argparse.HelpFormatter):
+    """Fills paragraphs, and keeps lists: indented lines, with a term and two blanks or without."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        width = min(width, WIDEST_HELP)
+        return "\n\n".join(_filled(block, width) for block in text.split("\n\n"))
+
+
+def _filled(block: str, width: int) -> str:
+    items: list[str] = []
+    for line in block.splitlines():
+        if items and len(line) - len(line.lstrip()) == _text_column(items[-1]):
+            items[-1] += f" {line.strip()}"
+        else:
+            items.append(line)
+    return "\n".join(_wrapped(item, width) for item in items)
+
+
+def _text_column(item: str) -> int:
+    """Return where the text of an item begins, -1 for a line that is to be kept: a command, say."""
+    if not item.startswith(" "):
+        return 0
+    gap = re.match(r" +\S.*   +(?=\S)", item) or re.match(r" +\S.*?  +(?=\S)", item)
+    return gap.end() if gap else -1
+
+
+def _wrapped(item: str, width: int) -> str:
+    column = _text_column(item)
+    if column < 0:
+        return item
+    return textwrap.fill(
+        item,
+        width,
+        subsequent_indent=" " * column,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
 def add_command(
     commands: Commands, name: str, run: Run, summary: str, details: str = ""
 ) -> argparse.ArgumentParser:
@@ -24,7 +69,7 @@ def add_command(
         name,
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.\n\n{details}".strip(),
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     # Without a default of its own, so that it can't undo what stood before the name.
     add_global_options(parser, argparse.SUPPRESS, json=argparse.SUPPRESS)

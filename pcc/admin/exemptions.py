@@ -29,6 +29,10 @@ CONFIGURATION = "pcc.toml"
 """Who exempted what the configuration exempts."""
 
 DETAILS = """\
+  pcc_admin.py exempt add account joe@example.org --for 14d --reason "a fair"
+  pcc_admin.py exempt add domain sales.example.org --until 2026-12-31
+  pcc_admin.py exempt list
+
 What is exempt is neither looked at nor recorded.  KIND and VALUE:
   account  user@example.org  this login
   domain   example.org       every login of the domain

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 from typing import TYPE_CHECKING, Any
 
 from pcc import heldmail
@@ -35,7 +36,9 @@ STATE tells what the queue has:
   missing   it is not in the queue: deleted or delivered, given up by its client, or still
             being received
   reused    its queue id is another mail's by now, which is never touched
-  unknown   the queue could not be asked"""
+  unknown   the queue could not be asked
+
+To read one before you decide, as root: postcat -q QUEUE_ID"""
 
 
 def add_commands(commands: Commands) -> None:
@@ -87,6 +90,10 @@ def _show(context: Context, options: argparse.Namespace, found: list[Match]) -> 
         narrow.append((f"{account} ({len(shorter)})", (fewer, shorter)))
     context.output.table(columns, lines, narrow)
     account = found[0].row.account if len(narrow) == 1 else "ACCOUNT"
+    if found[0].mail:
+        config = ["-c", options.mail_config] if options.mail_config else []
+        words = ["postcat", *config, "-q", found[0].mail.queue_id]
+        context.output.hint("To read one, as root:", shlex.join(words))
     context.output.hint(
         "To unblock the account and release or delete its held mail, as root:",
         *[

@@ -22,7 +22,7 @@ from pcc.admin import (
     unblocking,
     upkeep,
 )
-from pcc.admin.commands import add_global_options
+from pcc.admin.commands import HelpFormatter, add_global_options
 from pcc.admin.context import Context
 from pcc.config import DEFAULT_PATH
 from pcc.errors import PccError
@@ -75,7 +75,7 @@ def command_line() -> argparse.ArgumentParser:
         prog="pcc_admin.py",
         description=DESCRIPTION,
         epilog=EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=HelpFormatter,
     )
     parser.add_argument("--version", action="version", version=f"pcc {VERSION}")
     add_global_options(parser, DEFAULT_PATH, json=False)

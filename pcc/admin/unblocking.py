@@ -210,12 +210,15 @@ def _note(context: Context, case: Unblocking, states: list[tuple[Match, str]]) -
             incidents.record_event(database, case.account, name, context.by, told, context.now)
             tell(case.account, context.by, queue_ids)
     case.unfinished = case.unfinished or bool(rows[FAILED] or rows[UNSURE])
+    lines = [
+        [state, match.row.account, _queue_id(match), Moment(match.row.at), _sender(match)]
+        for match, state in states
+    ]
+    shorter = [[line[0], *line[2:]] for line in lines]
     context.output.table(
         ["STATE", "ACCOUNT", "QUEUE ID", "HELD", "SENDER"],
-        [
-            [state, match.row.account, _queue_id(match), Moment(match.row.at), _sender(match)]
-            for match, state in states
-        ],
+        lines,
+        [(case.account, (["STATE", "QUEUE ID", "HELD", "SENDER"], shorter))],
     )
 
 
