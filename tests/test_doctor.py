@@ -7,7 +7,9 @@ breaks one thing in its files, runs the doctor, and puts it right again.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from deployment import service_user
@@ -16,7 +18,8 @@ from terminal import on_terminal
 
 from pcc.admin.output import folded
 from pcc.doctor import postfix as postfix_parts
-from pcc.doctor.postfix import Service, bare, entry, policy_checks, seconds, words_of
+from pcc.doctor.postfix import Postconf, Service, bare, entry, policy_checks, seconds, words_of
+from pcc.errors import PccError
 
 
 @pytest.fixture(scope="module")
@@ -372,6 +375,13 @@ def test_hold_needs_a_service_without_proxy_filter_and_a_late_stage(patient: Pat
     finally:
         patient.configure(POLICY)
     assert patient.turned() == {}
+
+
+@pytest.mark.postfix
+def test_a_postconf_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "main.cf")
+    with pytest.raises(PccError, match=r"timed out after 0\.5 seconds"):
+        Postconf(str(tmp_path), patience=0.5).values(["mail_owner"], {})
 
 
 # The parts that need no Postfix.

@@ -139,6 +139,25 @@ def test_who_accepts_and_says_nothing_is_not_waited_for(patient: Patient, tmp_pa
 
 
 @pytest.mark.postfix
+@pytest.mark.parametrize(
+    ("endpoint", "result", "words"),
+    [
+        ("inet:mail.example.org:10045", "WARN", "name an address in place of the host"),
+        ("inet:127.0.0.1:1", "FAIL", "does not listen on inet:127.0.0.1:1"),
+        ("inet:[::1]:1", "FAIL", "inet:[::1]:1"),
+        (f"unix:/{'long/' * 50}", "FAIL", "can't be asked: AF_UNIX path too long"),
+    ],
+)
+def test_an_endpoint_that_can_not_be_reached_is_told(
+    patient: Patient, endpoint: str, result: str, words: str
+) -> None:
+    queue_directory = str(patient.postfix.queue_directory)
+    found = check_answer(Running(endpoint, queue_directory, "postfix", "the log"))
+    assert found.result == result
+    assert words in found.fix
+
+
+@pytest.mark.postfix
 def test_a_stopped_postfix_is_to_be_started(patient: Patient) -> None:
     patient.postfix.stop()
     try:

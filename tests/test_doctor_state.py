@@ -23,6 +23,10 @@ from patient import POLICY, Break, Patient, both, chmod, chown, master
 from postfix import missing
 from test_country_update import built
 
+from pcc.config import Config
+from pcc.doctor.database import check_database
+from pcc.options import read_values
+
 
 @pytest.fixture(scope="module")
 def installed() -> Iterator[Patient]:
@@ -163,6 +167,14 @@ def test_what_is_broken_in_the_state_turns_exactly_its_check(patient: Patient, n
         assert fix in turned[first][1]
     finally:
         mending(patient)
+
+
+def test_a_clock_that_was_never_set_is_found(tmp_path: Path) -> None:
+    (tmp_path / "pcc.toml").write_text('store = { database = "pcc.db" }')
+    config = Config(read_values(str(tmp_path / "pcc.toml")))
+    for now, result in ((1000, "FAIL"), (1767225600, "OK")):
+        clock = {found.check: found for found in check_database(config, now)}["clock"]
+        assert clock.result == result
 
 
 @pytest.mark.postfix

@@ -76,6 +76,10 @@ def _faults(running: Running) -> Iterator[Fault]:
             f"look for spawn and pcc in {running.log}, mend what they say and `{running.command}"
             f" reload`: pcc gave no answer within {running.patience} s"
         )
+    except socket.gaierror:
+        yield warn(
+            f"name an address in place of the host in {running.endpoint}, for it to be asked"
+        )
     except OSError as error:
         yield fail(f"look at {running.endpoint}: it can't be asked: {error.strerror or error}")
     else:

@@ -100,9 +100,13 @@ class PolicyCheck(NamedTuple):
 
 
 class Postconf:
-    """postconf(1) for one Postfix instance.  All methods raise PccError."""
+    """postconf(1) for one Postfix instance.  All methods raise PccError.
 
-    def __init__(self, config_directory: str = "") -> None:
+    `patience`: seconds to wait for it.
+    """
+
+    def __init__(self, config_directory: str = "", patience: float = POSTCONF_SECONDS) -> None:
+        self._patience = patience
         self.directory = config_directory or os.environ.get("MAIL_CONFIG", "")
 
     def entries(self) -> list[Entry]:
@@ -143,7 +147,7 @@ class Postconf:
                 capture_output=True,
                 text=True,
                 errors="replace",
-                timeout=POSTCONF_SECONDS,
+                timeout=self._patience,
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
