@@ -48,6 +48,7 @@ class Blocking:
         self._database = database
         self._answered = answered
         self._counts = counts
+        self._on_disk: set[int] = set()  # incidents
 
     def follow(self, mail: Mail, rule: Rule, history: History, judgement: Judgement) -> Verdict:
         """Carry out a judgement that ended or began an incident, in the caller's transaction."""
@@ -112,15 +113,21 @@ class Blocking:
         incident = mail.case.known.incident
         assert incident is not None
         action = stopping_action(mail.case.policy)
-        try:
-            self._database.sync()  # the block may be newer than what is on disk
-        except (StoreError, DeadlineError):
-            pass  # and holds all the same
+        if incident.id not in self._on_disk:
+            self._sync(incident.id)
         self._remember(mail, action)
         if mail.instance == incident.instance:  # Postfix's retry
             return Verdict(action)
         self._counts.add_try(incident.id, mail.account, mail.instance, now)
         return _refusal(mail, incident, action)
+
+    def _sync(self, incident: int) -> None:
+        """Have a block on disk, which may be newer, once for all mail of it here."""
+        try:
+            self._database.sync()
+        except (StoreError, DeadlineError):
+            return  # and it holds all the same
+        self._on_disk.add(incident)
 
     def _hold(self, mail: Mail, now: float) -> Verdict | None:
         """Hold a mail, which is remembered first; refuse it where that can't be done."""

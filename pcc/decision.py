@@ -58,6 +58,7 @@ class Decisions:
         self._lookup = lookup
         self._answered = answered
         self._counts = counts
+        self._blocking_mail: Blocking | None = None
 
     def verdict(self, account: str, request: PolicyRequest, now: float) -> Verdict:
         """Return the verdict on a request of an account that the configuration covers.
@@ -105,9 +106,13 @@ class Decisions:
         return verdict or self.verdict(mail.account, mail.request, now)
 
     def _blocking(self) -> Blocking:
-        from pcc.blocking import Blocking  # which few processes need
+        if self._blocking_mail is None:
+            from pcc.blocking import Blocking  # which few processes need
 
-        return Blocking(self._config, self._database, self._answered, self._counts)
+            self._blocking_mail = Blocking(
+                self._config, self._database, self._answered, self._counts
+            )
+        return self._blocking_mail
 
     def _is_repeat(self, case: Case, now: float) -> bool:
         """Whether the mail passes and changes nothing but counts, as far as anybody can see."""
