@@ -79,8 +79,10 @@ class Counting:
         now = monotonic()
         if now >= self._next or waiting >= self._enough:
             is_late = now >= self._next + LATE_SECONDS or waiting >= LATE_MAILS
+            self.is_active = True
             self._count(COUNTING_SECONDS, patiently=is_late)
             self._tidy()
+            self.is_active = False
 
     def finish(self, seconds: int) -> None:
         """Count all that waits, within so many seconds."""
@@ -89,7 +91,6 @@ class Counting:
 
     def _count(self, seconds: int, *, patiently: bool) -> None:
         self._limit(seconds)
-        self.is_active = True
         try:
             if self._verdicts.flush(patiently=patiently):
                 # Staggered, so that the processes of a busy server don't meet.
@@ -100,7 +101,6 @@ class Counting:
             self._complain("count", f"{waiting} mails wait to be counted: {error}")
             self._next = monotonic() + FAILURE_PAUSE_SECONDS
             self._enough = max(GROUP_MAILS, 2 * waiting)
-        self.is_active = False
 
     def _tidy(self) -> None:
         self._limit(COUNTING_SECONDS)

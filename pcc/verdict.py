@@ -73,7 +73,7 @@ class Verdicts:
 
     def checkpoint_if_due(self) -> None:
         """Tidy the database up, where it is worth it."""
-        self._database.checkpoint_if_due()
+        self._database.checkpoint_if_due(in_background=True)
 
     def close(self) -> None:
         """Close the database."""

@@ -10,6 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 from checkout import Site, address, is_pass, is_refusal
@@ -89,20 +90,63 @@ def test_the_schema_version_is_checked_when_the_file_is_opened(site: Site) -> No
         open_database(str(site.database))
 
 
-def test_an_init_brings_a_database_of_the_first_version_up_to_date(site: Site) -> None:
-    site.ask("joe", address("ES"))
-    with closing(sqlite3.connect(site.database)) as connection:
-        for column in ("mails_before", "counts_since"):
-            connection.execute(f"ALTER TABLE sighting DROP COLUMN {column}")
-        connection.execute("PRAGMA user_version = 1")
-    with pytest.raises(StoreError, match=r"has schema version 1, .*: run pcc_admin.py init"):
+SCHEMAS = Path(__file__).parent / "schemas"
+"""The schema of each earlier version, as it was."""
+
+
+def layout(path: Path) -> list[Any]:
+    """Return the tables, columns and indexes of a database."""
+    with closing(sqlite3.connect(path)) as connection:
+        tables = connection.execute(
+            'SELECT m.name, c.name, c.type, c."notnull", c.pk FROM sqlite_master AS m,'
+            " pragma_table_info(m.name) AS c WHERE m.type = 'table' ORDER BY m.name, c.name"
+        ).fetchall()
+        indexes = connection.execute(
+            "SELECT m.name, i.seqno, i.name FROM sqlite_master AS m, pragma_index_info(m.name) AS i"
+            " WHERE m.type = 'index' ORDER BY m.name, i.seqno"
+        ).fetchall()
+    return [*tables, *indexes]
+
+
+def test_there_is_a_schema_of_every_earlier_version() -> None:
+    assert {path.name for path in SCHEMAS.iterdir()} == {
+        f"{version}.sql" for version in range(1, SCHEMA_VERSION)
+    }
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_an_init_brings_an_older_database_up_to_date(site: Site, version: int) -> None:
+    old = site.folder / "old.db"
+    with closing(sqlite3.connect(old)) as connection, connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript((SCHEMAS / f"{version}.sql").read_text())
+        connection.execute(
+            "INSERT INTO incident (account, mode, rule, window, countries, country,"
+            " client_address, client_name, queue_id, action, began, expires, held, tries)"
+            " VALUES ('joe@example.org', 'enforce', 'by hand', 0, '', '', '', '', '', 'REJECT',"
+            " 1800000000, 0, 0, 0)"
+        )
+        connection.execute("INSERT INTO account VALUES ('joe@example.org', 1, 1)")
+        connection.execute(
+            "INSERT INTO event VALUES (1, 1800000000, 'joe@example.org', 'blocked', 'ann', '')"
+        )
+    os.replace(old, site.database)
+    with pytest.raises(
+        StoreError, match=rf"has schema version {version}, .*: run pcc_admin.py init"
+    ):
         open_database(str(site.database))
+    assert site.ask("joe@example.org", address("ES")) is None
     assert create_or_upgrade(str(site.database)) == "upgraded"
-    assert site.mails("joe") == {address("ES"): 1}
-    assert is_pass(site.ask("joe", address("ES")))
-    assert site.mails("joe") == {address("ES"): 2}
-    with closing(sqlite3.connect(f"{site.database}.version1")) as copy:
-        assert copy.execute("PRAGMA user_version").fetchone() == (1,)
+    with closing(sqlite3.connect(f"{site.database}.version{version}")) as copy:
+        assert copy.execute("PRAGMA user_version").fetchone() == (version,)
+    new = site.folder / "new.db"
+    assert create_or_upgrade(str(new)) == "created"
+    assert layout(site.database) == layout(new)
+    assert site.blocked() == ["joe@example.org"]
+    assert [event["by"] for event in site.data("show", "joe@example.org")["events"]] == ["ann"]
+    assert is_refusal(site.ask("joe@example.org", address("ES")))
+    assert site.admin("unblock", "joe@example.org").returncode == 0
+    assert is_pass(site.ask("joe@example.org", address("ES")))
 
 
 def test_an_init_leaves_what_is_there_as_it_is(site: Site) -> None:

@@ -17,8 +17,19 @@ from pcc.store.sqlite import APPLICATION_ID, SCHEMA_VERSION, rights_of_owner
 SCHEMA_FILE = Path(__file__).resolve().parent.parent.parent / "schema.sql"
 
 UPGRADES = {
-    1: "ALTER TABLE sighting ADD COLUMN mails_before INTEGER NOT NULL DEFAULT 0;"
-    " ALTER TABLE sighting ADD COLUMN counts_since REAL NOT NULL DEFAULT 0;",
+    1: """
+        ALTER TABLE sighting ADD COLUMN mails_before INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE sighting ADD COLUMN counts_since REAL NOT NULL DEFAULT 0;
+        ALTER TABLE sighting ADD COLUMN repeats_until REAL NOT NULL DEFAULT 0;
+        ALTER TABLE sighting ADD COLUMN judged_by INTEGER NOT NULL DEFAULT 0;
+        DROP INDEX sighting_by_hour;
+        CREATE INDEX sighting_by_hour ON sighting (account, hour, address);
+        ALTER TABLE account ADD COLUMN turns INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE incident RENAME COLUMN window TO window_seconds;
+        ALTER TABLE exemption RENAME COLUMN by TO who;
+        ALTER TABLE event RENAME COLUMN by TO who;
+        CREATE INDEX exemption_by_creation ON exemption (created);
+    """,
 }
 """For each older schema version the SQL that makes the next version of it."""
 

@@ -82,7 +82,7 @@ class Database(Protocol):
     def check_in_place(self) -> None:
         """Raise StoreError if this is not the database any more that `name` means."""
 
-    def checkpoint_if_due(self) -> None:
+    def checkpoint_if_due(self, *, in_background: bool = False) -> None:
         """Tidy up what many writes leave behind; to be called outside transactions."""
 
     def close(self) -> None:

@@ -175,14 +175,29 @@ class SQLiteDatabase:
         except OSError as error:
             raise StoreError(f"{self.path}-wal: can't be synced: {error.strerror}") from None
 
-    def checkpoint_if_due(self) -> None:
+    def checkpoint_if_due(self, *, in_background: bool = False) -> None:
         """Move a long write-ahead log into the database; to be called outside transactions.
+
+        Where that is in the background, this returns at once.
+        """
+        if _size(self.path + "-wal") < CHECKPOINT_BYTES or self.read_only:
+            return
+        if not in_background:
+            self.checkpoint()
+            return
+        from pcc.store import checkpoint  # which few processes need
+
+        try:
+            checkpoint.start(self.path, self._lock)
+        except OSError as error:
+            raise StoreError(f"{self.path}: no checkpoint: {error.strerror}") from None
+
+    def checkpoint(self) -> None:
+        """Move the write-ahead log into the database.
 
         Nearly all of it without keeping anybody waiting, and the rest, which
         empties the log, in the turn of a writer.  One process at a time.
         """
-        if _size(self.path + "-wal") < CHECKPOINT_BYTES or self.read_only:
-            return
         is_busy = self.row("PRAGMA wal_checkpoint(PASSIVE)")
         if is_busy and not is_busy[0]:
             self._wait_for_turn()

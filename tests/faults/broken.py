@@ -27,6 +27,7 @@ from mmdb import write_country_database
 
 from faults.preload import at_faked_time
 from faults.world import OWNER, THIEF, World
+from pcc.store.sqlite import SCHEMA_VERSION
 
 Case = Callable[[], None]
 DEADLINE = 8
@@ -344,7 +345,7 @@ def a_schema_of_another_version() -> None:
         for version, cause in ((99, "use the newer pcc"), (0, "is not a database of pcc")):
             change_schema_version(world, version)
             assert world.is_in_trouble(cause)
-        change_schema_version(world, 1)
+        change_schema_version(world, SCHEMA_VERSION)
         assert world.block_holds()
         assert world.works()
 
