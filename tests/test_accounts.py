@@ -186,6 +186,21 @@ def test_a_block_that_does_not_stop_mail_is_shown_as_such(site: Site) -> None:
     for account, state in states.items():
         assert site.admin("show", account).stdout.splitlines()[2].startswith(f"{state}  ")
         assert (site.ask(account, address("ES")) == "DUNNO") is (state != "BLOCKED")
+        site.admin("unblock", account)
+        why = state.partition(": ")[2]
+        told = f"pcc_admin.py: mail of {account} passes all the same: {why}\n" if why else ""
+        assert site.admin("block", account).stderr == told
+
+
+def test_who_exempts_a_blocked_account_is_told_that_the_block_stays(site: Site) -> None:
+    assert site.admin("block", "joe").returncode == 0
+    done = site.admin("exempt", "add", "account", "joe", "--for", "7d")
+    told, reminder, command = done.stdout.splitlines()
+    assert told.startswith("account joe is exempt until ")
+    assert reminder == "It is still blocked, though its mail passes now; to lift that, too:"
+    assert command.endswith(f"{site.config} unblock joe")
+    assert site.admin("unblock", "joe").returncode == 0
+    assert len(site.admin("exempt", "add", "account", "joe").stdout.splitlines()) == 1
 
 
 @pytest.mark.parametrize(

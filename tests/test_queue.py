@@ -246,6 +246,8 @@ def test_the_service_user_sees_held_mail_of_all_accounts(holding: Holding) -> No
     accounts = [holding.blocked(), holding.blocked()]
     queue_ids = [holding.send(account)[0] for account in accounts]
     found = holding.data("held", user=holding.deployment.user)
+    keys = "account queue_id arrived size sender recipients state"
+    assert list(found[0]) == keys.split()
     states = {entry["queue_id"]: (entry["account"], entry["state"]) for entry in found}
     for account, queue_id in zip(accounts, queue_ids, strict=True):
         assert states[queue_id] == (account, "held")

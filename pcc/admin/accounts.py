@@ -386,8 +386,8 @@ def block(context: Context, options: argparse.Namespace) -> int:
     maillog.block_by_hand(account, context.by, options.reason)
     context.output.data({"blocked": [account]})
     context.output.say(f"{escaped(account)} is blocked.")
-    if policy.observes:
-        context.complain(f"mail of {account} passes all the same: policy.mode is observe")
+    if why := _why_not_enforced(context, account):
+        context.complain(f"mail of {account} passes all the same: {why}")
     return DONE
 
 

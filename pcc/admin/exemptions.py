@@ -17,7 +17,7 @@ from pcc.admin import DONE, NOT_DONE, USAGE
 from pcc.admin.commands import add_command, duration
 from pcc.admin.output import Lines, Moment, local_time, rfc3339
 from pcc.escaping import escaped
-from pcc.store import exemptions
+from pcc.store import exemptions, incidents
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
@@ -126,7 +126,17 @@ def add(context: Context, options: argparse.Namespace) -> int:
     context.output.data([_data(Shown(options.kind, value, until, context.by, options.reason))])
     end = f"until {local_time(until)}" if until else "for good"
     context.output.say(f"{options.kind} {escaped(value)} is exempt {end}.")
+    if options.kind == "account":
+        _remind_of_block(context, value)
     return DONE
+
+
+def _remind_of_block(context: Context, account: str) -> None:
+    """Tell that the account's mail is stopped again once its exemption ends."""
+    block = incidents.open_incident(context.database, account)
+    if block and block.blocks(context.now):
+        context.output.say("It is still blocked, though its mail passes now; to lift that, too:")
+        context.output.say(f"  {context.command('unblock', account)}")
 
 
 def remove(context: Context, options: argparse.Namespace) -> int:

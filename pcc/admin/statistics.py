@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from pcc import VERSION
 from pcc.admin import DONE, USAGE
 from pcc.admin.commands import add_command
+from pcc.admin.output import local_time
 from pcc.errors import CountryError, PccError
 from pcc.store import upkeep
 
@@ -102,7 +103,10 @@ def stats(context: Context, options: argparse.Namespace) -> int:
     if not options.prometheus:
         context.output.table(
             ["FIGURE", "VALUE"],
-            [[figure.meaning, _text(figure, figures[figure.name])] for figure in FIGURES],
+            [
+                [figure.meaning, _text(figure, figures[figure.name], context.now)]
+                for figure in FIGURES
+            ],
         )
     return DONE
 
@@ -153,12 +157,12 @@ def exposition(figures: Figures) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _text(figure: Figure, value: int | None) -> str:
-    """Return a figure as people read it."""
+def _text(figure: Figure, value: int | None, now: float) -> str:
+    """Return a figure as people read it, an age with the local time when it began."""
     if value is None:
         return "-"
     if figure.metric.endswith("_seconds"):
-        return _duration(value)
+        return f"{_duration(value)} ({local_time(now - value)})" if value else _duration(0)
     if figure.metric.endswith("_bytes"):
         return f"{value / 1_000_000:.1f} MB"
     return f"{value:,}"
