@@ -90,7 +90,7 @@ STATE_CASES: dict[str, tuple[Break, Break, str, str, str]] = {
     ),
     "database of root": (
         chown("pcc.db", "root"), chown("pcc.db", "service"),
-        "database rights", "FAIL", "chown",
+        "database rights", "FAIL", "`chown -h ",
     ),
     "lock file of root": (
         chown("pcc.db.lock", "root"), chown("pcc.db.lock", "service"),
@@ -103,7 +103,7 @@ STATE_CASES: dict[str, tuple[Break, Break, str, str, str]] = {
         chmod(".", 0o755), chmod(".", 0o750), "state folder", "WARN", "chmod 0750",
     ),
     "state folder not writable": (
-        chmod(".", 0o550), chmod(".", 0o750), "state folder", "FAIL", "can't be written",
+        chmod(".", 0o550), chmod(".", 0o750), "state folder", "FAIL", "chmod 0750",
     ),
     "country database old": (
         countries(61 * DAY), countries(0), "country database", "WARN", "61 days old",
@@ -198,8 +198,26 @@ def test_an_interpreter_out_of_the_service_users_reach_is_found(patient: Patient
         turned = patient.turned()
         assert list(turned) == ["interpreter"]
         assert "No module named geoip2" in turned["interpreter"][1]
+        python.write_text("neither a program nor a script")
+        assert patient.turned()["interpreter"][1].startswith(f"mend {python}: ")
     finally:
         shutil.rmtree(private)
+
+
+@pytest.mark.postfix
+def test_another_copy_of_pcc_has_a_doctor_of_its_own(patient: Patient) -> None:
+    other = public_folder("other")
+    for name in ("pcc_policy.py", "schema.sql", "pcc"):
+        run_as(["cp", "-a", patient.pcc.folder / name, other])
+    master(f"{patient.pcc.folder}/pcc_policy.py", f"{other}/pcc_policy.py")(patient)
+    patient.postfix.write_config()
+    try:
+        turned = patient.turned()
+        assert list(turned) == ["master.cf entry"]
+        assert turned["master.cf entry"][0] == "WARN"
+        assert "run the doctor that is beside it" in turned["master.cf entry"][1]
+    finally:
+        shutil.rmtree(other)
 
 
 @pytest.mark.postfix
@@ -237,7 +255,7 @@ def test_a_state_folder_of_root_or_of_postfix_is_given_to_the_service_user(
         assert list(turned) == ["service user"]
         assert turned["service user"] == (
             "FAIL",
-            f"`chown -R {patient.pcc.user}: {patient.pcc.state}`: the state folder belongs to"
+            f"`chown -hR {patient.pcc.user}: {patient.pcc.state}`: the state folder belongs to"
             f" {user}, as whom spawn(8) does not run pcc",
         )
         follow(patient, turned["service user"][1])
@@ -257,7 +275,7 @@ def test_where_nobody_names_a_service_user_it_is_made(patient: Patient) -> None:
         assert list(turned) == ["service user", "master.cf entry"]
         made = "useradd --system" in turned["service user"][1]
         assert made == ("pcc" not in [entry.pw_name for entry in pwd.getpwall()])
-        assert f"chown -R pcc: {patient.pcc.state}" in turned["service user"][1]
+        assert f"chown -hR pcc: {patient.pcc.state}" in turned["service user"][1]
         assert turned["master.cf entry"][1].startswith("write user=pcc in master.cf")
     finally:
         chown(".", "service")(patient)
@@ -444,6 +462,49 @@ def test_side_files_of_the_wrong_owner_or_mode_are_found(kept: Patient, side_fil
 
 
 @pytest.mark.postfix
+def test_root_is_never_told_to_follow_a_link(kept: Patient) -> None:
+    target = kept.pcc.folder / "target"
+    target.touch(0o644)
+    links = [kept.pcc.state / name for name in ("pcc.db-wal", "pcc.db.lock", "pcc.db.notify")]
+    for link in links:
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+    turned = kept.turned()
+    assert list(turned) == ["database rights"]
+    follow(kept, turned["database rights"][1])
+    assert not any(link.is_symlink() for link in links)
+    assert kept.turned() == {}
+    assert (target.owner(), target.stat().st_mode & 0o777) == ("root", 0o644)
+    kept.database.rename(kept.pcc.folder / "elsewhere.db")
+    kept.database.symlink_to(kept.pcc.folder / "elsewhere.db")
+    turned = kept.turned()
+    assert list(turned) == ["database rights"]
+    assert turned["database rights"][1].startswith(f"name {kept.pcc.folder / 'elsewhere.db'} as")
+
+
+@pytest.mark.postfix
+def test_a_state_folder_out_of_reach_is_one_fault(kept: Patient) -> None:
+    chmod(".", 0)(kept)
+    turned = kept.differing(kept.findings())
+    assert list(turned) == ["state folder"]
+    follow(kept, turned["state folder"][1])
+    assert kept.turned() == {}
+
+
+@pytest.mark.postfix
+@pytest.mark.parametrize("content", [b"", b"no country database" * 100])
+def test_a_country_database_that_is_none_is_replaced_as_it_says(
+    kept: Patient, content: bytes
+) -> None:
+    kept.countries.write_bytes(content)
+    turned = kept.turned()
+    assert list(turned) == ["country database"]
+    assert turned["country database"][0] == "FAIL"
+    follow(kept, turned["country database"][1])
+    assert kept.findings()["country database"][0] != "FAIL"
+
+
+@pytest.mark.postfix
 @pytest.mark.parametrize(
     ("name", "check"),
     [
@@ -495,6 +556,19 @@ def mounted(kept: Patient) -> Iterator[Patient]:
     """The installation, from whose state folder what was mounted there is unmounted afterwards."""
     yield kept
     run_as(["umount", "--lazy", kept.pcc.state])
+
+
+@pytest.mark.subprocess
+@pytest.mark.skipif(bool(missing()), reason=missing())
+def test_a_database_that_only_attributes_protect_is_found(kept: Patient) -> None:
+    if run_as(["chattr", "+i", kept.database]).returncode:
+        pytest.skip("chattr(1) is not allowed here")
+    try:
+        turned = kept.turned()
+    finally:
+        run_as(["chattr", "-i", kept.database])
+    assert list(turned) == ["database rights"]
+    assert turned["database rights"][1].startswith(f"look at `lsattr {kept.database}`")
 
 
 @pytest.mark.subprocess

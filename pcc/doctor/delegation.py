@@ -105,8 +105,8 @@ def _argv_faults(argv: Argv, installed: Installed) -> Iterator[Fault]:
     user, _, group = argv.user.partition(":")
     if user != installed.user:
         yield fail(
-            f"write user={installed.user} in master.cf, who owns the state folder or should,"
-            f" not user={user}"
+            f"write user={installed.user} in master.cf, not user={user}: spawn(8) must run pcc as"
+            " the owner of the state folder"
         )
     if group and not _is_group(group):
         yield fail(f"write user={user} in master.cf: there is no group {group}")

@@ -100,6 +100,8 @@ class _Examination:
     def _state(self, user: User) -> Iterator[Finding]:
         database = self._config.store_database
         yield state.check_state_folder(user, database)
+        if not state.is_reachable(user, self._folder):
+            return
         yield state.check_database_rights(user, database)
         yield from check_database(self._config, self._now)
         yield installation.check_country_database(user, self._config.country_database, self._now)

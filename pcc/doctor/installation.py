@@ -113,7 +113,7 @@ def _country_faults(user: User, path: str, now: float) -> Iterator[Fault]:
     try:
         age = now - describe(path).build_epoch
     except CountryError as error:
-        yield fail(f"run `pcc_admin.py country update URL`: {error}")
+        yield fail(f"run `pcc_admin.py country update`: {error}")
         return
     if age > OLDEST_COUNTRY_DATABASE:
         yield warn(

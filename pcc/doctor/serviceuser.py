@@ -75,7 +75,7 @@ def check_service_user(found: ServiceUser, folder: str) -> Finding:
 def _faults(found: ServiceUser, folder: str) -> Iterator[Fault]:
     if found.fits or found.owner is None:
         return
-    steps = [f"chown -R {found.name}: {shlex.quote(folder)}"]
+    steps = [f"chown -hR {found.name}: {shlex.quote(folder)}"]
     if found.user is None:
         steps.insert(0, f"useradd --system --home-dir / --shell /usr/sbin/nologin {USUAL}")
     yield fail(

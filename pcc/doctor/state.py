@@ -48,15 +48,27 @@ def _room_faults(folder: str) -> Iterator[Fault]:
         yield warn(f"make room on {place}: only {room // 1_000_000} MB are left")
 
 
+def is_reachable(user: User, folder: str) -> bool:
+    """Whether the user can get at what is in the state folder."""
+    return not hindrances(user, [(folder, os.X_OK)])
+
+
 def check_state_folder(user: User, database: str) -> Finding:
     """Check that the user can write to the state folder, and that others can't look into it."""
     folder = os.path.dirname(database)
     faults = [
-        fail(f"let {user.name} write to the state folder: {text}")
-        for text in hindrances(user, [(folder, os.W_OK | os.X_OK)])
+        *_folder_faults(user, folder),
+        *_open_to_others(folder, os.path.basename(database)),
     ]
-    faults += _open_to_others(folder, os.path.basename(database))
     return finding("state folder", faults)
+
+
+def _folder_faults(user: User, folder: str) -> Iterator[Fault]:
+    for text in hindrances(user, [(folder, os.W_OK | os.X_OK)]):
+        if os.stat(folder).st_mode & 0o700 != 0o700:
+            yield fail(f"`chmod 0750 {shlex.quote(folder)}`: {user.name} can't write to it")
+        else:
+            yield fail(f"let {user.name} write to the state folder: {text}")
 
 
 def _open_to_others(folder: str, name: str) -> Iterator[Fault]:
@@ -64,9 +76,8 @@ def _open_to_others(folder: str, name: str) -> Iterator[Fault]:
         yield warn(f"`chmod 0750 {shlex.quote(folder)}`: it says who sends from where")
     for file in sorted(os.listdir(folder)) if os.access(folder, os.R_OK) else []:
         path = os.path.join(folder, file)
-        if not file.startswith(name) or odd_kind(path):
-            continue
-        if stat.S_IMODE(os.lstat(path).st_mode) & 0o137:
+        mode = os.lstat(path).st_mode  # chmod(1) would follow a link
+        if file.startswith(name) and stat.S_ISREG(mode) and mode & 0o137:
             yield warn(f"`chmod 0640 {shlex.quote(path)}`: it says who sends from where")
 
 
@@ -84,16 +95,21 @@ def _rights_faults(user: User, files: Sequence[str]) -> Iterator[Fault]:
     for path in files:
         status = os.lstat(path)
         quoted = shlex.quote(path)
-        odd = odd_kind(path)
-        if odd and path != files[0]:  # the database itself has a check of its own
-            yield fail(f"`mv {quoted} {quoted}.away`: it is {odd}, not a file")
-        elif odd:
-            continue
+        if stat.S_ISLNK(status.st_mode) and path == files[0]:
+            yield fail(
+                f"name {os.path.realpath(path)} as store.database in pcc.toml: {path} is only a"
+                " link to it"
+            )
+        elif stat.S_ISLNK(status.st_mode):  # whoever made it may want root to follow it
+            yield fail(f"`mv {quoted} {quoted}.away`: it is a link, not a file")
+        elif odd := odd_kind(path):
+            if path != files[0]:  # the database itself has a check of its own
+                yield fail(f"`mv {quoted} {quoted}.away`: it is {odd}, not a file")
         elif status.st_uid != user.uid:
             owner = "root" if status.st_uid == 0 else f"user {status.st_uid}"
-            yield fail(f"`chown {user.name}: {quoted}`: it belongs to {owner}")
+            yield fail(f"`chown -h {user.name}: {quoted}`: it belongs to {owner}")
         elif status.st_mode & 0o600 != 0o600:
             yield fail(f"`chmod 0640 {quoted}`: {user.name} can't read and write it")
         else:
             for text in hindrances(user, [(path, os.R_OK | os.W_OK)]):
-                yield fail(f"let {user.name} use the database: {text}")
+                yield fail(f"look at `lsattr {quoted}` and `getfacl {quoted}` for why: {text}")
