@@ -121,12 +121,14 @@ class Config(Record):
 
     `path`: the file itself.  `identity`: a number for the file as it was when it
     was read, the same for all processes; 0 where that is not known.
-    `keep_sightings`, `keep_incidents`: seconds.  `exempt_accounts` and `domains`
-    are in lower case, exempt domains begin with `@`.
+    `country_asn`: "" for none.  `keep_sightings`, `keep_incidents`: seconds.
+    `exempt_accounts` and `domains` are in lower case, exempt domains begin with
+    `@`.
     """
 
     __slots__ = (
         "account",
+        "country_asn",
         "country_database",
         "default_domain",
         "domains",
@@ -145,6 +147,7 @@ class Config(Record):
         "verbose",
     )
     account: str
+    country_asn: str
     country_database: str
     default_domain: str
     domains: frozenset[str]

@@ -150,7 +150,7 @@ class _OpenDatabase:
             return _code(response.country.iso_code), response.traits
         except AddressNotFoundError as error:
             return None, error
-        except _damage() as error:
+        except damage() as error:
             raise CountryError(
                 f"{self._path}: the country database is damaged where {address} would be: {error}"
             ) from None
@@ -243,7 +243,7 @@ def _read(path: str, *, mapped: bool) -> Reader:
         return Reader(path, locales=[], mode=MODE_AUTO if mapped else MODE_FILE)
     except OSError as error:
         raise _unreadable(path, error) from None
-    except _damage():
+    except damage():
         raise CountryError(f"{path}: is not a MaxMind DB file, or a damaged one") from None
 
 
@@ -254,7 +254,7 @@ def _check_metadata(path: str, reader: Reader) -> None:
     check_type(path, metadata.database_type)
 
 
-def _damage() -> tuple[type[Exception], ...]:
+def damage() -> tuple[type[Exception], ...]:
     """Return what a reader may raise on its way through rubbish, which depends on the rubbish.
 
     No PccError is among it, such as the deadline that may interrupt a look-up.

@@ -1,16 +1,18 @@
 """What a notice says: a mail for people, JSON for a program.
 
-Pure: no I/O, no clock.  An administrator may read the mail at night on a
-telephone: what happened comes first, then the evidence, then the commands to
-paste.  Logins and host names are chosen by strangers: in headers and text they
-are escaped, and in a command they are one word that no shell takes apart.
+An administrator may read the mail at night on a telephone, and may never have
+heard of pcc: what happened comes first, then the evidence, then the commands to
+paste.  Nothing but a command is wider than a terminal.  Pure: no clock, and no
+I/O but to see how pcc_admin.py is called here.  Logins and host names are chosen
+by strangers: in headers and text they are escaped, and in a command they are one
+word that no shell takes apart.
 """
 
 from __future__ import annotations
 
-import os
 import shlex
-import sys
+import textwrap
+import unicodedata
 from datetime import datetime, timezone
 from email.header import Header
 from email.message import EmailMessage
@@ -19,13 +21,15 @@ from email.utils import formatdate
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pcc import address as addresses
+from pcc import evidence
 from pcc.config import DEFAULT_PATH
 from pcc.escaping import escaped
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pcc.config import Config
+    from pcc.evidence import Leg, Origin
     from pcc.store.incidents import IncidentRow, SightingRow
     from pcc.store.outbox import Earlier
 
@@ -34,6 +38,12 @@ MOST_SIGHTINGS = 50
 
 MOST_COUNTRIES = 12
 """Countries in a subject; the rest is only counted."""
+
+MOST_LEGS = 5
+"""Ways between two places that are told of, the fastest ones."""
+
+WIDTH = 78
+"""Columns of a line at most, but for a command, which must stay in one piece."""
 
 LATE_SECONDS = 900
 """A notice that was sent so long after the event says that it is late."""
@@ -49,7 +59,8 @@ class Notice(NamedTuple):
     `what`: "blocked", "observed" or "unblocked".  `at`: UTC seconds.  `sightings`: what had
     counted, latest first, as far as it is shown; `sighting_count`: how many there are.  `by` and
     `reason`: who did it and why, `by` being "pcc" for the program itself.  `earlier`: what was
-    seen before and did not count.
+    seen before and did not count.  `origins`: where the addresses of the sightings are, if that
+    can be looked up.
     """
 
     what: str
@@ -62,6 +73,7 @@ class Notice(NamedTuple):
     released: int = 0
     deleted: int = 0
     earlier: Sequence[Earlier] = ()
+    origins: Mapping[str, Origin] | None = None
 
 
 def as_data(notice: Notice) -> dict[str, Any]:
@@ -86,9 +98,11 @@ def as_data(notice: Notice) -> dict[str, Any]:
                 "mails": seen.mails,
                 "first_seen": _rfc3339(seen.first_seen),
                 "last_seen": _rfc3339(seen.last_seen),
+                **_origin_data(notice, seen.address),
             }
             for seen in notice.sightings
         ],
+        **_travel_data(notice),
         "earlier": [
             {
                 "country": seen.country,
@@ -103,6 +117,22 @@ def as_data(notice: Notice) -> dict[str, Any]:
         "released": notice.released,
         "deleted": notice.deleted,
     }
+
+
+def _origin_data(notice: Notice, address: str) -> dict[str, Any]:
+    if not notice.origins:
+        return {}
+    return evidence.origin_data(notice.origins.get(address, evidence.Origin()))
+
+
+def _travel_data(notice: Notice) -> dict[str, Any]:
+    if not notice.origins:
+        return {}
+    return {"travel": [evidence.leg_data(leg, _rfc3339) for leg in _legs(notice)]}
+
+
+def _legs(notice: Notice) -> list[Leg]:
+    return evidence.legs(evidence.visits(notice.sightings, notice.origins or {}))
 
 
 def as_mail(
@@ -158,7 +188,7 @@ def body(notice: Notice, config: Config, host: str, now: float) -> str:
     parts = _unblock_parts(notice) if notice.what == "unblocked" else _block_parts(notice, config)
     if now - notice.at > LATE_SECONDS:
         parts.insert(1, "This notice comes late: it could not be sent before.")
-    parts += _advice(notice, config)
+    parts += _advice(notice, config, host)
     return "\n\n".join(parts) + f"\n\n-- \npcc on {host}, incident {notice.incident.id}\n"
 
 
@@ -197,11 +227,54 @@ def _block_parts(notice: Notice, config: Config) -> list[str]:
     first = f"{escaped(incident.account)} {state}: mail came from {_places(incident)}."
     facts = [
         ("When", _moment(notice.at)),
-        ("Limit", incident.rule),
+        ("Limit", _limit(incident)),
         ("Crossed by", _crossing_mail(notice)),
         ("Now", _consequence(notice, config)),
     ]
-    return [first, _listed(facts), _table(notice), *_earlier_table(notice)]
+    return [
+        _filled(first),
+        _filled(_meaning(incident)),
+        _listed(facts),
+        _table(notice),
+        *_travel(notice),
+        *_earlier_table(notice),
+    ]
+
+
+def _meaning(incident: IncidentRow) -> str:
+    """Return what that means, for somebody who has never had such a mail."""
+    kind = "addresses" if incident.rule.startswith("max_addresses") else "countries"
+    return (
+        f"An account that sends from so many {kind} is often a stolen one.  But it can be its"
+        " owner, too: on a journey, behind a VPN, or with an app that sends from its maker's"
+        " machines.  Ask the owner, but not by mail: whoever stole the account can read it."
+    )
+
+
+_COUNTED = {
+    "max_countries": ("country", "countries", "familiar ones together count as one"),
+    "max_addresses": ("address", "addresses", "familiar ones don't count"),
+}
+
+
+def _limit(incident: IncidentRow) -> str:
+    """Return the limit as in lists, and in words."""
+    limit, _, window = incident.rule.rpartition(" in ")
+    name, _, most = limit.partition(" ")
+    if name not in _COUNTED:
+        return incident.rule
+    one, many, familiar = _COUNTED[name]
+    kind = one if most == "1" else many
+    return f"{incident.rule}: at most {most} {kind} within {_in_words(window)}; {familiar}"
+
+
+def _in_words(window: str) -> str:
+    """Return a Postfix time in words: `2 days`."""
+    units = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}
+    number, unit = window[:-1], units.get(window[-1:].lower(), "")
+    if not unit or not number.isdigit():
+        return window
+    return f"{int(number)} {unit}{'' if int(number) == 1 else 's'}"
 
 
 def _crossing_mail(notice: Notice) -> str:
@@ -246,7 +319,7 @@ def _unblock_parts(notice: Notice) -> list[str]:
     if incident.mode == "observe":
         first = f"{by} has cleared the observed incident of {account}."
         del facts[-1]
-    return [first, _listed(facts), "Only mail from now on counts for this account."]
+    return [_filled(first), _listed(facts), "Only mail from now on counts for this account."]
 
 
 def _before(incident: IncidentRow) -> str:
@@ -269,29 +342,56 @@ def _mails(count: int, kind: str = "") -> str:
 
 
 def _table(notice: Notice) -> str:
-    """Return the sightings as columns, the crossing one marked."""
+    """Return the sightings as columns, the crossing one marked.
+
+    Under each is what else is known of its address, which would make the table too wide.
+    """
     incident = notice.incident
     packed = addresses.packed_address(incident.client_address)
     crossing = addresses.recorded_address(packed) if packed else ""
-    lines = [("", "COUNTRY", "ADDRESS", "CLIENT NAME", "FIRST", "LAST", "MAILS")]
+    lines = [("", "COUNTRY", "ADDRESS", "FIRST", "LAST", "MAILS")]
     lines += [
         (
             "*" if seen.address == crossing else "",
             seen.country,
             escaped(seen.address),
-            _tail(escaped(seen.client_name), _LONGEST_CLIENT_NAME),
             _short_time(seen.first_seen),
             _short_time(seen.last_seen),
             str(seen.mails),
         )
         for seen in notice.sightings
     ]
-    text = _columns(lines)
+    header, *rows = _columns(lines)
+    text = [header]
+    for row, seen in zip(rows, notice.sightings, strict=True):
+        text += [row, *_what_else(notice, seen)]
     more = notice.sighting_count - len(notice.sightings)
     if more > 0:
-        text += f"\nand {more} more addresses"
+        text.append(f"and {more} more addresses")
     zone = datetime.fromtimestamp(incident.began).astimezone().strftime("%Z")
-    return f"What counted (times in {zone}; * crossed the limit):\n\n{text}"
+    return f"What counted (times in {zone}; * crossed the limit):\n\n" + "\n".join(text)
+
+
+def _what_else(notice: Notice, seen: SightingRow) -> list[str]:
+    """Return what is known of an address besides its country: host name, city, network."""
+    origin = (notice.origins or {}).get(seen.address, evidence.Origin())
+    name = "" if seen.client_name == "unknown" else escaped(seen.client_name)
+    known = [
+        _tail(name, _LONGEST_CLIENT_NAME),
+        _plain(origin.city),
+        _plain(evidence.network(origin)),
+    ]
+    told = ", ".join([text for text in known if text])
+    return _filled(told, " " * 12).split("\n") if told else []
+
+
+def _travel(notice: Notice) -> list[str]:
+    """Return how fast somebody would have had to travel, where that can be told."""
+    legs = evidence.fastest(_legs(notice), MOST_LEGS)
+    told = [_filled(_plain(evidence.sentence(leg)), " " * 3, " " * 5) for leg in legs]
+    if not told:
+        return []
+    return ["How fast one person would have had to travel:\n\n" + "\n".join(told)]
 
 
 def _earlier_table(notice: Notice) -> list[str]:
@@ -306,36 +406,30 @@ def _earlier_table(notice: Notice) -> list[str]:
     text = _columns(lines)
     more = len(notice.earlier) - MOST_COUNTRIES
     if more > 0:
-        text += f"\nand {more} more countries"
-    return [f"Seen earlier, which did not count:\n\n{text}"]
+        text.append(f"and {more} more countries")
+    return ["Seen earlier, which did not count:\n\n" + "\n".join(text)]
 
 
-def _columns(lines: Sequence[Sequence[str]]) -> str:
+def _columns(lines: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
-    return "\n".join(
-        [
-            "  ".join(
-                [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-            ).rstrip()
-            for line in lines
-        ]
-    )
+    rows = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+    return ["  ".join(row).rstrip() for row in rows]
 
 
-def _advice(notice: Notice, config: Config) -> list[str]:
+def _advice(notice: Notice, config: Config, host: str) -> list[str]:
     """Return what an administrator may want to do next, each with the exact command."""
     incident = notice.incident
     account = incident.account
     lift = command(config, "unblock", account)
     to_owner = command(config, "unblock", account, "--release", "--exempt-for", "7d")
-    advice = [("Look closer:", command(config, "show", account))]
+    advice = [("See all that is known of it:", command(config, "show", account))]
     if notice.what == "unblocked":
         if incident.held > notice.released + notice.deleted:
             advice.append(("See what is still on hold:", command(config, "held", account)))
         advice.append(("Block it again:", command(config, "block", account)))
     elif notice.what == "observed":
         advice += [
-            ("It was the owner, on a journey say: let it be for a week:", to_owner),
+            ("It was the owner: let it send from anywhere for a week:", to_owner),
             ("It was stolen: change its password.  Then start counting afresh:", lift),
         ]
     else:
@@ -343,24 +437,26 @@ def _advice(notice: Notice, config: Config) -> list[str]:
             advice.append(("See its held mail:", command(config, "held", account)))
         advice += [
             (
-                "It was the owner, on a journey say: unblock, release any held mail,\n"
-                "and let it be for a week:",
+                "It was the owner: unblock, release any held mail, and let it send from\n"
+                "anywhere for a week:",
                 to_owner,
             ),
             (
-                "It was stolen: change its password first.  Then unblock, and delete\n"
-                "any held mail:",
+                "It was stolen: change its password first, or the thief goes on.  Then unblock,\n"
+                "and delete any held mail:",
                 command(config, "unblock", account, "--delete"),
             ),
             ("Only unblock:", lift),
         ]
-    return [f"{purpose}\n  {text}" for purpose, text in advice]
+    where = f"What you can do, as root on {escaped(host)}:"
+    return [where, *[f"{purpose}\n  {text}" for purpose, text in advice]]
 
 
 def command(config: Config, name: str, account: str, *options: str) -> str:
     """Return a command line of pcc_admin.py about an account, to be pasted into a shell."""
-    folder = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-    words = [sys.executable, os.path.join(folder, "pcc_admin.py")]
+    from pcc.admin.invocation import program_by_path
+
+    words = program_by_path()
     if config.path != DEFAULT_PATH:
         words += ["--config", config.path]
     # What begins with a dash would be taken for an option.
@@ -390,7 +486,31 @@ def _shell_character(character: str) -> str:
 
 def _listed(facts: list[tuple[str, str]]) -> str:
     width = max(len(name) for name, _ in facts) + 2
-    return "\n".join([f"{name + ':':{width}}{value}" for name, value in facts])
+    return "\n".join(
+        [_filled(f"{name + ':':{width}}{value}", "", " " * width) for name, value in facts]
+    )
+
+
+def _filled(text: str, indent: str = "", further: str | None = None) -> str:
+    """Return a sentence in lines of WIDTH columns, the further ones with another indent."""
+    return textwrap.fill(
+        text,
+        WIDTH,
+        initial_indent=indent,
+        subsequent_indent=indent if further is None else further,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+
+
+def _plain(name: str) -> str:
+    """Return a name that a database gives, without accents if that makes it ASCII.
+
+    A mail in ASCII can be read, and its commands pasted, even as it lies in a mailbox.
+    """
+    bare = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    letters = [c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c)]
+    return escaped(bare if len(bare) == len(letters) else name)
 
 
 def _cut(text: str, most: int) -> str:

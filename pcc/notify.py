@@ -27,6 +27,7 @@ from pcc import maillog, notice
 from pcc.errors import NoticeError
 from pcc.escaping import escaped
 from pcc.notifier import SUFFIX, Turn
+from pcc.origins import Origins
 from pcc.store import incidents, outbox
 
 if TYPE_CHECKING:
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
     from email.message import EmailMessage
 
     from pcc.config import Config
+    from pcc.evidence import Origin
+    from pcc.store.incidents import SightingRow
     from pcc.store.interface import Database
     from pcc.store.outbox import OutboxRow
 
@@ -79,8 +82,8 @@ def send_outbox(
     With `account` only notices about that account.  `seconds` is the most that one sending may
     take.  After one that took longer its channel is left alone.  Raises StoreError.
     """
-    sending = _Sending(config, database, account=account, seconds=seconds)
-    sending.go_through()
+    with _Sending(config, database, account=account, seconds=seconds) as sending:
+        sending.go_through()
     return sending.sent, sending.failures
 
 
@@ -91,15 +94,15 @@ def send_due(
 
     Else as send_outbox().
     """
-    sending = _Sending(config, database, only_due=True, seconds=seconds)
-    try:
-        turn = Turn(config.store_database)
-        turn.inherit()
-    except OSError as error:  # each notice is sent once even so
-        maillog.error(f"{config.store_database}{SUFFIX}: {error.strerror}")
-        sending.go_through()
-    else:
-        _take_turns(turn, sending)
+    with _Sending(config, database, only_due=True, seconds=seconds) as sending:
+        try:
+            turn = Turn(config.store_database)
+            turn.inherit()
+        except OSError as error:  # each notice is sent once even so
+            maillog.error(f"{config.store_database}{SUFFIX}: {error.strerror}")
+            sending.go_through()
+        else:
+            _take_turns(turn, sending)
     return sending.sent, sending.failures
 
 
@@ -141,7 +144,15 @@ class _Sending:
         self._only_due = only_due
         self._seconds = seconds
         self._hanging: set[str] = set()  # the channels that took too long
+        self._origins: Origins | None = None
         maillog.open_log(config.log_name)
+
+    def __enter__(self) -> _Sending:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if self._origins is not None:
+            self._origins.close()
 
     def go_through(self) -> None:
         """Try to send each notice once."""
@@ -172,7 +183,7 @@ class _Sending:
     def _try(self, row: OutboxRow) -> None:
         database = self._database
         try:
-            delivery = _send(self._config, database, row, self._seconds)
+            delivery = self._send(row)
         except NoticeError as error:
             self.failures.append(_failed(database, row, str(error)))
             if isinstance(error, _TimeLimitError):
@@ -188,6 +199,55 @@ class _Sending:
             self.failures.append(_failed(database, row, delivery.error, delivery.again))
         else:
             outbox.remove(database, row)
+
+    def _send(self, row: OutboxRow) -> _Delivery | None:
+        """Send one notice; return None if there is nothing to tell, or nobody, any more.
+
+        Raises NoticeError when nobody got it.
+        """
+        config, seconds = self._config, self._seconds
+        told = self._notice(row)
+        if told is None:
+            return None
+        if row.channel == "command":
+            return _run_command(config, told, seconds) if config.notify.command else None
+        left = row.recipients.split()
+        recipients = [address for address in config.notify.to if not left or address in left]
+        if not recipients:
+            return None
+        host = _host_name()
+        message = notice.as_mail(told, config, host, config.notify.to, time.time())
+        if config.notify.transport == "smtp":
+            return _send_by_smtp(config, host, message, recipients, bool(left), seconds)
+        return _send_by_sendmail(config, message, recipients, seconds)
+
+    def _notice(self, row: OutboxRow) -> notice.Notice | None:
+        """Return what there is to tell, None if the incident has been forgotten."""
+        database = self._database
+        incident = incidents.incident(database, row.incident)
+        if incident is None:
+            return None
+        sightings, count = outbox.evidence(database, incident, notice.MOST_SIGHTINGS)
+        detail = json.loads(row.detail)
+        return notice.Notice(
+            row.what,
+            row.created,
+            incident,
+            sightings,
+            count,
+            str(detail.get("by") or "pcc"),
+            str(detail.get("reason") or ""),
+            int(detail.get("released") or 0),
+            int(detail.get("deleted") or 0),
+            outbox.seen_earlier(database, incident),
+            self._origins_of(sightings),
+        )
+
+    def _origins_of(self, sightings: Sequence[SightingRow]) -> dict[str, Origin]:
+        if self._origins is None:
+            config = self._config
+            self._origins = Origins(config.country_database, config.country_asn, maillog.error)
+        return self._origins.find([seen.address for seen in sightings])
 
 
 def _failed(
@@ -211,48 +271,6 @@ def _failed(
 def _pause(tries: int) -> int:
     """Return the seconds between a notice's last failure and the next try."""
     return min(outbox.LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tries - 1, 10)) if tries else 0
-
-
-def _send(config: Config, database: Database, row: OutboxRow, seconds: float) -> _Delivery | None:
-    """Send one notice; return None if there is nothing to tell, or nobody, any more.
-
-    Raises NoticeError when nobody got it.
-    """
-    told = _notice(database, row)
-    if told is None:
-        return None
-    if row.channel == "command":
-        return _run_command(config, told, seconds) if config.notify.command else None
-    left = row.recipients.split()
-    recipients = [address for address in config.notify.to if not left or address in left]
-    if not recipients:
-        return None
-    host = _host_name()
-    message = notice.as_mail(told, config, host, config.notify.to, time.time())
-    if config.notify.transport == "smtp":
-        return _send_by_smtp(config, host, message, recipients, bool(left), seconds)
-    return _send_by_sendmail(config, message, recipients, seconds)
-
-
-def _notice(database: Database, row: OutboxRow) -> notice.Notice | None:
-    """Return what there is to tell, None if the incident has been forgotten."""
-    incident = incidents.incident(database, row.incident)
-    if incident is None:
-        return None
-    sightings, count = outbox.evidence(database, incident, notice.MOST_SIGHTINGS)
-    detail = json.loads(row.detail)
-    return notice.Notice(
-        row.what,
-        row.created,
-        incident,
-        sightings,
-        count,
-        str(detail.get("by") or "pcc"),
-        str(detail.get("reason") or ""),
-        int(detail.get("released") or 0),
-        int(detail.get("deleted") or 0),
-        outbox.seen_earlier(database, incident),
-    )
 
 
 def _run_command(config: Config, told: notice.Notice, seconds: float) -> _Delivery:

@@ -69,7 +69,10 @@ OVERRIDE: Options = {**_OVERRIDABLE, "accounts": ([], _ACCOUNTS)}
 """The keys of an [[override]], besides `limit`."""
 
 SECTIONS: dict[str, Options] = {
-    "country": {"database": ("/var/lib/pcc/country.mmdb", checks.path)},
+    "country": {
+        "database": ("/var/lib/pcc/country.mmdb", checks.path),
+        "asn": ("", checks.or_empty(checks.path)),
+    },
     "store": {
         "database": ("/var/lib/pcc/pcc.db", checks.sqlite_path),
         "keep_sightings": ("30d", checks.seconds),
@@ -162,6 +165,7 @@ def _config_values(path: str, document: dict[str, Any]) -> dict[str, Any]:
         "exempt_networks": tuple([c for c in policy["exempt_clients"] if not isinstance(c, str)]),
         "exempt_names": tuple([c for c in policy["exempt_clients"] if isinstance(c, str)]),
         "country_database": os.path.join(folder, country["database"]),
+        "country_asn": country["asn"] and os.path.join(folder, country["asn"]),
         "store_database": os.path.join(folder, store["database"]),
         "keep_sightings": store["keep_sightings"],
         "keep_incidents": store["keep_incidents"],

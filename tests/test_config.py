@@ -162,6 +162,7 @@ def test_toml_is_read_in_an_interpreter_without_site_packages(path: Path) -> Non
 
 DEFAULTS = {
     "account": "sasl_username",
+    "country_asn": "",
     "country_database": "/var/lib/pcc/country.mmdb",
     "default_domain": "",
     "domains": frozenset(),
@@ -435,7 +436,7 @@ def test_relative_paths_count_from_the_folder_of_the_file(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = (
-        '[country]\ndatabase = "c.mmdb"\n[store]\ndatabase = "../pcc.db"\n'
+        '[country]\ndatabase = "c.mmdb"\nasn = "asn.mmdb"\n[store]\ndatabase = "../pcc.db"\n'
         '[notify]\ncommand = ["bin/tell", "./x"]\n'
     )
     path.write_text(text)
@@ -445,6 +446,7 @@ def test_relative_paths_count_from_the_folder_of_the_file(
         folder = os.path.dirname(os.path.abspath(name))
         assert config.path == os.path.abspath(name)
         assert config.country_database == f"{folder}/c.mmdb"
+        assert config.country_asn == f"{folder}/asn.mmdb"
         assert config.store_database == f"{folder}/../pcc.db"
         assert config.notify.command == (f"{folder}/bin/tell", "./x")
 

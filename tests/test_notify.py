@@ -32,6 +32,7 @@ from postfix import PrivatePostfix, wait_until
 from systemlog import system_log
 
 from pcc import maillog, notice
+from pcc.admin.invocation import program_by_path
 from pcc.config import DEFAULT_PATH, Config
 from pcc.notice import Notice
 from pcc.notifier import Turn
@@ -198,31 +199,41 @@ def test_a_notice_of_a_block_has_the_facts_the_evidence_and_the_commands(tmp_pat
         "Content-Transfer-Encoding": "7bit",
         "MIME-Version": "1.0",
     }
-    admin = f"{sys.executable} {ROOT}/pcc_admin.py --config {tmp_path}/pcc.toml"
+    admin = f"{' '.join(program_by_path())} --config {tmp_path}/pcc.toml"
     assert message.get_content() == (
         f"""\
 user@example.org is blocked: mail came from ES, FR, BR, VN within 2d.
 
+An account that sends from so many countries is often a stolen one.  But it
+can be its owner, too: on a journey, behind a VPN, or with an app that sends
+from its maker's machines.  Ask the owner, but not by mail: whoever stole the
+account can read it.
+
 When:       2026-07-22 03:12:44 CEST (01:12:44 UTC)
-Limit:      max_countries 3 in 2d
-Crossed by: mail from 203.0.113.9 (mail.example.vn), VN, queue id 4F2ABC: refused
+Limit:      max_countries 3 in 2d: at most 3 countries within 2 days; familiar
+            ones together count as one
+Crossed by: mail from 203.0.113.9 (mail.example.vn), VN, queue id 4F2ABC:
+            refused
 Now:        its mail is refused until you unblock it
 
 What counted (times in CEST; * crossed the limit):
 
-   COUNTRY  ADDRESS            CLIENT NAME      FIRST        LAST         MAILS
-*  VN       203.0.113.9        mail.example.vn  07-22 03:12  07-22 03:12  1
-   ES       2001:db8:1:2::/64  unknown          07-21 03:12  07-22 02:12  12
+   COUNTRY  ADDRESS            FIRST        LAST         MAILS
+*  VN       203.0.113.9        07-22 03:12  07-22 03:12  1
+            mail.example.vn
+   ES       2001:db8:1:2::/64  07-21 03:12  07-22 02:12  12
 
-Look closer:
+What you can do, as root on mx.example.org:
+
+See all that is known of it:
   {admin} show user@example.org
 
-It was the owner, on a journey say: unblock, release any held mail,
-and let it be for a week:
+It was the owner: unblock, release any held mail, and let it send from
+anywhere for a week:
   {admin} unblock user@example.org --release --exempt-for 7d
 
-It was stolen: change its password first.  Then unblock, and delete
-any held mail:
+It was stolen: change its password first, or the thief goes on.  Then unblock,
+and delete any held mail:
   {admin} unblock user@example.org --delete
 
 Only unblock:
@@ -284,6 +295,18 @@ Only unblock:
         ),
         (told("unblocked", by="alice", reason="holiday"), "", "Reason:  holiday"),
         (
+            told(rule="max_addresses 5 in 1h"),
+            "",
+            "Limit:      max_addresses 5 in 1h: at most 5 addresses within 1 hour;"
+            " familiar ones don't count",
+        ),
+        (
+            told(rule="max_countries 1 in 90m"),
+            "",
+            "Limit:      max_countries 1 in 90m: at most 1 country within 90 minutes;"
+            " familiar ones together count as one",
+        ),
+        (
             told("unblocked", by="alice", mode="observe"),
             "",
             "alice has cleared the observed incident of user@example.org.",
@@ -298,7 +321,9 @@ Only unblock:
 )
 def test_the_text_says_what_is_so(tmp_path: Path, of: Notice, toml: str, line: str) -> None:
     config = config_of(tmp_path, f"[policy]\n{toml}\n")
-    assert line in notice.body(of, config, HOST, NOW).splitlines()
+    text = notice.body(of, config, HOST, NOW)
+    assert line in text.replace("\n" + " " * 12, " ").splitlines()
+    assert max(len(line) for line in text.splitlines() if "pcc_admin.py" not in line) <= 78
 
 
 def test_a_notice_that_comes_late_says_so(tmp_path: Path) -> None:
@@ -317,7 +342,7 @@ def test_commands_name_the_configuration_unless_it_is_the_default_one(tmp_path: 
     odd = tmp_path / "a b's"
     odd.mkdir()
     words = shlex.split(notice.command(config_of(odd), "show", USER))
-    assert words[3] == f"{tmp_path}/a b's/pcc.toml"
+    assert words[-3] == f"{tmp_path}/a b's/pcc.toml"
 
 
 @pytest.mark.parametrize("odd", NASTY)
@@ -577,7 +602,7 @@ Seen earlier, which did not count:
   ES       3          2026-06-22  412
   PT       1          2026-07-21  2
 
-Look closer:
+What you can do, as root on mx.example.org:
 """
         in text
     )

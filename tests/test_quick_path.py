@@ -39,8 +39,10 @@ UNUSUAL = {
     "pcc.checks",
     "pcc.country",
     "pcc.decision",
+    "pcc.evidence",
     "pcc.maillog",
     "pcc.options",
+    "pcc.origins",
     "pcc.packages",
     "pcc.policy",
 }

@@ -11,6 +11,7 @@ from pcc.admin import DONE, NOT_DONE, USAGE
 from pcc.admin.commands import add_command, add_reason
 from pcc.admin.exemptions import CONFIGURATION, Shown, of_account
 from pcc.admin.output import Lines, Moment, local_time, rfc3339
+from pcc.admin.whereabouts import COLUMNS, Whereabouts
 from pcc.escaping import escaped
 from pcc.policy import Rule
 from pcc.store import incidents, upkeep
@@ -169,9 +170,10 @@ def show(context: Context, options: argparse.Namespace) -> int:
     exempting = of_account(context, account)
     blocking = block if block and block.blocks(context.now) else None
     until = _exempt_until(exempting)
-    context.output.data(_account_data(account, blocking, until, seen, events))
+    where = Whereabouts(context, seen)
+    context.output.data(_account_data(account, blocking, until, seen, events, where))
     if seen or events or block or exempting:
-        _show_to_people(context, account, block, exempting, seen, events)
+        _show_to_people(context, account, block, exempting, seen, events, where)
     by_hand = [row for row in exempting if row.kind == "account" and row.by != CONFIGURATION]
     if not (seen or events or block or by_hand):
         context.complain(f"nothing is known of {account}")
@@ -188,7 +190,12 @@ def _exempt_until(exempting: list[Shown]) -> str | None:
 
 
 def _account_data(
-    account: str, block: IncidentRow | None, exempt_until: str | None, seen: Any, events: Any
+    account: str,
+    block: IncidentRow | None,
+    exempt_until: str | None,
+    seen: Any,
+    events: Any,
+    where: Whereabouts,
 ) -> dict[str, Any]:
     return {
         "account": account,
@@ -202,9 +209,11 @@ def _account_data(
                 "mails": row.mails,
                 "first_seen": rfc3339(row.first_seen),
                 "last_seen": rfc3339(row.last_seen),
+                **where.data_of(row.address),
             }
             for row in seen
         ],
+        **where.data(),
         "events": [
             {"at": rfc3339(row.at), "what": row.what, "by": row.by, "detail": row.detail}
             for row in events
@@ -219,6 +228,7 @@ def _show_to_people(
     exempting: list[Shown],
     seen: Any,
     events: Any,
+    where: Whereabouts,
 ) -> None:
     output = context.output
     output.title(account)
@@ -232,7 +242,13 @@ def _show_to_people(
         reason = f": {escaped(row.reason)}" if row.reason else ""
         output.say(f"Exempt {end}{domain}, by {escaped(row.by)}{reason}.")
     if seen:
-        _show_sightings(context, seen)
+        _show_sightings(context, seen, where)
+    travelled = where.sentences()
+    if travelled:
+        output.say("\nHow fast one person would have had to travel:")
+        for sentence in travelled:
+            output.say(f"  {sentence}")
+        output.say("")
     if events:
         output.table(
             ["AT", "WHAT", "BY", "DETAIL"],
@@ -242,7 +258,7 @@ def _show_to_people(
         _show_what_to_do(context, block)
 
 
-def _show_sightings(context: Context, seen: Any) -> None:
+def _show_sightings(context: Context, seen: Any, where: Whereabouts) -> None:
     lines = [
         [
             row.country,
@@ -255,12 +271,15 @@ def _show_sightings(context: Context, seen: Any) -> None:
         for row in seen
     ]
     fewer = ["COUNTRY", "ADDRESS AND NAME", "FIRST SEEN", "LAST SEEN", "MAILS"]
-    shorter = [[line[0], Lines((line[1], line[2])), *line[3:]] for line in lines]
-    context.output.table(
-        ["COUNTRY", "ADDRESS", "CLIENT NAME", "FIRST SEEN", "LAST SEEN", "MAILS"],
-        lines,
-        [("", (fewer, shorter))],
-    )
+    shorter = [
+        [line[0], Lines((line[1], line[2], *filter(None, where.cells(line[1])))), *line[3:]]
+        for line in lines
+    ]
+    columns = ["COUNTRY", "ADDRESS", "CLIENT NAME", "FIRST SEEN", "LAST SEEN", "MAILS"]
+    if where.is_known:
+        columns += COLUMNS
+        lines = [[*line, *where.cells(line[1])] for line in lines]
+    context.output.table(columns, lines, [("", (fewer, shorter))])
 
 
 def _show_block(context: Context, block: IncidentRow) -> None:

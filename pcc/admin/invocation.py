@@ -33,7 +33,19 @@ def program() -> list[str]:
         if found and os.path.realpath(found) == SCRIPT:
             return [name]
     typed = os.path.abspath(sys.argv[0])
-    script = typed if os.path.realpath(typed) == SCRIPT else SCRIPT
+    return _by_path(typed if os.path.realpath(typed) == SCRIPT else SCRIPT)
+
+
+def program_by_path() -> list[str]:
+    """Return the words that start this program in whatever shell, such as a mail's reader has."""
+    for folder in ("/usr/local/sbin", "/usr/sbin", "/usr/local/bin", "/usr/bin"):
+        path = os.path.join(folder, NAMES[0])
+        if os.path.realpath(path) == SCRIPT:
+            return _by_path(path)
+    return _by_path(SCRIPT)
+
+
+def _by_path(script: str) -> list[str]:
     if os.access(script, os.X_OK) and _finds_packages():
         return [script]
     return [sys.executable, script]

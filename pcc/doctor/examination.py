@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from pcc import options
 from pcc.config import Config
-from pcc.doctor import Finding, delegation, fail, finding, installation, state, warn
+from pcc.doctor import Finding, delegation, evidence, fail, finding, installation, state, warn
 from pcc.doctor.answer import Running, check_answer
 from pcc.doctor.database import check_database
 from pcc.doctor.files import odd_kind
@@ -105,6 +105,8 @@ class _Examination:
         yield state.check_database_rights(user, database)
         yield from check_database(self._config, self._now)
         yield installation.check_country_database(user, self._config.country_database, self._now)
+        if self._config.country_asn:
+            yield evidence.check_asn_database(user, self._config.country_asn, self._now)
 
     def _mail_system(self) -> Iterator[Finding]:
         postfix = self._postfix

@@ -1,0 +1,68 @@
+"""Where an account was, as `show` tells it: cities, networks, and how fast it travelled.
+
+Only where a country database with cities, or one of autonomous systems, is
+configured.  Evidence for people; no verdict rests on it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pcc import evidence
+from pcc.admin.output import rfc3339
+from pcc.escaping import escaped
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pcc.admin.context import Context
+    from pcc.store.incidents import SightingRow
+
+MOST_LEGS = 10
+"""Ways between two places that are told of, the fastest ones."""
+
+COLUMNS = ["CITY", "NETWORK"]
+
+
+class Whereabouts:
+    """Where the sightings of an account were; `is_known` where that can be looked up at all."""
+
+    def __init__(self, context: Context, seen: Sequence[SightingRow]) -> None:
+        self._origins = _look_up(context, seen) if seen else {}
+        self._legs = evidence.legs(evidence.visits(seen, self._origins))
+
+    @property
+    def is_known(self) -> bool:
+        """Whether a database is configured that knows more than countries."""
+        return bool(self._origins)
+
+    def cells(self, address: str) -> list[str]:
+        """Return the cells for COLUMNS, unescaped."""
+        origin = self._origins.get(address, evidence.Origin())
+        return [origin.city, evidence.network(origin)]
+
+    def sentences(self) -> list[str]:
+        """Return how fast one person would have had to travel, the fastest ways only."""
+        chosen = evidence.fastest(self._legs, MOST_LEGS)
+        return [escaped(evidence.sentence(leg)) for leg in chosen]
+
+    def data_of(self, address: str) -> dict[str, Any]:
+        """Return the keys that a sighting has besides."""
+        return evidence.origin_data(self._origins[address]) if self._origins else {}
+
+    def data(self) -> dict[str, Any]:
+        """Return the keys that the account has besides."""
+        if not self._origins:
+            return {}
+        return {"travel": [evidence.leg_data(leg, rfc3339) for leg in self._legs]}
+
+
+def _look_up(context: Context, seen: Sequence[SightingRow]) -> dict[str, evidence.Origin]:
+    from pcc.origins import Origins
+
+    config = context.config
+    origins = Origins(config.country_database, config.country_asn, context.complain)
+    try:
+        return origins.find([row.address for row in seen])
+    finally:
+        origins.close()

@@ -1,0 +1,39 @@
+"""The check of the database of autonomous systems, which only notices, `show` and `report` need.
+
+Nothing that is wrong with it keeps pcc from its work: at worst it's a warning.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+from pcc.doctor import Fault, Finding, finding, warn
+from pcc.doctor.identity import User, hindrances
+from pcc.errors import CountryError
+from pcc.origins import open_networks
+
+DAY = 86400
+OLDEST = 180 * DAY
+"""Networks change hands more slowly than addresses move."""
+
+
+def check_asn_database(user: User, path: str, now: float) -> Finding:
+    """Check that the user can read the database, its type and its age."""
+    return finding("ASN database", _faults(user, path, now))
+
+
+def _faults(user: User, path: str, now: float) -> Iterator[Fault]:
+    for text in hindrances(user, [(path, os.R_OK)]):
+        yield warn(f"let {user.name} read the file of country.asn: {text}")
+        return
+    try:
+        reader = open_networks(path)
+    except CountryError as error:
+        yield warn(f"put a GeoLite2 ASN or DB-IP ASN Lite database there: {error}")
+        return
+    built = reader.metadata().build_epoch
+    reader.close()
+    age = now - built if isinstance(built, int) else 0
+    if age > OLDEST:
+        yield warn(f"fetch a newer database for country.asn: it's {int(age) // DAY} days old")
