@@ -404,7 +404,7 @@ class PrivatePostfix:
         ]
 
     def wait_for_delivered(
-        self, count: int, timeout: float = 5
+        self, count: int, timeout: float = 20
     ) -> list[email.message.EmailMessage]:
         """What was delivered, once that is `count` mails or more."""
         wait_until(lambda: len(self.delivered()) >= count, timeout, f"delivery of {count} mails")
