@@ -17,12 +17,11 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pcc import address as addresses
-from pcc.case import exemption_of_account, exemption_of_country, is_exempt_client
+from pcc.case import exemption_of_account
 from pcc.config import Config, Policy
 from pcc.options import checked_values, read_document
-from pcc.policy import CLOCK_SLACK, History, Place, Rule, Seen, clock_shift, judge
-from pcc.protocol import PolicyRequest
+from pcc.past import Client, Past
+from pcc.policy import CLOCK_SLACK, History, Rule, judge
 from pcc.store.imports import AccountPast
 from pcc.store.sightings import Sighting
 from pcc.submissions import text
@@ -31,12 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pcc.config import Limit, Record
-    from pcc.policy import Crossing
+    from pcc.past import Address, CountryOf
+    from pcc.policy import Crossing, Place
     from pcc.store.exemptions import ExemptionRow
     from pcc.store.imports import Stored
     from pcc.submissions import Submission
-
-    CountryOf = Callable[[bytes], str]
 
 CLIENTS_KEPT = 50_000
 """Clients of which it is remembered what is to be done with their mail."""
@@ -70,122 +68,6 @@ def grid(path: str, max_countries: Sequence[int], windows: Sequence[str]) -> lis
             changed = {**document, "policy": {**document.get("policy", {}), **changes}}
             settings.append(Setting(most, window, Config(checked_values(path, changed))))
     return settings
-
-
-class Address(Seen):
-    """An address an account was seen from.
-
-    `checked`: see Account.changes.  `new_mails`: those that the store has not counted.
-    """
-
-    __slots__ = ("checked", "client_name", "country", "new_mails")
-
-    def __init__(self, name: str, country: str, now: float) -> None:
-        super().__init__(name, now, now)
-        self.country = country
-        self.client_name = ""
-        self.checked = -1
-        self.new_mails = 0
-
-
-class Client:
-    """Who sent a mail: what its `client=NAME[ADDRESS]` says.
-
-    `recorded`: the address as it is remembered, "" for one without a country.
-    `is_exempt`: whether pcc.toml exempts it.
-    """
-
-    __slots__ = ("_country", "_packed", "address", "is_exempt", "name", "recorded")
-
-    def __init__(self, written: bytes, config: Config) -> None:
-        self.name, _, self.address = text(written)[:-1].partition("[")
-        packed = addresses.packed_address(self.address)
-        if packed is not None and addresses.is_without_country(packed):
-            packed = None
-        self.recorded = addresses.recorded_address(packed) if packed else ""
-        self.is_exempt = self.is_exempt_by(config, [])
-        self._packed = packed
-        self._country: str | None = None
-
-    def is_exempt_by(self, config: Config, exempt: list[tuple[str, str]]) -> bool:
-        """Whether the client is exempt by pcc.toml, or by these exemptions in the database."""
-        if not (config.exempt_networks or config.exempt_names or exempt):
-            return False
-        attributes = {"client_address": self.address, "client_name": self.name}
-        return is_exempt_client(config, PolicyRequest(attributes), exempt)
-
-    def country(self, country_of: CountryOf) -> str:
-        """Return the country of the address, looked up once."""
-        if self._country is None:
-            self._country = country_of(self._packed) if self._packed else ""
-        return self._country
-
-
-class Past:
-    """What is known of an account: what the store has in rows, in memory.
-
-    `addresses`: in the order in which they were seen last.  `latest`: UTC
-    seconds of the latest mail.
-    """
-
-    __slots__ = ("addresses", "history", "latest")
-
-    def __init__(self) -> None:
-        self.addresses: dict[str, Address] = {}
-        self.history = History(0, {}, self.addresses_since)
-        self.latest = 0.0
-
-    def addresses_since(self, since: float) -> Iterator[Address]:
-        """Return the addresses that count, see policy.History."""
-        generation = self.history.generation
-        for seen in reversed(self.addresses.values()):
-            if seen.last_seen < since:
-                return
-            if seen.generation == generation:
-                yield seen
-
-    def place(
-        self,
-        replay: Replay,
-        policy: Policy,
-        client: Client,
-        now: float,
-        stored: Stored | None = None,
-    ) -> Place | None:
-        """Return the records of a client's country and address, None where none counts.
-
-        The country is the one that the address had before, if it is known here
-        or `stored`.
-        """
-        known = self.addresses.pop(client.recorded, None)
-        if known is None:
-            country = stored.country if stored else client.country(replay.country_of)
-            if exemption_of_country(country, policy):
-                return None
-            self._drop_addresses(now - replay.kept)
-            known = Address(client.recorded, country, now)
-        self.addresses[client.recorded] = known
-        known.client_name = client.name
-        presence = self.history.countries.get(known.country)
-        if presence is None:
-            presence = self.history.countries[known.country] = Seen(known.country, now, now)
-        return Place(presence, known)
-
-    def mend_clock(self, now: float) -> None:
-        """Put times back that lie ahead because the clock has jumped, as a verdict does."""
-        self.latest = now
-        since, seconds = clock_shift(self.history, now)
-        for seen in (*self.history.countries.values(), *self.addresses.values()):
-            if seconds and seen.last_seen >= since:
-                seen.last_seen -= seconds
-                seen.first_seen = min(seen.first_seen, seen.last_seen)
-
-    def _drop_addresses(self, before: float) -> None:
-        while self.addresses:
-            oldest = next(iter(self.addresses.values()))
-            if oldest.last_seen >= before:
-                return
-            del self.addresses[oldest.name]
 
 
 class Stop:
