@@ -12,9 +12,10 @@ from pathlib import Path
 from time import monotonic
 
 from benchmarks import chart, report
+from benchmarks.bench import FULL, QUICK, Bench
 from benchmarks.installation import Installation
 from benchmarks.load import BrokenPolicyError
-from benchmarks.measurements import FULL, MEASUREMENTS, QUICK, Bench, curve
+from benchmarks.measurements import MEASUREMENTS, curve
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"

@@ -1,0 +1,104 @@
+"""What all measurements share: how much is done, the mails, and processes kept busy with them."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+from benchmarks import population, traffic
+from benchmarks.installation import SHIPPED_LIMITS, Installation, Site
+from benchmarks.load import Answers, Argv, Mails, Pool, lasting
+from benchmarks.traffic import World, account, home_country, request
+
+MILLISECONDS = 1000.0
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How much is done: `rounds` of everything interleaved, `seconds` of load in each."""
+
+    rounds: int
+    seconds: float
+    accounts: int
+    first_verdicts: int
+    churned: int
+    many_sightings: int
+    heavy_addresses: int
+    old_rows: int
+    log_megabytes: int
+    curve: tuple[int, ...]  # numbers of processes
+
+
+FULL = Scale(
+    rounds=5,
+    seconds=3,
+    accounts=5_000,
+    first_verdicts=60,
+    churned=300,
+    many_sightings=10_000_000,
+    heavy_addresses=5_000,
+    old_rows=1_000_000,
+    log_megabytes=200,
+    curve=(1, 2, 4, 8, 16, 32, 64, 128),
+)
+QUICK = replace(
+    FULL,
+    rounds=2,
+    seconds=1,
+    first_verdicts=15,
+    churned=60,
+    many_sightings=300_000,
+    old_rows=100_000,
+    log_megabytes=30,
+    curve=(),
+)
+
+ADDRESSES = 2
+"""Known addresses of an ordinary account."""
+
+DIFFERENT_MAILS = 30_000
+"""Different requests of a run; they are sent again as new mails when they have all been sent."""
+
+
+class Bench:
+    """What all measurements share."""
+
+    def __init__(self, installation: Installation, scale: Scale) -> None:
+        self.installation = installation
+        self.scale = scale
+        self.world = World(installation.country_database)
+        self._instance = 0
+
+    def mails(self, requests: list[bytes]) -> Iterator[bytes]:
+        """Return these requests in turn, as mails that were never sent before."""
+        self._instance += 100_000_000
+        return iter(Mails(requests, self._instance))
+
+    def populated_site(self, limits: str = SHIPPED_LIMITS, accounts: int = 0) -> Site:
+        """Return a site with the ordinary accounts, or so many."""
+        site = self.installation.site(limits)
+        population.fill(site.database, accounts or self.scale.accounts, ADDRESSES)
+        return site
+
+    def mails_from_home(self) -> list[bytes]:
+        """Return mails that change nothing: known accounts from known addresses."""
+        return traffic.mails_from_home(self.scale.accounts, ADDRESSES, DIFFERENT_MAILS)
+
+    def warm(self, pool: Pool) -> None:
+        """Have every process of a pool see a new address: it has imported geoip2 then."""
+        number = self.scale.accounts - 1 - self._instance // 100_000_000
+        address = random.Random(number).choice(self.world.by_country[home_country(number)])
+        requests = [request(account(number), address)]
+        pool.ask_each(self.mails(requests))
+
+
+def saturated(
+    bench: Bench, argv: Argv, processes: int, requests: list[bytes], answers: list[Answers]
+) -> Counter[bytes]:
+    """Keep processes busy for a while; append the answers; return all replies ever given."""
+    with Pool(argv, processes) as pool:
+        bench.warm(pool)
+        answers.append(pool.saturate(bench.mails(requests), lasting(bench.scale.seconds)))
+    return pool.replies
