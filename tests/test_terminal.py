@@ -16,7 +16,9 @@ from terminal import ENVIRONMENT, on_terminal
 
 from manual.commands import program
 from pcc.admin.commands import HelpFormatter
+from pcc.admin.context import Context
 from pcc.admin.program import main
+from pcc.config import DEFAULT_PATH
 
 pytestmark = pytest.mark.subprocess
 
@@ -133,6 +135,13 @@ def test_the_short_name_is_shown_where_the_shell_finds_it(site: Site, tmp_path: 
     (tmp_path / "pcc_admin.py").chmod(0o755)
     (shown,) = commands(seen(site, "list", columns=400, PATH=path))
     assert shown.endswith(f"{ROOT}/pcc_admin.py -c {config} show ACCOUNT")
+
+
+def test_the_configuration_is_named_only_where_it_is_another_than_usual() -> None:
+    shown = Context(DEFAULT_PATH, json=False).command("show", "joe@example.org")
+    assert shown.endswith("pcc_admin.py show joe@example.org")
+    shown = Context("other.toml", json=False).command("unblock", "-joe", "--delete")
+    assert shown.endswith(f"pcc_admin.py -c {Path.cwd()}/other.toml unblock --delete -- -joe")
 
 
 def test_a_pipe_has_no_hints(site: Site) -> None:
