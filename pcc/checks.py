@@ -336,14 +336,19 @@ def absolute_path(value: Any) -> str:
     return name
 
 
-def sqlite_path(value: Any) -> str:
-    """The path of an SQLite file."""
+def store(value: Any) -> str:
+    """The path of an SQLite file, or the URL of a database server."""
     name = path(value)
-    scheme, separator, _ = name.partition("://")
-    if separator:
-        later = scheme in ("postgresql", "mysql")
-        hint = "; other databases come with a later version of pcc" if later else ""
-        raise Wrong(f"must be the path of an SQLite file, got {shown(name)}{hint}")
+    if "://" not in name:
+        return name
+    from pcc.store.address import SCHEMES, ServerAddress
+
+    if name.partition("://")[0] not in SCHEMES:
+        raise wrong("must be the path of an SQLite file, or a postgresql:// or mysql:// URL", name)
+    try:
+        ServerAddress(name)
+    except ValueError as error:
+        raise wrong(str(error), name) from None
     return name
 
 

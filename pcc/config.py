@@ -177,6 +177,16 @@ class Config(Record):
             }
         )
 
+    @property
+    def state_path(self) -> str:
+        """What pcc's files beside the database are called after, their folder included.
+
+        Those of a database on a server lie beside the country database.
+        """
+        if "://" in self.store_database:
+            return self.country_database.rpartition("/")[0] + "/pcc"
+        return self.store_database
+
     def policy_for(self, account: str) -> Policy:
         """Return the policy of a normalised account: the first override that names it."""
         if self.overrides:

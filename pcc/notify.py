@@ -96,10 +96,10 @@ def send_due(
     """
     with _Sending(config, database, only_due=True, seconds=seconds) as sending:
         try:
-            turn = Turn(config.store_database)
+            turn = Turn(config.state_path)
             turn.inherit()
         except OSError as error:  # each notice is sent once even so
-            maillog.error(f"{config.store_database}{SUFFIX}: {error.strerror}")
+            maillog.error(f"{config.state_path}{SUFFIX}: {error.strerror}")
             sending.go_through()
         else:
             _take_turns(turn, sending)

@@ -74,7 +74,7 @@ SECTIONS: dict[str, Options] = {
         "asn": ("", checks.or_empty(checks.path)),
     },
     "store": {
-        "database": ("/var/lib/pcc/pcc.db", checks.sqlite_path),
+        "database": ("/var/lib/pcc/pcc.db", checks.store),
         "keep_sightings": ("30d", checks.seconds),
         "keep_incidents": ("180d", checks.seconds),
     },
@@ -166,7 +166,7 @@ def _config_values(path: str, document: dict[str, Any]) -> dict[str, Any]:
         "exempt_names": tuple([c for c in policy["exempt_clients"] if isinstance(c, str)]),
         "country_database": os.path.join(folder, country["database"]),
         "country_asn": country["asn"] and os.path.join(folder, country["asn"]),
-        "store_database": os.path.join(folder, store["database"]),
+        "store_database": _store_from(folder, store["database"]),
         "keep_sightings": store["keep_sightings"],
         "keep_incidents": store["keep_incidents"],
         "notify": {
@@ -233,6 +233,11 @@ def _with_domain(account: str, policy: dict[str, Any]) -> str:
     if policy["default_domain"] and "@" not in account:
         return f"{account}@{policy['default_domain']}"
     return account
+
+
+def _store_from(folder: str, database: str) -> str:
+    """Return a database whose path, if it is a relative one, counts from `folder`."""
+    return database if "://" in database else os.path.join(folder, database)
 
 
 def _program_from(folder: str, command: tuple[str, ...]) -> tuple[str, ...]:

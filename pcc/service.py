@@ -241,7 +241,7 @@ class PolicyService:
         from pcc.notifier import start
 
         try:
-            start(self._config_path, self._config.store_database)
+            start(self._config_path, self._config.state_path)
         except OSError as error:  # the notice waits for the next one, or for cron
             self._complain("notify", f"{sys.executable}: can't be started: {error.strerror}")
 

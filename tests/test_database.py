@@ -18,9 +18,8 @@ from deployment import public_folder
 from systemlog import system_log
 
 from pcc.errors import StoreError
-from pcc.store import open_database
+from pcc.store import SCHEMA_VERSION, open_database
 from pcc.store.creation import create_or_upgrade
-from pcc.store.sqlite import SCHEMA_VERSION
 
 pytestmark = pytest.mark.subprocess
 

@@ -12,6 +12,7 @@ from pcc.admin.commands import add_command
 from pcc.errors import PccError
 from pcc.policy import Rule
 from pcc.store import creation, upkeep
+from pcc.store.address import shown
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
@@ -66,7 +67,7 @@ def init(context: Context, options: argparse.Namespace) -> int:
         say(f"{context.config_path}: prepared for quick loading")
     database = context.config.store_database
     done = creation.create_or_upgrade(database)
-    say(f"{database}: {done}")
+    say(f"{shown(database)}: {done}")
     _ready_country_database(context)
     return DONE
 

@@ -1,6 +1,8 @@
 """What pcc remembers, in a local SQLite file or on a database server.
 
-`sqlite` is the file's engine; `interface` says what an engine offers.
+`sqlite` is the file's engine, `server` with `postgresql` and `mysql` those of
+servers, imported only where the configuration names one; `interface` says what
+an engine offers.
 `sightings` is what a verdict reads and writes, `blocks` what it writes where an
 account is blocked; `incidents`, `exemptions`, `outbox` and `upkeep` are what
 administrators and cron work with.  All SQL of pcc is in this package and in
@@ -12,13 +14,51 @@ from __future__ import annotations
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pcc.store.interface import Database
+    from pcc.store.server import ServerDatabase
+
+
+SCHEMA_VERSION = 2
+"""That of schema.sql."""
 
 
 def open_database(name: str) -> Database:
     """Open the database of the option `store.database`.  Raises StoreError."""
+    if "://" in name:
+        database = server_database(name)
+        database.open()
+        return database
     from pcc.store.sqlite import SQLiteDatabase
 
     return SQLiteDatabase(name)
+
+
+def server_database(url: str) -> ServerDatabase:
+    """Return the database on a server, not yet connected.  Raises StoreError."""
+    from pcc.errors import StoreError
+    from pcc.store.address import ServerAddress
+
+    try:
+        address = ServerAddress(url)
+    except ValueError as error:
+        raise StoreError(f"the database's URL {error}") from None
+    if address.scheme == "mysql":
+        from pcc.store.mysql import MySQLDatabase
+
+        return MySQLDatabase(address)
+    from pcc.store.postgresql import PostgreSQLDatabase
+
+    return PostgreSQLDatabase(address)
+
+
+def version_message(name: str, version: int) -> str:
+    """Return what is wrong with a database that has another schema version, 0 for none."""
+    if version == 0:
+        return f"{name}: is not a database of pcc: run pcc_admin.py init"
+    if version < SCHEMA_VERSION:
+        needed = f"this pcc needs {SCHEMA_VERSION}: run pcc_admin.py init"
+    else:
+        needed = f"this pcc knows only up to {SCHEMA_VERSION}: use the newer pcc that wrote it"
+    return f"{name}: has schema version {version}, {needed}"
 
 
 def upsert(table: str, key: tuple[str, ...], others: tuple[str, ...], assignments: str = "") -> str:

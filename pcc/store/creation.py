@@ -1,7 +1,9 @@
 """Creating a database from schema.sql, and bringing an older one up to date.
 
 Both in one transaction, so that a policy process sees the old state or the
-new one.  Before an upgrade the old file is copied beside it.
+new one; MySQL has none for this, but there whatever was interrupted is completed
+by doing it again.  Before an upgrade an SQLite file is copied beside it; a
+server has backups of its own.
 """
 
 from __future__ import annotations
@@ -12,7 +14,8 @@ from contextlib import closing
 from pathlib import Path
 
 from pcc.errors import StoreError
-from pcc.store.sqlite import APPLICATION_ID, SCHEMA_VERSION, rights_of_owner
+from pcc.store import SCHEMA_VERSION, server_database, upsert, version_message
+from pcc.store.sqlite import APPLICATION_ID, rights_of_owner
 
 SCHEMA_FILE = Path(__file__).resolve().parent.parent.parent / "schema.sql"
 
@@ -37,11 +40,13 @@ UPGRADES = {
 def create_or_upgrade(path: str) -> str:
     """Make sure that `path` is a database of this version of pcc; return what was done.
 
-    The result is "created", "upgraded" or "unchanged".  As root, the file gets
-    the owner of its folder.  Raises StoreError, with the file as it was.
+    The result is "created", "upgraded" or "unchanged".  As root, a file gets
+    the owner of its folder.  Raises StoreError, with the database as it was.
     """
     try:
         schema = SCHEMA_FILE.read_text(encoding="utf-8")
+        if "://" in path:
+            return _create_or_upgrade_on_server(path, schema)
         with rights_of_owner(path):
             if not os.path.exists(path):
                 _create(path, schema)
@@ -49,6 +54,27 @@ def create_or_upgrade(path: str) -> str:
             return _upgrade(path)
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"{path}: {error}") from None
+
+
+def _create_or_upgrade_on_server(url: str, schema: str) -> str:
+    database = server_database(url)
+    version = database.open_any()
+    if version == SCHEMA_VERSION:
+        return "unchanged"
+    if version:  # and no older one has ever been released
+        raise StoreError(version_message(database.name, version))
+    try:
+        with database:
+            for statement in database.definitions(schema):
+                database.run(statement)
+            database.write(upsert("pcc_schema", ("id",), ("version",)), (1, SCHEMA_VERSION))
+    except StoreError:
+        database.close()
+        if database.open_any() != SCHEMA_VERSION:  # else another host has done it meanwhile
+            raise
+    finally:
+        database.close()
+    return "created"
 
 
 def _create(path: str, schema: str) -> None:

@@ -14,7 +14,8 @@ from contextlib import closing
 from typing import NamedTuple
 
 from pcc.errors import StoreError
-from pcc.store.sqlite import APPLICATION_ID, SCHEMA_VERSION
+from pcc.store import SCHEMA_VERSION
+from pcc.store.sqlite import APPLICATION_ID
 
 STUCK_SECONDS = 900
 """A notice that is older than this should have been sent."""

@@ -24,6 +24,7 @@ import time
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 
 from pcc.errors import DeadlineError, StoreError
+from pcc.store import SCHEMA_VERSION, version_message
 from pcc.store.quick_sqlite import Connection, Error, OperationalError, connect
 
 TYPE_CHECKING = False
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
 
     from pcc.store.interface import Result
 
-SCHEMA_VERSION = 2
 APPLICATION_ID = 1886610273
 
 BUSY_SECONDS = 0.5
@@ -259,7 +259,7 @@ class SQLiteDatabase:
         try:
             version = connection.execute("PRAGMA user_version").fetchone()[0]
             if version != SCHEMA_VERSION:
-                raise StoreError(self._version_message(version))
+                raise StoreError(version_message(self.path, version))
             # A commit need not wait for the disk; sync() does where that matters.
             connection.execute("PRAGMA synchronous = NORMAL")
             # Nor for a checkpoint, which would keep the others waiting as well.
@@ -268,19 +268,6 @@ class SQLiteDatabase:
             connection.close()
             raise
         return connection
-
-    def _version_message(self, version: int) -> str:
-        if version == 0:
-            return f"{self.path}: is not a database of pcc: run pcc_admin.py init"
-        if version < SCHEMA_VERSION:
-            return (
-                f"{self.path}: has schema version {version}, this pcc needs {SCHEMA_VERSION}: "
-                "run pcc_admin.py init"
-            )
-        return (
-            f"{self.path}: has schema version {version}, this pcc knows only up to "
-            f"{SCHEMA_VERSION}: use the newer pcc that wrote it"
-        )
 
     def is_free(self) -> bool:
         """Whether nobody is writing, nor waiting to, at this moment."""

@@ -1,0 +1,269 @@
+"""Private database servers from Debian's packages, on sockets of their own.
+
+Each is started once per test session, when the first test asks for it, in a folder below
+session_folder(), as the unprivileged user of its package, and stopped by its process id.
+`PCC_REQUIRE_SERVERS=1` makes failures of the tests that would be skipped without them.
+"""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import Any
+
+from deployment import public_folder
+
+PASSWORD = "s3cret@:/?%word"
+"""Of the user `secret`, with all that means something in a URL."""
+
+START_SECONDS = 30
+
+_numbers = itertools.count(1)
+
+
+class DatabaseServer:
+    """A server process with its data folder; `url()` is where its databases are."""
+
+    scheme: str
+    user: str
+    package: str
+
+    def __init__(self, name: str = "") -> None:
+        self.folder = public_folder(name or self.scheme)
+        self.data = self.folder / "data"
+        self.process: subprocess.Popen[bytes] | None = None
+        shutil.chown(self.folder, self.user)
+
+    def start(self) -> None:
+        """Start the server, and wait until it answers."""
+        with open(self.folder / "server.log", "ab") as log:
+            self.process = subprocess.Popen(
+                self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self._as_user()
+            )
+        deadline = time.monotonic() + START_SECONDS
+        while not self.answers():
+            told = (self.folder / "server.log").read_text(errors="replace")[-3000:]
+            assert self.process.poll() is None, told
+            assert time.monotonic() < deadline, told
+            time.sleep(0.05)
+
+    def stop(self, number: int = signal.SIGTERM) -> None:
+        """End the server with a signal, and wait for its end."""
+        if self.process is not None:
+            self.process.send_signal(number)
+            self.process.wait(START_SECONDS)
+            self.process = None
+
+    def pause(self) -> None:
+        """Have all its processes do nothing any more."""
+        self._signal_all(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        """Go on after pause()."""
+        self._signal_all(signal.SIGCONT)
+
+    def new_database(self) -> str:
+        """Return the URL of a database that is not there before, for its owner."""
+        name = f"pcc{next(_numbers)}"
+        self.create(name)
+        return self.url(name)
+
+    def command(self) -> list[str]:
+        """Return the server's command line."""
+        raise NotImplementedError
+
+    def answers(self) -> bool:
+        """Whether the server takes connections."""
+        raise NotImplementedError
+
+    def create(self, name: str) -> None:
+        """Create a database."""
+        raise NotImplementedError
+
+    def url(self, name: str, user: str = "pcc") -> str:
+        """Return the URL of a database."""
+        raise NotImplementedError
+
+    def execute(self, statement: str, database: str = "") -> list[tuple[Any, ...]]:
+        """Carry out a statement as the server's administrator."""
+        raise NotImplementedError
+
+    def _as_user(self) -> dict[str, Any]:
+        account = pwd.getpwnam(self.user)
+        return {
+            "user": account.pw_uid,
+            "group": account.pw_gid,
+            "extra_groups": [],
+            "cwd": self.folder,
+            "env": {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "HOME": str(self.folder)},
+        }
+
+    def _run(self, *command: str) -> None:
+        done = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=120, **self._as_user()
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    def _signal_all(self, number: int) -> None:
+        assert self.process is not None
+        pids = [self.process.pid]
+        for pid in pids:
+            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+            pids += [int(child) for child in children]
+        for pid in pids:
+            os.kill(pid, number)
+
+
+def postgresql_programs() -> str:
+    """Return the folder of the newest PostgreSQL's programs, "" where there is none."""
+    return max(glob.glob("/usr/lib/postgresql/*/bin"), default="")
+
+
+class PostgreSQL(DatabaseServer):
+    """PostgreSQL; the user `secret` needs a password, all others none."""
+
+    scheme = "postgresql"
+    user = "postgres"
+    package = "postgresql"
+
+    def __init__(self, source: PostgreSQL | None = None) -> None:
+        """Make a new server, or a hot standby of `source`."""
+        super().__init__("standby" if source else "")
+        programs = postgresql_programs()
+        if source:
+            name = ["-h", str(source.folder), "-U", "postgres"]
+            self._run(f"{programs}/pg_basebackup", *name, "-D", str(self.data), "-R", "-c", "fast")
+            self.start()
+            return
+        new = ["-D", str(self.data), "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8"]
+        self._run(f"{programs}/initdb", *new, "--no-locale", "--no-instructions")
+        (self.data / "pg_hba.conf").write_text(
+            "local all secret scram-sha-256\nlocal all all trust\nlocal replication all trust\n"
+        )
+        self.start()
+        self.execute("CREATE ROLE pcc LOGIN")
+        self.execute(f"CREATE ROLE secret LOGIN PASSWORD '{PASSWORD}' IN ROLE pcc")
+
+    def command(self) -> list[str]:
+        """Return the server's command line."""
+        settings = {
+            "listen_addresses": "",
+            "unix_socket_directories": str(self.folder),
+            "fsync": "off",
+            "shared_buffers": "64MB",
+            "max_connections": "120",
+            "logging_collector": "off",
+        }
+        options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
+        return [f"{postgresql_programs()}/postgres", "-D", str(self.data), *options]
+
+    def answers(self) -> bool:
+        """Whether the server takes connections."""
+        import psycopg
+
+        try:
+            self.execute("SELECT 1")
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    def create(self, name: str) -> None:
+        """Create a database that belongs to pcc."""
+        self.execute(f"CREATE DATABASE {name} OWNER pcc")
+
+    def url(self, name: str, user: str = "pcc") -> str:
+        """Return the URL of a database."""
+        return f"postgresql://{user}@/{name}?host={self.folder}"
+
+    def execute(self, statement: str, database: str = "") -> list[tuple[Any, ...]]:
+        """Carry out a statement as the server's administrator."""
+        import psycopg
+
+        with psycopg.connect(
+            host=str(self.folder), user="postgres", dbname=database or "postgres", autocommit=True
+        ) as connection:
+            cursor = connection.execute(statement)
+            return list(cursor.fetchall()) if cursor.description else []
+
+
+class MariaDB(DatabaseServer):
+    """MariaDB; the user `secret` needs a password, `pcc` none."""
+
+    scheme = "mysql"
+    user = "mysql"
+    package = "mariadb-server"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.socket = str(self.folder / "socket")
+        new = ["--no-defaults", f"--datadir={self.data}", "--skip-test-db"]
+        self._run(
+            "mariadb-install-db", *new, "--auth-root-authentication-method=normal", "--skip-log-bin"
+        )
+        self.start()
+        self.execute("CREATE USER pcc@localhost")
+        self.execute(f"CREATE USER secret@localhost IDENTIFIED BY '{PASSWORD}'")
+
+    def command(self) -> list[str]:
+        """Return the server's command line."""
+        return [
+            *("/usr/sbin/mariadbd", "--no-defaults", f"--datadir={self.data}"),
+            *(f"--socket={self.socket}", "--skip-networking", f"--pid-file={self.folder}/pid"),
+            *("--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=2"),
+            *("--max-connections=120", "--innodb-use-native-aio=0"),
+        ]
+
+    def answers(self) -> bool:
+        """Whether the server takes connections."""
+        import pymysql
+
+        try:
+            self.execute("SELECT 1")
+        except pymysql.OperationalError:
+            return False
+        return True
+
+    def create(self, name: str) -> None:
+        """Create a database in which pcc may do all that it needs."""
+        self.execute(f"CREATE DATABASE {name}")
+        for user in ("pcc", "secret"):
+            self.execute(f"GRANT ALL ON {name}.* TO {user}@localhost")
+
+    def url(self, name: str, user: str = "pcc") -> str:
+        """Return the URL of a database."""
+        return f"mysql://{user}@/{name}?unix_socket={self.socket}"
+
+    def execute(self, statement: str, database: str = "") -> list[tuple[Any, ...]]:
+        """Carry out a statement as the server's administrator."""
+        import pymysql
+
+        connection = pymysql.connect(
+            unix_socket=self.socket, user="root", database=database or None, autocommit=True
+        )
+        with connection, connection.cursor() as cursor:
+            cursor.execute(statement)
+            return list(cursor.fetchall())
+
+
+def missing(server: type[DatabaseServer]) -> str:
+    """Return why a server can't be started here, "" where it can."""
+    if os.geteuid() != 0:
+        return "needs root"
+    programs = {"postgresql": postgresql_programs(), "mysql": shutil.which("mariadb-install-db")}
+    if not programs[server.scheme]:
+        return f"{server.package} is not installed"
+    try:
+        if server.scheme == "mysql":
+            import pymysql  # noqa: F401
+        else:
+            import psycopg  # noqa: F401
+    except ImportError as error:
+        return str(error)
+    return ""
