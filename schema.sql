@@ -89,6 +89,7 @@ CREATE TABLE held (
     sender    TEXT    NOT NULL,  -- envelope sender, to tell a queue id that was used again
     at        REAL    NOT NULL,  -- seconds
     state     TEXT    NOT NULL,  -- "held", "released", "deleted" or "missing", as last known
+    host      TEXT    NOT NULL DEFAULT '',  -- who has it in its queue, where several share the database; else empty
     PRIMARY KEY (incident, instance)
 ) WITHOUT ROWID;
 

@@ -26,7 +26,7 @@ from servers import PASSWORD, DatabaseServer, MariaDB, PostgreSQL
 
 from pcc.errors import StoreError
 from pcc.iso3166 import CODES
-from pcc.store import blocks, incidents, open_database, outbox, sightings
+from pcc.store import SCHEMA_VERSION, blocks, incidents, open_database, outbox, sightings
 from pcc.store.creation import SCHEMA_FILE, create_or_upgrade
 from pcc.store.definitions import tables
 from pcc.store.interface import Database
@@ -334,7 +334,7 @@ def test_a_server_that_is_away_is_told_and_needs_no_restart_of_ours(
         assert process.end() == 74
         status, told = complaint(site)
         assert status == 74
-        name = place.partition("@")[2].partition("?")[0]
+        name = "localhost" + place.partition("@")[2].partition("?")[0]
         assert told.startswith(f"pcc_policy.py: {place.partition(':')[0]}://{name}: "), told
         assert len(told.splitlines()) == 1
         done = site.admin("list")
@@ -564,5 +564,7 @@ def test_another_version_of_the_schema_is_refused(server: DatabaseServer) -> Non
     with closing(open_database(place)) as database, database:
         database.write("UPDATE pcc_schema SET version = 99")
     for attempt in (open_database, create_or_upgrade):
-        with pytest.raises(StoreError, match="knows only up to 1: use the newer pcc"):
+        with pytest.raises(
+            StoreError, match=f"knows only up to {SCHEMA_VERSION}: use the newer pcc"
+        ):
             attempt(place)

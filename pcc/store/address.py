@@ -43,7 +43,7 @@ class ServerAddress:
         self.hosts = [_host_and_port(host) for host in hosts.split(",")]
         self.parameters = _parameters(query)
         self._check()
-        self.shown = f"{self.scheme}://{hosts}/{database or 'pcc'}"
+        self.shown = f"{self.scheme}://{hosts or 'localhost'}/{database or 'pcc'}"
 
     def _check(self) -> None:
         password_file = self.parameters.get("password_file", "/")

@@ -29,6 +29,7 @@ UPGRADES = {
         CREATE INDEX sighting_by_hour ON sighting (account, hour, address);
         ALTER TABLE account ADD COLUMN turns INTEGER NOT NULL DEFAULT 0;
         ALTER TABLE incident RENAME COLUMN window TO window_seconds;
+        ALTER TABLE held ADD COLUMN host TEXT NOT NULL DEFAULT '';
         ALTER TABLE exemption RENAME COLUMN by TO who;
         ALTER TABLE event RENAME COLUMN by TO who;
         CREATE INDEX exemption_by_creation ON exemption (created);

@@ -30,7 +30,7 @@ from pcc.store import SCHEMA_VERSION, version_message
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from typing import Any
 
     from pcc.store.address import ServerAddress
@@ -134,6 +134,13 @@ class ServerDatabase:
             self.close()
             raise StoreError(version_message(self.name, version))
 
+    def _open_again(self) -> None:
+        """Connect anew; what was current must not turn stale under who has asked."""
+        was_stale = self.is_stale
+        self.open()
+        if self.is_stale and not was_stale:
+            raise StoreError(f"{self.name}: {self.reason}")
+
     def open_any(self) -> int:
         """Connect; return the version of the schema, 0 where there is none."""
         self._connection = self._connect()
@@ -190,6 +197,11 @@ class ServerDatabase:
         rowcount: int = self.run(statement, values).rowcount
         return rowcount
 
+    def write_many(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Carry out one statement for each row of values, inside a transaction."""
+        for values in rows:
+            self.run(statement, values)
+
     def turn(self, *accounts: str) -> ServerDatabase:
         """Return the database for a `with` that locks these accounts."""
         self._accounts = accounts
@@ -210,7 +222,7 @@ class ServerDatabase:
         """Begin a transaction, with the locks of the accounts of this turn."""
         accounts, self._accounts = sorted(set(self._accounts)), ()
         if self._connection is None:
-            self.open()
+            self._open_again()
         if self.read_only:
             raise StoreError(f"{self.name}: can't be written: {self.reason}")
         self.run(self.beginning)
@@ -249,7 +261,7 @@ class ServerDatabase:
     def check_in_place(self) -> None:
         """Do nothing: a server that is not there any more is an error of its own."""
 
-    def checkpoint_if_due(self) -> None:
+    def checkpoint_if_due(self, *, in_background: bool = False) -> None:
         """Do nothing: servers tidy up by themselves."""
 
     def run(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
@@ -257,7 +269,7 @@ class ServerDatabase:
         if self._connection is None:
             if self._is_busy:
                 raise StoreError(f"{self.name}: the connection was lost")
-            self.open()
+            self._open_again()
         text = self._statements.get(statement)
         if text is None:
             text = self._statements[statement] = self.translated(statement)
