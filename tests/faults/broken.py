@@ -27,7 +27,7 @@ from mmdb import write_country_database
 
 from faults.preload import at_faked_time
 from faults.world import OWNER, THIEF, World
-from pcc.store.sqlite import SCHEMA_VERSION
+from pcc.store import SCHEMA_VERSION
 
 Case = Callable[[], None]
 DEADLINE = 8
