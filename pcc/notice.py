@@ -227,7 +227,7 @@ def _block_parts(notice: Notice, config: Config) -> list[str]:
     first = f"{escaped(incident.account)} {state}: mail came from {_places(incident)}."
     facts = [
         ("When", _moment(notice.at)),
-        ("Limit", _limit(incident)),
+        ("Limit", _limit(incident, config)),
         ("Crossed by", _crossing_mail(notice)),
         ("Now", _consequence(notice, config)),
     ]
@@ -257,7 +257,7 @@ _COUNTED = {
 }
 
 
-def _limit(incident: IncidentRow) -> str:
+def _limit(incident: IncidentRow, config: Config) -> str:
     """Return the limit as in lists, and in words."""
     limit, _, window = incident.rule.rpartition(" in ")
     name, _, most = limit.partition(" ")
@@ -265,7 +265,8 @@ def _limit(incident: IncidentRow) -> str:
         return incident.rule
     one, many, familiar = _COUNTED[name]
     kind = one if most == "1" else many
-    return f"{incident.rule}: at most {most} {kind} within {_in_words(window)}; {familiar}"
+    told = f"{incident.rule}: at most {most} {kind} within {_in_words(window)}"
+    return f"{told}; {familiar}" if config.policy_for(incident.account).familiar_after else told
 
 
 def _in_words(window: str) -> str:

@@ -169,6 +169,40 @@ def test_held_mail_waits_in_the_queue_and_is_released_by_hand() -> None:
         assert mail(mta, "joe@example.org", "FR").accepted
 
 
+def test_the_commands_in_a_received_notice_work_as_they_are_pasted() -> None:
+    pcc = installation('max_countries = 1\naction = "HOLD"')
+    with PrivatePostfix(Policy(pcc.policy_argv(), ("data",))) as mta:
+        accounts = ["joe@example.org", "ann@example.org", "o'hara@example.org"]
+        for account in accounts:
+            assert mail(mta, account, "ES").accepted
+            assert mail(mta, account, "FR").accepted
+
+        def commands(account: str) -> list[str]:
+            bodies = [
+                str(message.get_content())
+                for message in mta.delivered()
+                if f"{account} blocked" in str(message["Subject"])
+            ]
+            lines = [line for body in bodies for line in body.splitlines()]
+            return [line.strip() for line in lines if line.startswith("  ") and "pcc_adm" in line]
+
+        def paste(command: str) -> str:
+            done = mta.run(["bash", "-c", command])
+            assert done.returncode == 0, (command, done.stdout, done.stderr)
+            return done.stdout
+
+        show, held, owner, _, _ = wait_until(lambda: commands(accounts[0]), 15, "notice")
+        assert "11.2.0.1" in paste(show)
+        assert accounts[0] in paste(held)
+        assert "1 held mail released" in paste(owner)
+        assert mail(mta, accounts[0], "BR").accepted  # exempt for a week
+        stolen = wait_until(lambda: commands(accounts[1]), 15, "notice")[3]
+        assert "1 held mail deleted" in paste(stolen)
+        only = wait_until(lambda: commands(accounts[2]), 15, "notice")[4]
+        assert "1 held mail may still be on hold" in paste(only)
+        assert len([row for row in mta.queue() if row["queue_name"] == "hold"]) == 1
+
+
 @pytest.mark.parametrize(("default_action", "accepted"), [("DUNNO", True), ("REJECT", False)])
 def test_default_action_is_taken_when_the_script_can_not_answer(
     default_action: str, accepted: bool

@@ -301,6 +301,11 @@ Only unblock:
             " familiar ones don't count",
         ),
         (
+            told(rule="max_countries 2 in 1w"),
+            "familiar_after = 0",
+            "Limit:      max_countries 2 in 1w: at most 2 countries within 1 week",
+        ),
+        (
             told(rule="max_countries 1 in 90m"),
             "",
             "Limit:      max_countries 1 in 90m: at most 1 country within 90 minutes;"
