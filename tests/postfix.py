@@ -139,6 +139,23 @@ class Policy:
         return f"check_policy_service {{ {service} }}"
 
 
+LENIENT = {
+    "notify_classes": "",
+    # Only the loopback interface listens; and who has claimed another address by XCLIENT
+    # may do so again.
+    "smtpd_authorized_xclient_hosts": "static:all",
+    # Tests are many clients from one address that make many mistakes at once.
+    "smtpd_client_connection_count_limit": "0",
+    "smtpd_error_sleep_time": "0",
+    "smtpd_soft_error_limit": "1000",
+    "smtpd_hard_error_limit": "1000",
+    "in_flow_delay": "0",
+    "smtpd_tls_security_level": "none",
+    "smtpd_sasl_path": "smtpd",
+}
+"""What keeps Postfix out of the way of tests."""
+
+
 class PrivatePostfix:
     """A Postfix that runs from start() to stop(), or in a with block.
 
@@ -205,9 +222,10 @@ class PrivatePostfix:
         )
 
     def _main(self) -> dict[str, str]:
-        nobody = pwd.getpwnam("nobody")
-        check = self.policy.check() if self.policy else ""
-        stages = self.policy.stages if self.policy else ()
+        """Return what main.cf says."""
+        return {**self._places(), **self._delivery(), **LENIENT, **self._submission_rules()}
+
+    def _places(self) -> dict[str, str]:
         return {
             "compatibility_level": _compatibility_level(),
             "command_directory": str(self.commands),
@@ -216,6 +234,13 @@ class PrivatePostfix:
             "setgid_group": self._setgid_group(),
             "maillog_file": str(self.folder / "maillog"),
             "maillog_file_prefixes": str(self.folder),
+            "cyrus_sasl_config_path": str(self.sasl),
+        }
+
+    def _delivery(self) -> dict[str, str]:
+        """Return what has all mail be delivered into one folder."""
+        nobody = pwd.getpwnam("nobody")
+        return {
             "myhostname": "mail.example.org",
             "mydomain": "example.org",
             "myorigin": "$mydomain",
@@ -237,19 +262,12 @@ class PrivatePostfix:
             "virtual_minimum_uid": "1",
             "virtual_uid_maps": f"static:{nobody.pw_uid}",
             "virtual_gid_maps": f"static:{nobody.pw_gid}",
-            "notify_classes": "",
-            # Only the loopback interface listens; and who has claimed another address by XCLIENT
-            # may do so again.
-            "smtpd_authorized_xclient_hosts": "static:all",
-            # Tests are many clients from one address that make many mistakes at once.
-            "smtpd_client_connection_count_limit": "0",
-            "smtpd_error_sleep_time": "0",
-            "smtpd_soft_error_limit": "1000",
-            "smtpd_hard_error_limit": "1000",
-            "in_flow_delay": "0",
-            "smtpd_tls_security_level": "none",
-            "smtpd_sasl_path": "smtpd",
-            "cyrus_sasl_config_path": str(self.sasl),
+        }
+
+    def _submission_rules(self) -> dict[str, str]:
+        check = self.policy.check() if self.policy else ""
+        stages = self.policy.stages if self.policy else ()
+        return {
             "smtpd_relay_restrictions": "permit_mynetworks, permit_sasl_authenticated, reject",
             **{
                 f"mua_{stage}_restrictions": ", ".join(

@@ -1,11 +1,17 @@
-"""The system's log while a test runs: a socket at /dev/log, where this machine has none."""
+"""The system's log while a test runs: a socket at /dev/log, where this machine has none.
+
+One test at a time is the log, and hears whatever else logs meanwhile; the others wait.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
 import socket
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -42,10 +48,12 @@ def system_log() -> Iterator[SystemLog]:
     """Be the system's log; skip the test where there is one already, or without root."""
     if os.geteuid() != 0:
         pytest.skip("only root can be the system's log")
-    if os.path.exists(PATH):
-        pytest.skip("this machine has a log of its own")
-    log = SystemLog()
-    try:
-        yield log
-    finally:
-        log.close()
+    with open(Path(tempfile.gettempdir()) / "pcc-system-log.lock", "w", encoding="ascii") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        if os.path.exists(PATH):
+            pytest.skip("this machine has a log of its own")
+        log = SystemLog()
+        try:
+            yield log
+        finally:
+            log.close()
