@@ -9,14 +9,14 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import stat
 from typing import TYPE_CHECKING, NamedTuple
 
 from pcc import VERSION
 from pcc.admin import DONE, USAGE
 from pcc.admin.commands import add_command
 from pcc.admin.output import local_time
-from pcc.errors import CountryError, PccError
+from pcc.admin.replacing import replace_file
+from pcc.errors import CountryError
 from pcc.store import upkeep
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def stats(context: Context, options: argparse.Namespace) -> int:
         print(exposition(figures), end="")
         return DONE
     if options.prometheus:
-        replace_file(options.prometheus, exposition(figures))
+        replace_file(options.prometheus, exposition(figures), 0o644)
     context.output.data(figures)
     if not options.prometheus:
         context.output.table(
@@ -173,26 +173,3 @@ def _duration(seconds: int) -> str:
         if seconds >= 2 * unit:
             return f"{seconds // unit} {name}"
     return f"{seconds} s"
-
-
-def replace_file(path: str, content: str) -> None:
-    """Write a file that everybody may read, atomically.  Raises PccError.
-
-    Its name until then does not end like the file's, so that node_exporter
-    does not read half of it.  What is no file, /dev/stdout say, is not replaced.
-    """
-    temporary = f"{path}.{os.getpid()}-{os.urandom(4).hex()}"
-    try:
-        with contextlib.suppress(FileNotFoundError):
-            if not stat.S_ISREG(os.lstat(path).st_mode):
-                raise PccError(f"{path}: is not a plain file, so it is not replaced")
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with open(os.open(temporary, flags, 0o600), "w", encoding="utf-8") as file:
-            file.write(content)
-            os.fchmod(file.fileno(), 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise PccError(f"{path}: can't be written: {error.strerror}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
