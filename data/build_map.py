@@ -5,10 +5,11 @@
 
 The arguments are the npm packages world-atlas and i18n-iso-countries, as `npm pack` leaves them;
 without them they are fetched by `npm pack`.  Written is one JSON file: `width` and `height` in
-units of the map, `shapes`, an SVG path for each ISO code that the small scale (1:110m) has, and
-`names` for all codes.  The projection is Equal Earth (Savric, Patterson and Jenny, 2018): shading
-an area by a number is fair only where areas are true.  Antarctica, which sends no mail worth a
-fifth of the picture, is left out.  The same packages give the same bytes.
+units of the map, `shapes`, an SVG path for each ISO code that the small scale (1:110m) has, `names`
+for all codes, and `borders`, the codes of the neighbours over land, told by the large scale.  The
+projection is Equal Earth (Savric, Patterson and Jenny, 2018): shading an area by a number is fair
+only where areas are true.  Antarctica, which sends no mail worth a fifth of the picture, is left
+out.  The same packages give the same bytes.
 """
 
 from __future__ import annotations
@@ -73,7 +74,13 @@ def main() -> int:
         small = member(atlas, "countries-110m.json")
         large = member(atlas, "countries-10m.json")
     shapes, height = paths(small, codes)
-    data = {"width": WIDTH, "height": height, "shapes": shapes, "names": names(large, codes)}
+    data = {
+        "width": WIDTH,
+        "height": height,
+        "shapes": shapes,
+        "names": names(large, codes),
+        "borders": borders(large, codes),
+    }
     write(options.output, json.dumps(data, ensure_ascii=False, separators=(",", ":")) + "\n")
     print(f"{options.output}: {len(shapes)} shapes, {options.output.stat().st_size} bytes")
     return 0
@@ -106,6 +113,22 @@ def names(topology: Any, codes: dict[str, str]) -> dict[str, str]:
     return {code: found[code] for code in sorted(code for code in found if code)}
 
 
+def borders(topology: Any, codes: dict[str, str]) -> dict[str, str]:
+    """Return the neighbours of each code that has any, parted by blanks: who shares an arc."""
+    sharing: dict[int, set[str]] = {}
+    for shape in shapes_of(topology):
+        code = codes.get(shape.get("id")) or CODES_BY_NAME.get(shape["properties"]["name"])
+        for ring in rings_of(shape) if code else ():
+            whose = owner(code or "", points_of(topology, ring))
+            for arc in ring:
+                sharing.setdefault(arc if arc >= 0 else ~arc, set()).add(whose)
+    found: dict[str, set[str]] = {}
+    for neighbours in sharing.values():
+        for code in neighbours:
+            found.setdefault(code, set()).update(neighbours - {code})
+    return {code: " ".join(sorted(found[code])) for code in sorted(found) if found[code]}
+
+
 def shapes_of(topology: Any) -> list[Any]:
     """Return the countries of a topology."""
     countries: list[Any] = topology["objects"]["countries"]["geometries"]
@@ -117,7 +140,7 @@ def paths(topology: Any, codes: dict[str, str]) -> tuple[dict[str, str], int]:
     rings: dict[str, list[list[Point]]] = {}
     for shape in shapes_of(topology):
         code = codes.get(shape.get("id")) or CODES_BY_NAME[shape["properties"]["name"]]
-        for ring in rings_of(topology, shape):
+        for ring in (points_of(topology, arcs) for arcs in rings_of(shape)):
             drawn = rings.setdefault(owner(code, ring), [])
             drawn += [[project(*point) for point in part] for part in cut(ring)]
     del rings["AQ"]
@@ -168,15 +191,19 @@ def clipped(ring: list[Point], edge: float, side: int) -> list[Point]:
     return kept
 
 
-def rings_of(topology: Any, shape: Any) -> Iterator[list[Point]]:
-    """Yield the rings of a shape, holes too, as longitudes and latitudes in degrees."""
+def rings_of(shape: Any) -> list[list[int]]:
+    """Return the rings of a shape, holes too, as numbers of arcs."""
     polygons = shape["arcs"] if shape["type"] == "MultiPolygon" else [shape["arcs"]]
-    for ring in (ring for polygon in polygons for ring in polygon):
-        points: list[Point] = []
-        for number in ring:  # one's complement stands for the arc in the other direction
-            arc = decoded(topology, number if number >= 0 else ~number)
-            points += (arc if number >= 0 else arc[::-1])[1 if points else 0 :]
-        yield points
+    return [ring for polygon in polygons for ring in polygon]
+
+
+def points_of(topology: Any, ring: list[int]) -> list[Point]:
+    """Return the points of a ring, as longitudes and latitudes in degrees."""
+    points: list[Point] = []
+    for number in ring:  # one's complement stands for the arc in the other direction
+        arc = decoded(topology, number if number >= 0 else ~number)
+        points += (arc if number >= 0 else arc[::-1])[1 if points else 0 :]
+    return points
 
 
 def decoded(topology: Any, number: int) -> list[Point]:
