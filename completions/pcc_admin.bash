@@ -11,7 +11,7 @@ _pcc_admin_grammar() {
     commands='' options='' takes='' operands=''
     case $1 in
         '')
-            commands='list show check block forget unblock held exempt replay country stats doctor init cleanup notify'
+            commands='list show check block forget unblock held exempt replay report country stats doctor init cleanup notify'
             options='-h --help --version --json'
             takes='-c=file --config=file'
             ;;
@@ -72,6 +72,10 @@ _pcc_admin_grammar() {
             options='-h --help --json --import'
             takes='-c=file --config=file --max-countries=none --window=none --learn=none'
             operands='file...'
+            ;;
+        'report')
+            options='-h --help --json'
+            takes='-c=file --config=file --since=none --html=file'
             ;;
         'country')
             commands='show update'

@@ -119,14 +119,9 @@ def _incident_line(context: Context, row: IncidentRow) -> list[Any]:
 
 def _state(context: Context, row: IncidentRow) -> str:
     """Return the state of an incident, and of a block in force why mail passes all the same."""
-    if row.ended is not None:
-        return "lifted"
-    if row.expires and row.expires <= context.now:
-        return "expired"
-    if row.mode != "enforce":
-        return "OBSERVED"
-    why = _why_not_enforced(context, row.account)
-    return f"not enforced: {why}" if why else "BLOCKED"
+    state = row.state(context.now)
+    why = _why_not_enforced(context, row.account) if state == "BLOCKED" else ""
+    return f"not enforced: {why}" if why else state
 
 
 def _crossed(row: IncidentRow) -> str:

@@ -77,6 +77,22 @@ class Output:
         """Print a heading that came from outside."""
         self.say(escaped(text))
 
+    def heading(self, text: str) -> None:
+        """Print a heading of ours, bold where a person is looking."""
+        if self.is_terminal and not self.json:
+            from rich.console import Console
+            from rich.text import Text
+
+            Console(highlight=False).print(Text(text, "bold"))
+        else:
+            self.say(text)
+
+    def bars(self, values: Sequence[int], width: int) -> list[str]:
+        """Return a bar for each value, the longest of `width` characters; plain in a pipe."""
+        most = max(values, default=0)
+        sign = "█" if self.is_terminal else "#"
+        return [sign * max(round(value * width / most), 1) if value else " " for value in values]
+
     def say(self, text: str) -> None:
         """Print a line for people; nothing with --json."""
         if not self.json:

@@ -50,6 +50,14 @@ class IncidentRow(NamedTuple):
         is_open = self.ended is None and not (self.expires and self.expires <= now)
         return is_open and self.mode == "enforce"
 
+    def state(self, now: float) -> str:
+        """Return the word for what has become of it by this time."""
+        if self.ended is not None:
+            return "lifted"
+        if self.expires and self.expires <= now:
+            return "expired"
+        return "BLOCKED" if self.mode == "enforce" else "OBSERVED"
+
 
 class SightingRow(NamedTuple):
     """An account's sightings from one address."""
@@ -95,6 +103,11 @@ def open_incidents(database: Database, mode: str, now: float) -> list[IncidentRo
 def all_incidents(database: Database, mode: str) -> list[IncidentRow]:
     """Return the incidents of a mode, lifted ones too, oldest first."""
     return _incidents(database, "mode = ? ORDER BY began, id", (mode,))
+
+
+def incidents_since(database: Database, since: float) -> list[IncidentRow]:
+    """Return the incidents of both modes that began at that time or later, oldest first."""
+    return _incidents(database, "began >= ? ORDER BY began, id", (since,))
 
 
 def open_incident(database: Database, account: str) -> IncidentRow | None:

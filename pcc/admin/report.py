@@ -1,0 +1,315 @@
+"""The command `report`: incidents, accounts and countries over time, as text, JSON or a page."""
+
+from __future__ import annotations
+
+import argparse
+from datetime import datetime, timezone
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pcc.admin import DONE, USAGE
+from pcc.admin.commands import add_command
+from pcc.admin.output import local_time, rfc3339
+from pcc.admin.replacing import replace_file
+from pcc.checks import duration_seconds
+from pcc.escaping import printable
+from pcc.policy import DAY
+
+if TYPE_CHECKING:
+    from pcc.admin.commands import Commands
+    from pcc.admin.context import Context
+    from pcc.report.alarms import Alarm
+    from pcc.report.gathering import Report
+    from pcc.store.incidents import IncidentRow
+
+MOST_BARS = 31
+"""Rows of a chart on a terminal; of more days weeks are made."""
+
+MOST_ROWS = 15
+"""Rows of a table for people; --json and --html have more."""
+
+_PERMISSIONS = 0o640
+
+_ABOUT = """\
+Tells what happened since a time: incidents, accounts and countries by day (UTC), mails and
+accounts by country, the accounts nearest to their limit at this moment, and blocks that were
+lifted by hand within a day, likely false alarms, each with what would have prevented it.
+Incidents of observe mode are in it, too.
+
+--since takes a time, or a date (UTC); the day on which it begins is there as a whole.  Accounts
+and countries are known by day for the last 31 days, mails as a sum since the account was first
+seen in a country.
+
+--html writes one page that needs nothing from elsewhere.  It holds accounts and addresses, so
+only its owner and group may read it; a file that is yours keeps the permissions it has.
+
+--json has the keys since, until, blocked, observed (incidents that began), blocked_now,
+observed_now (accounts), accounts, mails; days: day, blocked, observed, accounts, countries (the
+last two null where not known any more); countries: country, name, accounts, mails; incidents:
+account, mode, since, ended, lifted_by, reason, rule, countries, country, client_address,
+client_name, action, held, tries; near: account, rule, counted, allowed, countries; near_count;
+lifted_soon: account, mode, since, ended, lifted_by, reason, rule, countries, client_address,
+again (countries where it was seen later), prevented_by: kind, text, because."""
+
+
+def add_commands(commands: Commands) -> None:
+    """Describe the command to argparse."""
+    parser = add_command(
+        commands, "report", report, "tell what happened over some weeks, also as a page", _ABOUT
+    )
+    parser.add_argument(
+        "--since",
+        type=beginning,
+        metavar="TIME",
+        help="so long ago, e.g. 30d, or a date such as 2026-11-01 (default: store.keep_sightings)",
+    )
+    parser.add_argument("--html", metavar="FILE", help="write a page to FILE")
+
+
+def report(context: Context, options: argparse.Namespace) -> int:
+    """Tell what happened."""
+    from pcc.admin.invocation import command_line
+    from pcc.report.gathering import gather  # 40 ms, for this command alone
+
+    seconds, is_moment = options.since or (context.config.keep_sightings, False)
+    since = seconds if is_moment else context.now - seconds
+    if since > context.now:
+        context.complain("--since must not be in the future")
+        return USAGE
+    command = partial(command_line, context.config_path)
+    found = gather(context.config, context.database, command, since // DAY * DAY, context.now)
+    if options.html:
+        _write_page(context, options.html, found)
+    context.output.data(as_data(found))
+    if not options.html:
+        _show(context, found)
+    return DONE
+
+
+def beginning(text: str) -> tuple[float, bool]:
+    """Return seconds and whether they are UTC seconds, else so long ago, for argparse."""
+    try:
+        if "-" in text:
+            day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=timezone.utc)
+            return day.timestamp(), True
+        if seconds := duration_seconds(text):
+            return seconds, False
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(
+        f'must be a time such as 30d, or a date such as 2026-11-01, got "{text}"'
+    )
+
+
+def _write_page(context: Context, path: str, found: Report) -> None:
+    from pcc.report.page import page
+
+    text = page(context.config, context.database, found)
+    replace_file(path, text, _PERMISSIONS, keep_rights=True)
+    context.output.say(f"{printable(path)}: written.")
+
+
+# For programs.
+
+
+def as_data(found: Report) -> dict[str, Any]:
+    """Return the report as JSON has it."""
+    from pcc.report.world import world
+
+    return {
+        "since": rfc3339(found.since),
+        "until": rfc3339(found.until),
+        "blocked": found.count("enforce"),
+        "observed": found.count("observe"),
+        "blocked_now": found.blocked_now,
+        "observed_now": found.observed_now,
+        "accounts": found.accounts,
+        "mails": found.mails,
+        "days": [
+            {
+                "day": _date(day.day),
+                "blocked": day.blocked,
+                "observed": day.observed,
+                "accounts": day.accounts,
+                "countries": day.countries,
+            }
+            for day in found.days
+        ],
+        "countries": [
+            {"name": world().name(row.country), **row._asdict()} for row in found.countries
+        ],
+        "incidents": [_incident(found, row) for row in found.incidents],
+        "near": [near._asdict() for near in found.near],
+        "near_count": found.near_count,
+        "lifted_soon": [_alarm(found, alarm) for alarm in found.alarms],
+    }
+
+
+def _incident(found: Report, row: IncidentRow) -> dict[str, Any]:
+    lift = found.lifts.get(row.id)
+    return {
+        "account": row.account,
+        "mode": row.mode,
+        "since": rfc3339(row.began),
+        "ended": rfc3339(row.ended),
+        "lifted_by": lift.by if lift else None,
+        "reason": lift.detail if lift else None,
+        "rule": row.rule,
+        "countries": _countries(row),
+        "country": row.country or None,
+        "client_address": row.client_address or None,
+        "client_name": row.client_name or None,
+        "action": row.action,
+        "held": row.held,
+        "tries": row.tries,
+    }
+
+
+def _alarm(found: Report, alarm: Alarm) -> dict[str, Any]:
+    names = ("account", "mode", "since", "ended", "lifted_by", "reason", "rule", "countries")
+    incident = _incident(found, alarm.incident)
+    return {
+        **{name: incident[name] for name in (*names, "client_address")},
+        "again": alarm.again,
+        "prevented_by": [
+            {"kind": cure.kind, "text": cure.text, "because": cure.because} for cure in alarm.cures
+        ],
+    }
+
+
+def _countries(row: IncidentRow) -> list[str]:
+    return row.countries.split(",") if row.countries else []
+
+
+def _date(day: int) -> str:
+    return datetime.fromtimestamp(day * DAY, timezone.utc).strftime("%Y-%m-%d")
+
+
+# For people.
+
+
+def _show(context: Context, found: Report) -> None:
+    """Show the report as text of 80 columns, if nothing is very long."""
+    say = context.output.say
+    period = f"From {_date(int(found.since // DAY))} to {_date(int(found.until // DAY))}"
+    if found.is_empty:
+        say(f"{period} nothing was seen and nothing happened.")
+        return
+    say(
+        f"{period}: {_number(found.accounts, 'account')}"
+        f" in {_number(len(found.countries), 'country', 'countries')}."
+    )
+    say(
+        f"{_number(found.count('enforce'), 'block')},"
+        f" {_number(found.count('observe'), 'observed incident')};"
+        f" now {len(found.blocked_now)} blocked and {len(found.observed_now)} observed."
+    )
+    for show in (_show_days, _show_countries, _show_incidents, _show_near, _show_alarms):
+        show(context, found)
+
+
+def _heading(context: Context, text: str) -> None:
+    context.output.say("")
+    context.output.heading(text)
+
+
+def _show_days(context: Context, found: Report) -> None:
+    from pcc.report.activity import bucketed
+
+    days = bucketed(found.days, MOST_BARS)
+    are_days = all(day.day == day.last for day in days)
+    _heading(context, "By day" if are_days else "By time (accounts, countries: most on one day)")
+    incidents = [day.blocked + day.observed for day in days]
+    accounts = [day.accounts or 0 for day in days]
+    bars = context.output.bars
+    context.output.table(
+        ["DAY" if are_days else "FROM", "BLOCKED", "OBSERVED", "", "ACCOUNTS", "", "COUNTRIES"],
+        [
+            [_date(day.day), day.blocked, day.observed, bar, day.accounts, other, day.countries]
+            for day, bar, other in zip(days, bars(incidents, 10), bars(accounts, 16), strict=True)
+        ],
+    )
+
+
+def _show_countries(context: Context, found: Report) -> None:
+    from pcc.report.world import world
+
+    rows = found.countries[:MOST_ROWS]
+    if not rows:
+        return
+    _heading(context, "By country (mails since the account was first seen there)")
+    bars = context.output.bars([row.mails for row in rows], 24)
+    context.output.table(
+        ["COUNTRY", "", "ACCOUNTS", "MAILS", ""],
+        [
+            [row.country, world().name(row.country), row.accounts, row.mails, bar]
+            for row, bar in zip(rows, bars, strict=True)
+        ],
+    )
+    _tell_rest(context, len(found.countries) - len(rows), "country", "countries")
+
+
+def _show_incidents(context: Context, found: Report) -> None:
+    rows = found.incidents[: -MOST_ROWS - 1 : -1]
+    if not rows:
+        return
+    _heading(context, "Incidents, the latest first")
+    context.output.table(
+        ["STATE", "ACCOUNT", "SINCE", "RULE", "COUNTRIES"],
+        [
+            [row.state(found.until), row.account, _local_date(row), row.rule, row.countries]
+            for row in rows
+        ],
+    )
+    _tell_rest(context, len(found.incidents) - len(rows), "incident")
+
+
+def _show_near(context: Context, found: Report) -> None:
+    rows = found.near[:MOST_ROWS]
+    if not rows:
+        return
+    _heading(context, "Nearest to their limit, at this moment")
+    context.output.table(
+        ["ACCOUNT", "COUNT", "LIMIT", "COUNTRIES"],
+        [[r.account, f"{r.counted} of {r.allowed}", r.rule, ",".join(r.countries)] for r in rows],
+    )
+    _tell_rest(context, found.near_count - len(rows), "account")
+
+
+def _show_alarms(context: Context, found: Report) -> None:
+    alarms = found.alarms[: -MOST_ROWS - 1 : -1]
+    if not alarms:
+        return
+    output = context.output
+    _heading(context, "Lifted again within a day, likely false alarms, the latest first")
+    for alarm in alarms:
+        row = alarm.incident
+        output.title(f"{row.account}: {row.rule}: {row.countries}")
+        minutes = int(((row.ended or 0) - row.began) // 60)
+        said = f", who said: {alarm.reason}" if alarm.reason else ""
+        output.title(f"  {_state_word(row)} for {minutes} min, lifted by {alarm.by}{said}")
+        if alarm.again:
+            output.title(f"  Seen later again in {', '.join(alarm.again)}.")
+        for number, cure in enumerate(alarm.cures):
+            output.say(f"  {'Or' if number else 'Prevented by'}: {cure.because}")
+            for line in cure.text.splitlines():
+                output.say(f"      {printable(line)}")
+        output.say("")
+    _tell_rest(context, found.alarm_count - len(alarms), "block")
+
+
+def _local_date(row: IncidentRow) -> str:
+    return local_time(row.began)[: len("2026-11-01")]
+
+
+def _state_word(row: IncidentRow) -> str:
+    return "Blocked" if row.mode == "enforce" else "Observed"
+
+
+def _tell_rest(context: Context, count: int, one: str, many: str = "") -> None:
+    if count > 0:
+        context.output.say(f"And {_number(count, one, many)} more: see --html or --json.")
+
+
+def _number(count: int, one: str, many: str = "") -> str:
+    return f"{count:,} {one if count == 1 else many or one + 's'}"

@@ -1,0 +1,123 @@
+"""Accounts, countries and incidents by day, and mails by country.
+
+Days are UTC days since 1970, as in the database.  Where an account was seen is known by day for
+the last MOST_FAMILIAR_DAYS days and today, mails only as a sum since the account was first seen in
+a country.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING, NamedTuple
+
+from pcc.policy import DAY, MOST_FAMILIAR_DAYS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pcc.policy import Seen
+    from pcc.store.incidents import IncidentRow
+
+LEAST_DAYS = 7
+"""So many days are shown even if nothing is known of the first of them."""
+
+
+class Day(NamedTuple):
+    """What happened on a day, or from `day` to `last` (UTC days since 1970).
+
+    `blocked`, `observed`: incidents that began.  `accounts`, `countries`: how many were seen
+    sending; None where that is not known any more.  Of several days: the most on one of them.
+    """
+
+    day: int
+    last: int
+    blocked: int
+    observed: int
+    accounts: int | None
+    countries: int | None
+
+
+class CountryRow(NamedTuple):
+    """A country: accounts seen there in the period, and their mails since each was first seen."""
+
+    country: str
+    accounts: int
+    mails: int
+
+
+class Activity:
+    """Counts what is seen of accounts since a time (UTC seconds), one account after the other."""
+
+    def __init__(self, since: float) -> None:
+        self._since = since
+        self._accounts_by_day: Counter[str] = Counter()
+        self._days_of_country: dict[str, set[str]] = {}
+        self._accounts: Counter[str] = Counter()
+        self._mails: Counter[str] = Counter()
+        self.accounts = 0
+
+    def add(self, countries: Iterable[Seen]) -> None:
+        """Add where one account was seen."""
+        all_days: set[str] = set()
+        for seen in countries:
+            if seen.last_seen < self._since:
+                continue
+            days = set(seen.days.split())
+            # An incident makes the days of what is unfamiliar void; these two are known still.
+            days.add(str(int(seen.first_seen // DAY)))
+            days.add(str(int(seen.last_seen // DAY)))
+            self._accounts[seen.name] += 1
+            self._mails[seen.name] += seen.mails
+            self._days_of_country.setdefault(seen.name, set()).update(days)
+            all_days |= days
+        if all_days:
+            self.accounts += 1
+            self._accounts_by_day.update(all_days)
+
+    def countries(self) -> list[CountryRow]:
+        """Return the countries, most mails first."""
+        rows = [
+            CountryRow(code, self._accounts[code], mails) for code, mails in self._mails.items()
+        ]
+        return sorted(rows, key=lambda row: (-row.mails, row.country))
+
+    def days(self, incidents: Sequence[IncidentRow], now: float) -> list[Day]:
+        """Return each day from the first that something is known of, today the last."""
+        today = int(now // DAY)
+        known_from = today - MOST_FAMILIAR_DAYS
+        blocked = Counter(int(row.began // DAY) for row in incidents if row.mode == "enforce")
+        observed = Counter(int(row.began // DAY) for row in incidents if row.mode == "observe")
+        countries = Counter(day for days in self._days_of_country.values() for day in days)
+        earliest = min([today - LEAST_DAYS + 1, *blocked, *observed, *map(int, countries)])
+        return [
+            Day(
+                day,
+                day,
+                blocked[day],
+                observed[day],
+                self._accounts_by_day[str(day)] if day >= known_from else None,
+                countries[str(day)] if day >= known_from else None,
+            )
+            for day in range(max(int(self._since // DAY), earliest), today + 1)
+        ]
+
+
+def bucketed(days: Sequence[Day], most: int) -> list[Day]:
+    """Return days, put together into weeks, months or more where there are more than `most`."""
+    length = next(n for n in (1, 7, 28, 364, 36400) if -(-len(days) // n) <= most or n > 364)
+    first = len(days) % length  # so that the last bucket is a full one
+    starts = [0, *range(first, len(days), length)] if first else range(0, len(days), length)
+    return [_joined(days[a:b]) for a, b in zip(starts, [*starts[1:], len(days)], strict=True)]
+
+
+def _joined(days: Sequence[Day]) -> Day:
+    accounts = [day.accounts for day in days if day.accounts is not None]
+    countries = [day.countries for day in days if day.countries is not None]
+    return Day(
+        days[0].day,
+        days[-1].last,
+        sum(day.blocked for day in days),
+        sum(day.observed for day in days),
+        max(accounts, default=None),
+        max(countries, default=None),
+    )

@@ -1,0 +1,300 @@
+"""Blocks that an administrator lifted again soon: likely false alarms, and how to prevent them.
+
+A block counts as one when it was lifted by hand within a day, unless held mail of the account was
+deleted since, as is done after a theft.  Blocks set by hand are nobody's false alarm.
+
+Whether a setting would have prevented a block is tried with the rule itself, on the countries that
+counted then: with familiar countries, or as a group.  That looks at the limit that was crossed, and
+at the mail that crossed it: what came later was stopped, so nobody knows where from.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import combinations
+from typing import TYPE_CHECKING, NamedTuple
+
+from pcc import checks
+from pcc.advice import CLOUDS
+from pcc.config import Policy
+from pcc.policy import DAY, History, Place, Rule, Seen
+from pcc.report.world import world
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pcc.config import Config
+    from pcc.store.history import LiftRow
+    from pcc.store.incidents import IncidentRow, SightingRow
+
+    Command = Callable[..., str]
+
+SOON = DAY
+"""Seconds within which a block must be lifted to be a likely false alarm."""
+
+JOURNEY = "14d"
+
+_RULE = re.compile(r"max_(countries|addresses) ([0-9]+) in (\S+)")
+
+
+class Cure(NamedTuple):
+    """What would have prevented a block.
+
+    `kind`: "client", "familiar_after", "country_groups", "account" or "override".  `text`: a
+    command, or lines of pcc.toml where `is_setting`.  `because`: why, in a sentence.
+    """
+
+    kind: str
+    text: str
+    is_setting: bool
+    because: str
+
+
+class Alarm(NamedTuple):
+    """A block that was lifted soon.
+
+    `again`: those of its countries where the account was seen after it was lifted.
+    """
+
+    incident: IncidentRow
+    by: str
+    reason: str
+    again: list[str]
+    cures: list[Cure]
+
+
+class Evidence(NamedTuple):
+    """What is known of an account: all its countries, and its addresses within the window."""
+
+    countries: Sequence[Seen]
+    sightings: Sequence[SightingRow]
+
+
+def lifted_soon(
+    incidents: Iterable[IncidentRow], lifts: Iterable[LiftRow]
+) -> list[tuple[IncidentRow, LiftRow]]:
+    """Return blocks that look like false alarms, also observed ones, with who lifted each."""
+    unblocked = {(row.account, row.at): row for row in lifts if row.what == "unblocked"}
+    deleted: dict[str, float] = {}
+    for row in lifts:
+        if row.what == "deleted":
+            deleted[row.account] = max(row.at, deleted.get(row.account, 0))
+    found = []
+    for incident in incidents:
+        lift = unblocked.get((incident.account, incident.ended or 0))
+        if (
+            lift is not None
+            and _RULE.fullmatch(incident.rule)
+            and lift.at - incident.began <= SOON
+            and deleted.get(incident.account, 0) < incident.began
+        ):
+            found.append((incident, lift))
+    return found
+
+
+def alarm(
+    config: Config, command: Command, incident: IncidentRow, lift: LiftRow, known: Evidence
+) -> Alarm:
+    """Return what is to be told of a block that was lifted soon."""
+    counted = incident.countries.split(",")
+    again = [
+        seen.name for seen in known.countries if seen.name in counted and seen.last_seen > lift.at
+    ]
+    return Alarm(
+        incident, lift.by, lift.detail, again, _cures(config, command, incident, known, again)
+    )
+
+
+def _cures(
+    config: Config,
+    command: Command,
+    incident: IncidentRow,
+    known: Evidence,
+    again: list[str],
+) -> list[Cure]:
+    """Return what would have prevented a block, what fits best first."""
+    crossed = _Crossed(config, incident, known)
+    cures = [
+        _client_exemption(command, crossed),
+        _familiarity(crossed),
+        _group(crossed, again),
+        *_for_the_account(config, command, crossed, again),
+    ]
+    return [cure for cure in cures if cure is not None]
+
+
+class _Crossed:
+    """A limit that was crossed, and the mail that did.
+
+    `of`: what was limited, "countries" or "addresses"; `most`: how many were allowed.
+    """
+
+    def __init__(self, config: Config, incident: IncidentRow, known: Evidence) -> None:
+        found = _RULE.fullmatch(incident.rule)
+        assert found is not None
+        self.incident = incident
+        self.known = known
+        self.of, self.window_text = found[1], found[3]
+        self.most = int(found[2])
+        self.countries = incident.countries.split(",")
+        self.policy = config.policy_for(incident.account)
+        self._keep = config.keep_sightings
+
+    def is_prevented_by(self, **changes: object) -> bool:
+        """Whether a change of the account's policy would have let the crossing mail pass."""
+        limit = {
+            "max_countries": self.most,
+            "max_addresses": 0,
+            "window": self.incident.window_seconds,
+            "window_text": self.window_text,
+        }
+        values = {name: getattr(self.policy, name) for name in Policy.__slots__}
+        # All of them had counted, and of how many mails it was is not known any more.
+        values |= {"limits": [limit], "min_mails": 1, "ignore_countries": frozenset(), **changes}
+        rule = Rule(Policy(values), self.incident.began, self._keep)
+        countries = {name: self._as_then(name, rule.today) for name in self.countries}
+        here = countries.get(self.incident.country)
+        if here is None:
+            return False
+        return rule.crossing(History(0, countries, lambda _: ()), Place(here, here)) is None
+
+    def _as_then(self, name: str, today: int) -> Seen:
+        """Return a country as it was when the limit was crossed; of earlier days, the first."""
+        began = self.incident.began
+        first = next((seen.first_seen for seen in self.known.countries if seen.name == name), began)
+        day = int(first // DAY)
+        return Seen(name, first, began, 1, 0, str(day) if day < today else "")
+
+
+def _client_exemption(command: Command, crossed: _Crossed) -> Cure | None:
+    """Exempt the machines of a cloud, if without them nothing would have been crossed."""
+    for domain, whose in CLOUDS.items():
+        others = [
+            row for row in crossed.known.sightings if not row.client_name.lower().endswith(domain)
+        ]
+        if len(others) == len(crossed.known.sightings):
+            continue
+        places = {row.country for row in others} & set(crossed.countries)
+        left = len(places) if crossed.of == "countries" else len(others)
+        if left <= crossed.most:
+            return Cure(
+                "client",
+                command("exempt", "add", "client", domain),
+                False,
+                f"It sends by {whose} machines, wherever they are.",
+            )
+    return None
+
+
+def _familiarity(crossed: _Crossed) -> Cure | None:
+    """Let countries become familiar sooner, or at all."""
+    if crossed.of != "countries" or crossed.policy.familiar_after == 1:
+        return None
+    if not crossed.is_prevented_by(familiar_after=1):
+        return None
+    return Cure(
+        "familiar_after",
+        "familiar_after = 1",
+        True,
+        "It had been seen in some of these countries on earlier days.",
+    )
+
+
+def _group(crossed: _Crossed, again: list[str]) -> Cure | None:
+    """Count two neighbours, in both of which it was seen later as well, as one."""
+    if crossed.of != "countries":
+        return None
+    policy = crossed.policy
+    free = [name for name in again if name not in policy.group_of]
+    for pair in combinations(free, 2):
+        if not world().are_neighbours(*pair):
+            continue
+        group_of = {**policy.group_of, **dict.fromkeys(pair, pair[0])}
+        if crossed.is_prevented_by(group_of=group_of):
+            return Cure(
+                "country_groups",
+                f"country_groups = {_groups(group_of)}",
+                True,
+                f"It was seen on both sides of the border of {pair[0]} and {pair[1]} later, too.",
+            )
+    return None
+
+
+def _groups(group_of: dict[str, str]) -> str:
+    groups: dict[str, list[str]] = {}
+    for country, group in group_of.items():
+        groups.setdefault(group, []).append(country)
+    written = [", ".join(f'"{country}"' for country in group) for group in groups.values()]
+    return "[" + ", ".join(f"[{group}]" for group in written) + "]"
+
+
+def _for_the_account(
+    config: Config, command: Command, crossed: _Crossed, again: list[str]
+) -> list[Cure | None]:
+    """Return what helps this account alone, for a while and for good."""
+    is_back = crossed.incident.country in again
+    account = crossed.incident.account
+    # What begins with a dash would be taken for an option.
+    what = ["--for", JOURNEY, "--", account] if account[0] == "-" else [account, "--for", JOURNEY]
+    exemption = Cure(
+        "account",
+        command("exempt", "add", "account", *what),
+        False,
+        "Before a journey, for as long as it lasts.",
+    )
+    override = _override(config, crossed)
+    return [override, exemption] if is_back and override else [exemption, override]
+
+
+def _override(config: Config, crossed: _Crossed) -> Cure | None:
+    """Raise the limit that was crossed, for the account."""
+    account = crossed.incident.account
+    lines = _raised(crossed)
+    try:
+        is_nameable = checks.account(account) == account
+    except checks.Wrong:
+        is_nameable = False
+    if not lines or not is_nameable:
+        return None
+    because = "It is in so many places as a rule."
+    if crossed.policy is not config.policy:
+        because += "  (In the [[override]] that it has.)"
+        return Cure("override", lines, True, because)
+    return Cure("override", f"[[override]]\naccounts = [{_toml(account)}]\n{lines}", True, because)
+
+
+def _raised(crossed: _Crossed) -> str:
+    """Return the keys with the limit raised by one, "" if today's configuration has none such."""
+    key = f"max_{crossed.of}"
+    limits = crossed.policy.limits
+    matching = [
+        number
+        for number, limit in enumerate(limits)
+        if (getattr(limit, key), limit.window) == (crossed.most, crossed.incident.window_seconds)
+    ]
+    if not matching:
+        return ""
+    if matching[0] == 0:
+        return f"{key} = {crossed.most + 1}"
+    further = []
+    for number, limit in enumerate(limits[1:], start=1):
+        values = {name: getattr(limit, name) for name in ("max_countries", "max_addresses")}
+        if number == matching[0]:
+            values[key] += 1
+        pairs = [f"{name} = {value}" for name, value in values.items() if value]
+        further.append(f'{{ {", ".join(pairs)}, window = "{limit.window_text}" }}')
+    return f"limit = [{', '.join(further)}]"
+
+
+def _toml(text: str) -> str:
+    """Return a basic string of TOML that has nothing unprintable in it."""
+    return '"' + "".join([_toml_character(character) for character in text]) + '"'
+
+
+def _toml_character(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    if character.isprintable():
+        return character
+    number = ord(character)
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"

@@ -1,0 +1,104 @@
+"""How near accounts are to their limit, by the rule's own count."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, NamedTuple
+
+from pcc.policy import Crossing, Rule
+
+if TYPE_CHECKING:
+    from pcc.config import Config, Limit, Policy
+    from pcc.policy import History
+    from pcc.store.history import AccountRow
+
+SHARE = 0.5
+"""Of what a limit allows: an account nearer than that is listed."""
+
+LEAST = 2
+"""Places that an account must be in to be near a limit: everybody is somewhere."""
+
+
+class Near(NamedTuple):
+    """An account near a limit: places that count now, of how many allowed.
+
+    `rule`: the limit that it is nearest to, as logs show it.  `countries`: seen in its window.
+    """
+
+    account: str
+    rule: str
+    counted: int
+    allowed: int
+    countries: list[str]
+
+    @property
+    def rank(self) -> tuple[float, int, str]:
+        """What to sort by, the nearest first."""
+        return -self.counted / self.allowed, -self.counted, self.account
+
+
+class Nearness:
+    """Measures accounts under a configuration at a time (UTC seconds)."""
+
+    def __init__(self, config: Config, exempt: set[tuple[str, str]], now: float) -> None:
+        self._config = config
+        self._exempt = exempt
+        self._now = now
+        self._rules: dict[int, Rule] = {}
+
+    @property
+    def addresses_since(self) -> float:
+        """From when on a limit on addresses counts them; now, where there is no such limit."""
+        policies = [self._config.policy, *[policy for _, policy in self._config.overrides]]
+        windows = [
+            limit.window for policy in policies for limit in policy.limits if limit.max_addresses
+        ]
+        return self._now - max(windows, default=0)
+
+    def of(self, row: AccountRow) -> Near | None:
+        """Return how near an account is, None if it isn't: exempt, over its limit, or far away."""
+        if row.has_incident or (len(row.countries) < LEAST and len(row.addresses) < LEAST):
+            return None
+        if not self._config.covers(row.account) or self._is_exempt(row.account):
+            return None
+        rule = self._rule(self._config.policy_for(row.account))
+        history = row.history()
+        found = [
+            near
+            for limit in rule.policy.limits
+            for measure in (_countries, _addresses)
+            if (near := measure(row, rule, limit, history)) is not None
+        ]
+        return min(found, key=lambda near: near.rank, default=None)
+
+    def _rule(self, policy: Policy) -> Rule:
+        rule = self._rules.get(id(policy))
+        if rule is None:
+            rule = self._rules[id(policy)] = Rule(policy, self._now, self._config.keep_sightings)
+        return rule
+
+    def _is_exempt(self, account: str) -> bool:
+        domain = account.rpartition("@")[2]
+        return ("account", account) in self._exempt or ("domain", domain) in self._exempt
+
+
+def _countries(row: AccountRow, rule: Rule, limit: Limit, history: History) -> Near | None:
+    if not limit.max_countries:
+        return None
+    counted, countries = rule.countries_towards(limit, history)
+    crossing = Crossing(limit, countries)
+    return _near(row, crossing, counted, limit.max_countries)
+
+
+def _addresses(row: AccountRow, rule: Rule, limit: Limit, history: History) -> Near | None:
+    if not limit.max_addresses:
+        return None
+    counted = rule.addresses_towards(limit, history, None, sys.maxsize)
+    crossing = Crossing(limit, rule.countries_towards(limit, history)[1], counted)
+    return _near(row, crossing, counted, limit.max_addresses)
+
+
+def _near(row: AccountRow, crossing: Crossing, counted: int, allowed: int) -> Near | None:
+    if counted < LEAST or counted < allowed * SHARE:
+        return None
+    return Near(row.account, crossing.rule, counted, allowed, crossing.countries)
