@@ -34,6 +34,7 @@ from systemlog import system_log
 from pcc import maillog, notice
 from pcc.admin.invocation import program_by_path
 from pcc.config import DEFAULT_PATH, Config
+from pcc.evidence import Origin
 from pcc.notice import Notice
 from pcc.notifier import Turn
 from pcc.notify import send_due, send_outbox
@@ -368,7 +369,14 @@ def test_no_text_at_all_breaks_headers_or_text(
 def check_rendering(config: Config, login: str, name: str) -> None:
     """Render a mail with odd names, and read it as a mail program would."""
     seen = [SEEN[0]._replace(client_name=name)]
-    odd = told(account=login, client_name=name, queue_id=name, sightings=seen, by=name)
+    seen.append(SEEN[1]._replace(first_seen=NOW - 60, last_seen=NOW - 60))
+    places = {
+        seen[0].address: Origin(name, 10.0, 10.0, 1, name, 64496),
+        seen[1].address: Origin(name, -10.0, 10.0),
+    }
+    odd = told(
+        account=login, client_name=name, queue_id=name, sightings=seen, by=name, origins=places
+    )
     sent = notice.as_mail(odd, config, HOST, ["postmaster"], NOW).as_bytes()
     assert sent.isascii()
     assert max(map(len, sent.split(b"\n"))) < 998
@@ -391,7 +399,8 @@ def check_rendering(config: Config, login: str, name: str) -> None:
     text = message.get_content()
     assert text == notice.body(odd, config, HOST, NOW)
     assert all(line.isprintable() for line in text.split("\n"))
-    json.dumps(notice.as_data(odd))
+    assert len(json.loads(json.dumps(notice.as_data(odd)))["travel"]) == 1
+    assert "km in 60 seconds: 130,000 km/h" in " ".join(text.split())
 
 
 @pytest.mark.subprocess
@@ -1105,13 +1114,18 @@ class Watch:
 
     def count(self) -> int:
         """How many there are."""
-        found = 0
+        return len(self.processes())
+
+    def processes(self) -> list[int]:
+        """Their process ids."""
+        found = []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
                 words = set((folder / "cmdline").read_text().split("\0"))
             except OSError:
                 continue
-            found += self._words <= words
+            if self._words <= words:
+                found.append(int(folder.name))
         return found
 
     def _watch(self) -> None:
@@ -1189,6 +1203,21 @@ def test_an_account_blocked_while_a_notice_is_being_sent_is_told_of_by_the_same_
     (busy.folder / "gate").touch()
     wait_until(lambda: len(noticed(busy)) == 3, 10, "notices")
     assert len(set((busy.folder / "notifiers").read_text().split())) == 1
+
+
+@started
+def test_a_notifier_that_is_killed_gives_its_turn_to_the_next(busy: Site) -> None:
+    policy = busy.policy()
+    watch = Watch(busy)
+    block(policy, "ann@example.org")
+    (notifier,) = wait_until(watch.processes, 10, "notifier")
+    block(policy, "bob@example.org")
+    os.kill(notifier, signal.SIGKILL)
+    wait_until(lambda: not watch.count(), 10, "end of the notifier")
+    (busy.folder / "gate").touch()
+    block(policy, "eve@example.org")
+    # Ann's belongs to whoever was killed for two minutes.
+    wait_until(lambda: {"bob@example.org", "eve@example.org"} <= set(noticed(busy)), 10, "notices")
 
 
 @started
