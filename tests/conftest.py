@@ -4,6 +4,8 @@ Tests without a marker come first, then `subprocess`, then `postfix`, so that wh
 first.  Where a real Postfix can't be had, the tests marked `postfix` are skipped, and the last
 lines of the run say so; --require-postfix, or PCC_REQUIRE_POSTFIX=1, makes failures of them.
 A process that a test leaves behind fails the run.
+
+With pytest-xdist each worker has a session of its own, and tells the one that reports.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Generator, Iterator
+from typing import Any
 
 import postfix
 import pytest
@@ -22,6 +25,7 @@ MARKERS = {
     "subprocess": "starts child processes",
     "postfix": "needs root, Postfix, libsasl2-modules and sasl2-bin",
 }
+NOT_TRIED = "a real Postfix was missing"
 SKIPPED = pytest.StashKey[Counter[str]]()
 LEFT_BEHIND = pytest.StashKey[list[str]]()
 
@@ -43,8 +47,32 @@ def pytest_configure(config: pytest.Config) -> None:
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
     config.stash[SKIPPED] = Counter()
+    config.pluginmanager.register(_Listener(config))
     config.stash[LEFT_BEHIND] = []
-    session_folder()
+    if not _has_workers(config):
+        session_folder()
+
+
+def _has_workers(config: pytest.Config) -> bool:
+    """Whether the tests are run by other processes, which this one only hears of."""
+    return bool(getattr(config.option, "numprocesses", 0)) and not hasattr(config, "workerinput")
+
+
+class _Listener:
+    """Hears of what the tests, or the workers, have to tell."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._config = config
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        for name, reason in report.user_properties:
+            if name == NOT_TRIED:
+                self._config.stash[SKIPPED][str(reason)] += 1
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: Any) -> None:
+        output = getattr(node, "workeroutput", {})  # none of one that crashed
+        self._config.stash[LEFT_BEHIND] += output.get("left behind", [])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -71,12 +99,12 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item,
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Count the skipped tests of a real Postfix, for whatever reason, or make failures of them."""
+    """Mark the skipped tests of a real Postfix, for whatever reason, or make failures of them."""
     report = yield
     if report.skipped and not hasattr(report, "wasxfail") and item.get_closest_marker("postfix"):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
         reason = reason.removeprefix("Skipped: ")
-        item.config.stash[SKIPPED][reason] += 1
+        report.user_properties.append((NOT_TRIED, reason))
         if item.config.getoption("--require-postfix"):
             report.outcome = "failed"
             report.longrepr = f"a test of a real Postfix must not be skipped: {reason}"
@@ -85,9 +113,12 @@ def pytest_runtest_makereport(
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the run, and kill them by process id, when processes were left behind."""
-    left = end_processes_of(session_folder(), patience=2)
-    if left:
-        session.config.stash[LEFT_BEHIND] = left
+    config = session.config
+    if not _has_workers(config):
+        config.stash[LEFT_BEHIND] = end_processes_of(session_folder(), patience=2)
+    if hasattr(config, "workeroutput"):
+        config.workeroutput["left behind"] = config.stash[LEFT_BEHIND]
+    if config.stash[LEFT_BEHIND]:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 

@@ -9,6 +9,7 @@ import fcntl
 import os
 import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,16 +27,22 @@ class SystemLog:
         self._socket.bind(PATH)
         os.chmod(PATH, 0o666)
 
-    def lines(self, patience: float = 0.0) -> list[str]:
-        """Return the lines that are there, waiting for the first one for so many seconds."""
-        lines = []
-        self._socket.settimeout(patience or 0.001)
-        try:
-            while True:
-                lines.append(self._socket.recv(65536).decode())
-                self._socket.settimeout(0.001)
-        except TimeoutError:
-            return lines
+    def lines(self, patience: float = 0.0, of: str = "") -> list[str]:
+        """Return the lines that are there, those of a program only if one is named.
+
+        Waits for the first one for so many seconds.
+        """
+        lines: list[str] = []
+        deadline = time.monotonic() + patience
+        while True:
+            rest = 0.0 if lines else deadline - time.monotonic()
+            self._socket.settimeout(max(0.001, rest))
+            try:
+                line = self._socket.recv(65536).decode()
+            except TimeoutError:
+                return lines
+            if of in line:
+                lines.append(line)
 
     def close(self) -> None:
         """Take the log away."""

@@ -154,7 +154,7 @@ def test_released_and_deleted_mail_is_logged_with_its_queue_ids(holding: Holding
             queue_ids = holding.send(account, account, account)
             log.lines()
             assert not holding.admin("unblock", account, f"--{fate[:-1]}").returncode
-            lines = [line.partition("]: ")[2] for line in log.lines(1)]
+            lines = [line.partition("]: ")[2] for line in log.lines(5, account)]
             told = f"account=<{account}> by=<root> mails=2 queue_ids={','.join(queue_ids)}"
             assert f"{fate} {told}" in lines
             assert not holding.admin("block", account).returncode
