@@ -39,6 +39,7 @@ from pcc.notice import Notice
 from pcc.notifier import Turn
 from pcc.notify import send_due, send_outbox
 from pcc.options import read_values
+from pcc.origins import LONGEST_NAME
 from pcc.prepared import load
 from pcc.store import blocks, creation, incidents, open_database, outbox, sightings, upkeep
 from pcc.store.incidents import IncidentRow, SightingRow
@@ -370,9 +371,10 @@ def check_rendering(config: Config, login: str, name: str) -> None:
     """Render a mail with odd names, and read it as a mail program would."""
     seen = [SEEN[0]._replace(client_name=name)]
     seen.append(SEEN[1]._replace(first_seen=NOW - 60, last_seen=NOW - 60))
+    short = name[:LONGEST_NAME]
     places = {
-        seen[0].address: Origin(name, 10.0, 10.0, 1, name, 64496),
-        seen[1].address: Origin(name, -10.0, 10.0),
+        seen[0].address: Origin(short, 10.0, 10.0, 1, short, 64496),
+        seen[1].address: Origin(short, -10.0, 10.0),
     }
     odd = told(
         account=login, client_name=name, queue_id=name, sightings=seen, by=name, origins=places
