@@ -40,9 +40,8 @@ class Verdicts:
         self._answered = Answered()
         self.counts = Counts()
         self._decisions: Decisions | None = None
-        # A verbose log has each mail's country, and by its client's name any mail may be exempt:
-        # then all mail is looked at more closely.
-        self._has_repeats = not (database.read_only or config.verbose or config.exempt_names)
+        # A verbose log has each mail's country: then all mail is looked at more closely.
+        self._has_repeats = not (database.read_only or config.verbose)
 
     def verdict(self, account: str, request: PolicyRequest, now: float) -> Verdict:
         """Return the verdict on a request of an account that the configuration covers."""
@@ -84,7 +83,7 @@ class Verdicts:
         instance, address = request.instance, request.client_address
         if ":" in address:
             address = self._recorded_address(address)
-        if not instance:
+        if not instance or self._may_be_exempt(request):
             return False
         if not 0 <= now - self._looked < LOOK_SECONDS:
             self._looked = now
@@ -97,6 +96,15 @@ class Verdicts:
             self.counts.add_mail(account, address, country, instance, request.client_name, now)
         self._answered.remember(account, instance, (DUNNO, request.queue_id))
         return True
+
+    def _may_be_exempt(self, request: PolicyRequest) -> bool:
+        """Whether the client's name is an exempt one, which may differ from mail to mail."""
+        names = self._config.exempt_names
+        if not names:
+            return False
+        from pcc.address import is_named
+
+        return is_named(request.client_name, names)
 
     def _recorded_address(self, text: str) -> str:
         """Return what is remembered of an IPv6 address, "" where that does not tell all."""

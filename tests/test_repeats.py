@@ -124,6 +124,19 @@ def test_from_an_exemption_on_nothing_is_recorded(
     assert site.mails() == {address("ES"): 2}
 
 
+def test_by_its_name_a_client_is_exempt_from_where_others_are_not(
+    make: Callable[..., Site],
+) -> None:
+    site = make(LIMITS + 'exempt_clients = [".example.net"]\n')
+    assert is_pass(site.ask(client_name="host.example.com"))
+    pass_minutes(site)
+    process = site.policy()
+    assert is_pass(process.ask(client_name="mail.example.net"))
+    assert is_pass(process.ask(client_name="host.example.com"))
+    process.end()
+    assert site.mails() == {address("ES"): 2}
+
+
 def test_a_tighter_limit_holds_for_the_next_process(make: Callable[..., Site]) -> None:
     site = make()
     for country in ("ES", "FR"):
