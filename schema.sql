@@ -88,7 +88,7 @@ CREATE TABLE held (
     queue_id  TEXT    NOT NULL,  -- empty where Postfix gave none (first recipient at RCPT)
     sender    TEXT    NOT NULL,  -- envelope sender, to tell a queue id that was used again
     at        REAL    NOT NULL,  -- seconds
-    state     TEXT    NOT NULL,  -- "held", "released", "deleted" or "missing", as last known
+    state     TEXT    NOT NULL,  -- "held", "released", "deleted" or "missing", as last known; "to release", "to delete": see pcc/store/incidents.py
     host      TEXT    NOT NULL DEFAULT '',  -- who has it in its queue, where several share the database; else empty
     PRIMARY KEY (incident, instance)
 ) WITHOUT ROWID;

@@ -45,7 +45,7 @@ _pcc_admin_grammar() {
             operands='account...'
             ;;
         'held')
-            options='-h --help --json'
+            options='-h --help --json --settle'
             takes='-c=file --config=file --mail-config=folder'
             operands='account'
             ;;

@@ -172,7 +172,8 @@ class Blocking:
                 return "HOLD"
             limit = policy.hold_limit
             if not limit or blocks.held_count(database, incident) < limit:
-                blocks.hold(database, incident, mail.account, mail.instance, request, now)
+                host = self._config.this_host
+                blocks.hold(database, incident, mail.account, mail.instance, request, host, now)
                 return "HOLD"
         blocks.count_tries(database, incident, 1, now, mail.instance)
         return stopping_action(policy)

@@ -6,6 +6,8 @@ and ranges are in pcc/options.py, which only parsing needs.
 
 from __future__ import annotations
 
+import posix  # what `os` adds to it would cost a tenth of the interpreter's start
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
@@ -144,6 +146,7 @@ class Config(Record):
         "path",
         "policy",
         "store_database",
+        "store_host",
         "verbose",
     )
     account: str
@@ -163,6 +166,7 @@ class Config(Record):
     path: str
     policy: Policy
     store_database: str
+    store_host: str
     verbose: bool
 
     def __init__(self, values: dict[str, Any]) -> None:
@@ -178,12 +182,22 @@ class Config(Record):
         )
 
     @property
+    def is_on_server(self) -> bool:
+        """Whether the database is on a server, which other hosts may share."""
+        return "://" in self.store_database
+
+    @property
+    def this_host(self) -> str:
+        """What records of held mail call this host; "" where it shares its database with none."""
+        return (self.store_host or posix.uname().nodename) if self.is_on_server else ""
+
+    @property
     def state_path(self) -> str:
         """What pcc's files beside the database are called after, their folder included.
 
         Those of a database on a server lie beside the country database.
         """
-        if "://" in self.store_database:
+        if self.is_on_server:
             return self.country_database.rpartition("/")[0] + "/pcc"
         return self.store_database
 

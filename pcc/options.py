@@ -75,6 +75,7 @@ SECTIONS: dict[str, Options] = {
     },
     "store": {
         "database": ("/var/lib/pcc/pcc.db", checks.store),
+        "host": ("", checks.or_empty(checks.domain)),
         "keep_sightings": ("30d", checks.seconds),
         "keep_incidents": ("180d", checks.seconds),
     },
@@ -167,6 +168,7 @@ def _config_values(path: str, document: dict[str, Any]) -> dict[str, Any]:
         "country_database": os.path.join(folder, country["database"]),
         "country_asn": country["asn"] and os.path.join(folder, country["asn"]),
         "store_database": _store_from(folder, store["database"]),
+        "store_host": store["host"],
         "keep_sightings": store["keep_sightings"],
         "keep_incidents": store["keep_incidents"],
         "notify": {

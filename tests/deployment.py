@@ -31,6 +31,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parent.parent
 PRODUCT = ("pcc_policy.py", "pcc_admin.py", "schema.sql", "pcc", "data")
 DISTRIBUTIONS = ("geoip2", "maxminddb", "tomli", "rich")
+DRIVERS = ("psycopg", "psycopg-binary", "PyMySQL")
 # Only geoip2.webservice imports these, and pcc never imports that.
 WEB_CLIENTS = {"aiohttp", "requests"}
 # System accounts of every Debian and Ubuntu which hardly any machine uses, each with a group of its
@@ -140,7 +141,7 @@ def service_python() -> Path:
     subprocess.run([base, "-m", "venv", "--without-pip", folder], check=True, cwd="/")
     python = folder / "bin" / "python"
     site = next(folder.glob("lib/python3*/site-packages"))
-    for distribution in _distributions(DISTRIBUTIONS):
+    for distribution in _distributions([*DISTRIBUTIONS, *DRIVERS]):
         _copy_distribution(distribution, site)
     # Hundreds of lexers and styles of pygments would be most of the work, for nothing.
     _compile(python, site, "-x", r"pygments.(lexers|styles|formatters)")

@@ -174,6 +174,7 @@ DEFAULTS = {
     "log_name": "pcc",
     "overrides": (),
     "store_database": "/var/lib/pcc/pcc.db",
+    "store_host": "",
     "verbose": False,
 }
 POLICY_DEFAULTS = {

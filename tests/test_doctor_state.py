@@ -25,6 +25,7 @@ from test_country_update import built
 
 from pcc.config import Config
 from pcc.doctor.database import check_database
+from pcc.doctor.identity import user_of
 from pcc.options import read_values
 
 
@@ -173,7 +174,7 @@ def test_a_clock_that_was_never_set_is_found(tmp_path: Path) -> None:
     (tmp_path / "pcc.toml").write_text('store = { database = "pcc.db" }')
     config = Config(read_values(str(tmp_path / "pcc.toml")))
     for now, result in ((1000, "FAIL"), (1767225600, "OK")):
-        clock = {found.check: found for found in check_database(config, now)}["clock"]
+        clock = {found.check: found for found in check_database(config, user_of(0), now)}["clock"]
         assert clock.result == result
 
 

@@ -348,6 +348,44 @@ def test_a_server_that_is_away_is_told_and_needs_no_restart_of_ours(
     assert site.mails("ann@example.org") == {address("ES"): 2}
 
 
+def test_a_server_that_is_killed_under_load_has_no_mail_judged_wrongly(
+    server: DatabaseServer, make: Callable[..., Site]
+) -> None:
+    """Who gets no reply is asked to come back, as by Postfix's default_action."""
+    hosts = [make(place) for place in [server.new_database()] * 2]
+    unanswered = 0
+
+    def send_all(account: str) -> list[bool]:
+        nonlocal unanswered
+        passed = []
+        for number, country in enumerate(("ES", "FR", "BR", "VN", "DE", "ES")):
+            instance = f"{account}.{number}"
+            for attempt in range(100):
+                action = hosts[(number + attempt) % 2].ask(
+                    account, address(country), instance=instance
+                )
+                if action is not None:
+                    break
+                unanswered += 1
+                time.sleep(0.2)
+            passed.append(is_pass(action))
+        return passed
+
+    with ThreadPoolExecutor(4) as pool:
+        verdicts = [pool.submit(send_all, f"user{number}@example.org") for number in range(8)]
+        for _ in range(2):
+            time.sleep(1.5)
+            server.stop(signal.SIGQUIT if isinstance(server, PostgreSQL) else signal.SIGKILL)
+            time.sleep(0.5)
+            server.start()
+        for verdict in verdicts:
+            assert verdict.result() == [True, True, True, False, False, False]
+    assert unanswered
+    rows = hosts[0].data("list")
+    assert len(rows) == 8
+    assert {row["tries"] for row in rows} == {3}
+
+
 def test_a_server_that_answers_nothing_is_waited_for_no_longer_than_the_deadline(
     make: Callable[..., Site],
 ) -> None:

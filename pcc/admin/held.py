@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
+    from pcc.store.incidents import HeldRow
 
 UNKNOWN = "unknown"
 """The state of a mail when the queue can't be asked."""
@@ -37,6 +38,7 @@ STATE tells what the queue has:
             being received
   reused    its queue id is another mail's by now, which is never touched
   unknown   the queue could not be asked
+  on HOST   that host has it, which shares the database with this one
 
 To read one before you decide, as root: postcat -q QUEUE_ID"""
 
@@ -45,6 +47,11 @@ def add_commands(commands: Commands) -> None:
     """Describe the command to argparse."""
     parser = add_command(commands, "held", held, "list held mail of blocked accounts", _STATES)
     parser.add_argument("account", metavar="ACCOUNT", nargs="?", default="")
+    parser.add_argument(
+        "--settle",
+        action="store_true",
+        help="instead, release and delete on this host what was decided on others; as root",
+    )
     add_mail_config(parser)
 
 
@@ -61,21 +68,36 @@ def add_mail_config(parser: argparse.ArgumentParser) -> None:
 
 def held(context: Context, options: argparse.Namespace) -> int:
     """List held mail, verified against the queue."""
+    if options.settle:
+        from pcc.admin.unblocking import settle
+
+        return settle(context, options)
     account = context.account(options.account) if options.account else ""
     status = DONE
-    rows = incidents.held_mail(context.database, account)
+    here, elsewhere = by_place(context, account)
     try:
-        found = find(context, Queue(options.mail_config), account) if rows else []
+        found = find(context, Queue(options.mail_config), account) if here else []
     except QueueError as error:
         context.complain(str(error))
-        found = [Match(row, None, UNKNOWN) for row in rows]
+        found = [Match(row, None, UNKNOWN) for row in here]
         status = PARTLY
+    found += [Match(row, None, f"on {row.host}") for row in elsewhere]
     context.output.data([_data(match) for match in found])
     if found:
         _show(context, options, found)
     elif context.output.is_terminal:
         context.output.say("No mail is on hold.")
     return status
+
+
+def by_place(context: Context, account: str = "") -> tuple[list[HeldRow], list[HeldRow]]:
+    """Return the held mail of this host, and that of others which share the database."""
+    rows = incidents.held_mail(context.database, account)
+    this_host = context.config.this_host
+    return (
+        [row for row in rows if row.host == this_host],
+        [row for row in rows if row.host != this_host],
+    )
 
 
 def _show(context: Context, options: argparse.Namespace, found: list[Match]) -> None:
@@ -113,7 +135,7 @@ def find(context: Context, queue: Queue, account: str = "") -> list[Match]:
 
     Raises QueueError.
     """
-    rows = incidents.held_mail(context.database)
+    rows = by_place(context)[0]
     if not any(account in ("", row.account) for row in rows):
         return []
 

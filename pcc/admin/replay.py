@@ -127,7 +127,8 @@ def _replay(
     context: Context, settings: list[Setting], learn_until: float, *, imports_too: bool
 ) -> Replay:
     countries = CountryMemory(context.config.country_database)
-    has_database = imports_too or os.path.exists(context.config.store_database)
+    config = context.config
+    has_database = imports_too or config.is_on_server or os.path.exists(config.store_database)
     rows = exemptions.all_exemptions(context.database) if has_database else []
 
     def stored(account: str) -> dict[str, imports.Stored]:

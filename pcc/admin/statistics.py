@@ -116,7 +116,8 @@ def collect(context: Context) -> Figures:
     figures: Figures = {**upkeep.figures(context.database, context.now)}
     if not figures["sightings"]:
         figures["last_sighting_age"] = figures["oldest_sighting_age"] = None
-    figures["database_size"] = _size(context.config.store_database)
+    config = context.config
+    figures["database_size"] = None if config.is_on_server else _size(config.store_database)
     figures["country_database_age"] = _country_database_age(context)
     return figures
 

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from pcc import maillog
 from pcc.admin import DONE, NOT_DONE, PARTLY, USAGE
 from pcc.admin.commands import add_command, add_reason, duration
-from pcc.admin.held import NULL_SENDER, add_mail_config, find, unblock_words
+from pcc.admin.held import NULL_SENDER, add_mail_config, by_place, find, unblock_words
 from pcc.admin.output import Moment, local_time, rfc3339
 from pcc.blocking import notice_channels
 from pcc.errors import QueueError
@@ -25,6 +25,8 @@ from pcc.queue import HOLD, Queue
 from pcc.store import exemptions, incidents
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Container
+
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
     from pcc.heldmail import Match
@@ -46,7 +48,10 @@ Held mail is left alone unless --release or --delete is given, which works later
 account that is not blocked any more they deal with what is still on hold.  Each mail is compared
 with what was remembered when it was held (queue id, time and sender) before it is touched.
 Mail whose queue id was not known then is listed as unsure; --by-sender takes for it what the
-account sent with the same sender in the same minute.  Releasing and deleting need root."""
+account sent with the same sender in the same minute.  Releasing and deleting need root.
+
+What another host has of it, where several share the database, is released or deleted there:
+pcc_admin.py held --settle, from cron, carries out what was decided here."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -83,15 +88,15 @@ def unblock(context: Context, options: argparse.Namespace) -> int:
     accounts = list(dict.fromkeys(context.account(text) for text in options.accounts))
     cases = [_lift(context, options, account) for account in accounts]
     for case in cases:
-        rows = incidents.held_mail(context.database, case.account)
-        if rows and (options.release or options.delete):
-            _deal_with_mail(context, options, case)
-        _tell(context, options, case, rows)
-        _leave_notice(context, options, case, rows)
-    names = ("released", "deleted", "missing", "unsure")
-    result = {name: [id for case in cases for id in case.queue_ids[name]] for name in names}
+        here, elsewhere = by_place(context, case.account)
+        if options.release or options.delete:
+            if here:
+                _deal_with_mail(context, options, case, lambda match: _fate(options, match))
+            _decide_elsewhere(context, options, case, elsewhere)
+        _tell(context, options, case, [*here, *elsewhere])
+        _leave_notice(context, options, case, [*here, *elsewhere])
     unblocked = [case.account for case in cases if case.lifted]
-    context.output.data({"unblocked": unblocked, **result})
+    context.output.data({"unblocked": unblocked, **_result(cases)})
     for case in cases:
         if case.did_something and notice_channels(context.config):
             _send_notice(context, case.account)
@@ -106,7 +111,7 @@ class Unblocking:
 
     `lifted`: the incident that it ended.  `exempt_until`: UTC seconds, 0 if it was not exempted.
     `queue_ids`: those of its held mail, by what has become of it.  `unfinished`: something that
-    was asked for could not be done.
+    was asked for could not be done.  `decided`: how many mails of other hosts it was decided about.
     """
 
     def __init__(self, account: str, lifted: IncidentRow | None, exempt_until: float) -> None:
@@ -115,6 +120,7 @@ class Unblocking:
         self.exempt_until = exempt_until
         self.queue_ids: dict[str, list[str]] = {state: [] for state in _STATES}
         self.unfinished = False
+        self.decided = 0
 
     @property
     def touched_mail(self) -> bool:
@@ -124,7 +130,7 @@ class Unblocking:
     @property
     def did_something(self) -> bool:
         """Whether anything was changed for the account."""
-        return bool(self.lifted or self.exempt_until or self.touched_mail)
+        return bool(self.lifted or self.exempt_until or self.touched_mail or self.decided)
 
 
 def _lift(context: Context, options: argparse.Namespace, account: str) -> Unblocking:
@@ -141,19 +147,76 @@ def _lift(context: Context, options: argparse.Namespace, account: str) -> Unbloc
     return Unblocking(account, lifted, until)
 
 
-def _deal_with_mail(context: Context, options: argparse.Namespace, case: Unblocking) -> None:
-    """Release or delete the account's held mail as far as that is possible."""
+def settle(context: Context, options: argparse.Namespace) -> int:
+    """Release and delete this host's held mail as was decided on others."""
+    maillog.open_log(context.config.log_name)
+    fates = {incidents.TO_RELEASE: "released", incidents.TO_DELETE: "deleted"}
+    decided = [row.account for row in by_place(context)[0] if row.state in fates]
+    cases = [Unblocking(account, None, 0) for account in dict.fromkeys(decided)]
+    for case in cases:
+        # Without a queue id it was decided by sender.
+        _deal_with_mail(context, options, case, lambda match: fates.get(match.row.state, ""), fates)
+    context.output.data(_result(cases))
+    return PARTLY if any(case.unfinished for case in cases) else DONE
+
+
+def _result(cases: list[Unblocking]) -> dict[str, list[str]]:
+    names = ("released", "deleted", "missing", "unsure")
+    return {name: [id for case in cases for id in case.queue_ids[name]] for name in names}
+
+
+def _fate(options: argparse.Namespace, match: Match) -> str:
+    """Return what is to become of a mail of an account that is unblocked."""
+    if match.state == UNSURE and not options.by_sender:
+        return ""
+    return "released" if options.release else "deleted"
+
+
+def _decide_elsewhere(
+    context: Context, options: argparse.Namespace, case: Unblocking, rows: list[HeldRow]
+) -> None:
+    """Leave it to the other hosts to do the same with the mail that they have."""
+    state = incidents.TO_RELEASE if options.release else incidents.TO_DELETE
+    chosen = [row for row in rows if row.queue_id or options.by_sender]
+    incidents.set_held_states(context.database, chosen, state)
+    case.decided = len(chosen)
+    for host in dict.fromkeys(row.host for row in rows):
+        decided = sum(row.host == host for row in chosen)
+        if decided:
+            context.output.say(
+                f"{_mails(decided)} {state} on {escaped(host)}, by pcc_admin.py held --settle there"
+            )
+        if unsure := sum(row.host == host for row in rows) - decided:
+            context.complain(f"left on hold on {escaped(host)}, unsure: {_mails(unsure)}")
+            case.unfinished = True
+
+
+def _deal_with_mail(
+    context: Context,
+    options: argparse.Namespace,
+    case: Unblocking,
+    fate: Callable[[Match], str],
+    states: Container[str] = ("held", incidents.TO_RELEASE, incidents.TO_DELETE),
+) -> None:
+    """Release or delete the account's held mail, that in `states`, as far as is possible.
+
+    `fate` tells which of that a mail is for, "" for neither.
+    """
     try:
         if os.geteuid() != 0:
             raise QueueError("releasing and deleting held mail needs root: run this again as root")
         queue = Queue(options.mail_config)
-        found = find(context, queue, case.account)
-        wanted = (HELD, UNSURE) if options.by_sender else (HELD,)
-        chosen = [match for match in found if match.state in wanted]
-        outcome = _touch(context, case, queue, chosen, "released" if options.release else "deleted")
+        found = [match for match in find(context, queue, case.account) if match.row.state in states]
+        outcome: dict[Match, str] = {}
+        for state in ("released", "deleted"):
+            chosen = [
+                match for match in found if match.state in (HELD, UNSURE) and fate(match) == state
+            ]
+            outcome |= _touch(context, case, queue, chosen, state)
         outcome |= {match: ALREADY for match in found if match.state == RELEASED}
-        if options.release:
-            _hasten(context, queue, outcome)
+        to_release = {match for match in found if fate(match) == "released"}
+        if to_release:
+            _hasten(context, queue, outcome, to_release)
     except QueueError as error:
         context.complain(f"{escaped(case.account)}: {error}")
         case.unfinished = True
@@ -179,9 +242,15 @@ def _touch(
     }
 
 
-def _hasten(context: Context, queue: Queue, outcome: dict[Match, str]) -> None:
+def _hasten(
+    context: Context, queue: Queue, outcome: dict[Match, str], to_release: set[Match]
+) -> None:
     """Have released mail delivered now, also what an interrupted run has left half-way."""
-    released = [match for match, state in outcome.items() if state in ("released", ALREADY)]
+    released = [
+        match
+        for match, state in outcome.items()
+        if state in ("released", ALREADY) and match in to_release
+    ]
     outcome |= dict.fromkeys(released, "released")
     try:
         queue.deliver(map(_queue_id, released))

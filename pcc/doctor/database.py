@@ -13,6 +13,7 @@ from pcc.doctor.files import odd_kind
 from pcc.doctor.identity import User, as_user, hindrances, user_of
 from pcc.errors import PccError
 from pcc.escaping import escaped
+from pcc.store.address import ServerAddress
 from pcc.store.inspection import Inspection, Trouble, inspect
 
 DAY = 86400
@@ -20,9 +21,25 @@ EARLIEST = 1735689600
 """2025-01-01: no clock that is right says anything earlier."""
 
 
-def check_database(config: Config, now: float) -> list[Finding]:
+def check_password(config_path: str, url: str) -> Finding:
+    """Check that nobody else can read where the password of a database on a server stands."""
+    address = ServerAddress(url)
+    named = [address.parameters.get(name, "") for name in ("password_file", "passfile")]
+    files = [*([config_path] if address.has_password() else []), *filter(os.path.exists, named)]
+    faults = [
+        warn(f"`chmod o-rwx {shlex.quote(file)}`: the password of the database is in it")
+        for file in files
+        if os.stat(file).st_mode & 0o007
+    ]
+    return finding("password", faults)
+
+
+def check_database(config: Config, user: User, now: float) -> list[Finding]:
     """Check the database, and what it tells about the clock, cron and notices."""
-    seen, faults = _inspected(config.store_database, now)
+    if config.is_on_server:
+        seen, faults = _inspected_on_server(config.store_database, user, now)
+    else:
+        seen, faults = _inspected(config.store_database, now)
     return [
         finding("database", faults),
         finding("clock", _clock_faults(seen.newest, now)),
@@ -46,6 +63,13 @@ def _inspected(database: str, now: float) -> tuple[Inspection, list[Fault]]:
     except PccError as error:
         return nothing, [fail(f"make the database readable again: {error}")]
     return seen, [_fault(database, seen.trouble, seen.problem)] if seen.trouble else []
+
+
+def _inspected_on_server(url: str, user: User, now: float) -> tuple[Inspection, list[Fault]]:
+    try:
+        return Inspection(*as_user(user, lambda: _plain(inspect(url, now)))), []
+    except PccError as error:
+        return Inspection(), [fail(f"see docs/several-hosts.md: {escaped(str(error))}")]
 
 
 def _plain(seen: Inspection) -> tuple[Any, ...]:

@@ -11,7 +11,7 @@ from pcc import options
 from pcc.config import Config
 from pcc.doctor import Finding, delegation, evidence, fail, finding, installation, state, warn
 from pcc.doctor.answer import Running, check_answer
-from pcc.doctor.database import check_database
+from pcc.doctor.database import check_database, check_password
 from pcc.doctor.files import odd_kind
 from pcc.doctor.identity import User, can_become, hindrance
 from pcc.doctor.mailsystem import MailSystem
@@ -42,7 +42,7 @@ class _Examination:
         self._config = config
         self._postfix = postfix
         self._now = now
-        self._folder = os.path.dirname(config.store_database)
+        self._folder = os.path.dirname(config.state_path)
         self._argv = delegation.argv_of(postfix.entry)
         mail_owner = postfix.values.get("mail_owner", "postfix")
         self._service_user: ServiceUser = service_user(self._folder, self._argv.user, mail_owner)
@@ -62,7 +62,8 @@ class _Examination:
             yield finding("state folder", [fail(missing)])
             return
         yield check_service_user(self._service_user, self._folder)
-        yield state.check_file_system(self._config.store_database)
+        if not self._config.is_on_server:
+            yield state.check_file_system(self._config.store_database)
         user = self._service_user.user
         if user is None:
             return
@@ -98,12 +99,15 @@ class _Examination:
         yield installation.check_code(user, script)
 
     def _state(self, user: User) -> Iterator[Finding]:
-        database = self._config.store_database
-        yield state.check_state_folder(user, database)
+        config = self._config
+        yield state.check_state_folder(user, config.state_path)
         if not state.is_reachable(user, self._folder):
             return
-        yield state.check_database_rights(user, database)
-        yield from check_database(self._config, self._now)
+        if config.is_on_server:
+            yield check_password(self._path, config.store_database)
+        else:
+            yield state.check_database_rights(user, config.store_database)
+        yield from check_database(config, user, self._now)
         yield installation.check_country_database(user, self._config.country_database, self._now)
         if self._config.country_asn:
             yield evidence.check_asn_database(user, self._config.country_asn, self._now)

@@ -99,13 +99,14 @@ def hold(
     account: str,
     instance: str,
     request: PolicyRequest,
+    host: str,
     now: float,
 ) -> None:
-    """Remember a mail that is put on hold, and count it as a try."""
+    """Remember a mail that is put on hold on this host, and count it as a try."""
     database.write(
-        "INSERT INTO held (incident, instance, account, queue_id, sender, at, state)"
-        " VALUES (?, ?, ?, ?, ?, ?, 'held')",
-        (incident, instance, account, request.queue_id, request.sender, now),
+        "INSERT INTO held (incident, instance, account, queue_id, sender, at, state, host)"
+        " VALUES (?, ?, ?, ?, ?, ?, 'held', ?)",
+        (incident, instance, account, request.queue_id, request.sender, now, host),
     )
     database.write("UPDATE incident SET held = held + 1 WHERE id = ?", (incident,))
     count_tries(database, incident, 1, now, instance)

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 BATCH = 500
 """Rows that are changed in one transaction, so that verdicts never wait long."""
 
+TO_RELEASE, TO_DELETE = "to release", "to delete"
+"""The states of a held mail whose fate was decided on another host than the one that has it."""
+
+STILL_HELD = f"state IN ('held', '{TO_RELEASE}', '{TO_DELETE}')"
+
 _INCIDENT = (
     "id, account, mode, rule, window_seconds, countries, country, client_address, client_name,"
     " queue_id, action, began, expires, ended, held, tries, last_try"
@@ -71,7 +76,10 @@ class SightingRow(NamedTuple):
 
 
 class HeldRow(NamedTuple):
-    """A mail that was put on hold; `state` is as last known."""
+    """A mail that was put on hold; `state` is as last known.
+
+    `host`: Config.this_host of the one that has it in its queue.
+    """
 
     incident: int
     instance: str
@@ -80,6 +88,7 @@ class HeldRow(NamedTuple):
     sender: str
     at: float
     state: str
+    host: str = ""
 
 
 class EventRow(NamedTuple):
@@ -150,8 +159,8 @@ def events_of(database: Database, account: str) -> list[EventRow]:
 def held_mail(database: Database, account: str = "") -> list[HeldRow]:
     """Return the mails on hold as far as is known, oldest first; of all accounts for ""."""
     rows = database.rows(
-        "SELECT incident, instance, account, queue_id, sender, at, state FROM held"
-        " WHERE state = 'held' AND (account = ? OR ? = '') ORDER BY at, queue_id",
+        "SELECT incident, instance, account, queue_id, sender, at, state, host FROM held"
+        f" WHERE {STILL_HELD} AND (account = ? OR ? = '') ORDER BY at, queue_id",
         (account, account),
     )
     return [HeldRow(*row) for row in rows]

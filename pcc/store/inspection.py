@@ -11,11 +11,16 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pcc.errors import StoreError
-from pcc.store import SCHEMA_VERSION
+from pcc.store import SCHEMA_VERSION, open_database
 from pcc.store.sqlite import APPLICATION_ID
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Row = Callable[[str, tuple[Any, ...]], tuple[Any, ...] | None]
 
 STUCK_SECONDS = 900
 """A notice that is older than this should have been sent."""
@@ -55,10 +60,13 @@ MAGIC = b"SQLite format 3\0"
 
 
 def inspect(path: str, now: float) -> Inspection:
-    """Look at the database file at `path`, a regular one.
+    """Look at the database file at `path`, a regular one, or at one on a server by its URL.
 
     Raises StoreError if it can't be opened.
     """
+    if "://" in path:
+        with closing(open_database(path)) as database:
+            return _look(database.row, now)
     try:
         problem = _problem_of_file(path)
         if problem:
@@ -71,7 +79,7 @@ def inspect(path: str, now: float) -> Inspection:
     try:
         with closing(_open(path, has_log=has_log)) as connection:
             trouble, problem = _trouble(connection)
-            return Inspection(trouble, problem) if trouble else _look(connection, now)
+            return Inspection(trouble, problem) if trouble else _look(_reader(connection), now)
     except sqlite3.OperationalError as error:
         raise StoreError(f"{path}: {error}") from None
     except sqlite3.Error as error:
@@ -106,15 +114,16 @@ def _trouble(connection: sqlite3.Connection) -> tuple[str, str]:
     return (Trouble.NONE, "") if found == "ok" else (Trouble.RUBBISH, f"it is damaged: {found}")
 
 
-def _look(connection: sqlite3.Connection, now: float) -> Inspection:
-    before = now - STUCK_SECONDS
-    (stuck,) = connection.execute(
-        "SELECT count(*) FROM outbox WHERE created < ?", (before,)
-    ).fetchone()
-    error = connection.execute(
-        "SELECT last_error FROM outbox WHERE created < ? ORDER BY created LIMIT 1", (before,)
-    ).fetchone()
-    oldest, newest = connection.execute(
-        "SELECT ifnull(min(last_seen), 0), ifnull(max(last_seen), 0) FROM sighting"
-    ).fetchone()
-    return Inspection(Trouble.NONE, "", stuck, error[0] if error else "", oldest, newest)
+def _reader(connection: sqlite3.Connection) -> Row:
+    return lambda statement, values: connection.execute(statement, values).fetchone()
+
+
+def _look(row: Row, now: float) -> Inspection:
+    before = (now - STUCK_SECONDS,)
+    stuck = row("SELECT count(*) FROM outbox WHERE created < ?", before) or (0,)
+    error = row(
+        "SELECT last_error FROM outbox WHERE created < ? ORDER BY created, id LIMIT 1", before
+    )
+    times = "SELECT coalesce(min(last_seen), 0), coalesce(max(last_seen), 0) FROM sighting"
+    oldest, newest = row(times, ()) or (0, 0)
+    return Inspection(Trouble.NONE, "", stuck[0], error[0] if error else "", oldest, newest)

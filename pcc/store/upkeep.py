@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pcc.store import blocks, sightings
+from pcc.store.incidents import STILL_HELD
 from pcc.store.interface import Database
 
 if TYPE_CHECKING:
@@ -176,7 +177,7 @@ def figures(database: Database, now: float) -> dict[str, int]:
         "blocked": "SELECT count(*) FROM incident WHERE ended IS NULL AND mode = 'enforce'"
         " AND (expires = 0 OR expires > :now)",
         "observed": "SELECT count(*) FROM incident WHERE ended IS NULL AND mode = 'observe'",
-        "held": "SELECT count(*) FROM held WHERE state = 'held'",
+        "held": f"SELECT count(*) FROM held WHERE {STILL_HELD}",
         "outbox": "SELECT count(*) FROM outbox",
         "outbox_age": "SELECT coalesce(:now - min(created), 0) FROM outbox",
         "last_sighting_age": "SELECT coalesce(:now - max(last_seen), 0) FROM presence",
