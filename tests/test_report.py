@@ -23,6 +23,7 @@ from typing import Any
 
 import pytest
 from checkout import ROOT, Site, address, is_pass, is_refusal
+from mmdb import write_database
 from simulator import DAY, SentMail, log, simulate, utc
 
 from pcc.admin.report import beginning
@@ -655,6 +656,39 @@ def test_the_makers_of_the_country_database_are_named_where_they_ask_for_it(site
     assert '<a href="https://db-ip.com" rel="noreferrer">IP Geolocation by DB-IP</a>' in (
         write_page(site)
     )
+
+
+def city(code: str, name: str, latitude: float, longitude: float) -> dict[str, Any]:
+    return {
+        "country": {"iso_code": code},
+        "city": {"names": {"en": name}},
+        "location": {"latitude": latitude, "longitude": longitude},
+    }
+
+
+def test_where_addresses_are_and_whose_is_told_as_evidence(tmp_path: Path) -> None:
+    databases = '[country]\ndatabase = "city.mmdb"\nasn = "asn.mmdb"\n'
+    site = Site(tmp_path, f'[policy]\n{PLAIN}{databases}[store]\ndatabase = "pcc.db"\n')
+    cities = {
+        "11.1.0.0/16": city("ES", "Madrid", 40.4, -3.7),
+        "11.2.0.0/16": city("FR", "Par\x1b[31mis <b>", 48.9, 2.3),
+        "11.3.0.0/16": city("BR", "Sao Paulo", -23.5, -46.6),
+    }
+    write_database(tmp_path / "city.mmdb", cities, "GeoLite2-City")
+    operator = {"autonomous_system_number": 3352, "autonomous_system_organization": "<Telefonica>"}
+    write_database(tmp_path / "asn.mmdb", {"11.1.0.0/16": operator}, "GeoLite2-ASN")
+    mails(site, JOE, "ES FR BR")
+    lifted(site)
+    (alarm,) = site.data("report")["lifted_soon"]
+    legs = [(leg["from"]["country"], leg["to"]["country"]) for leg in alarm["travel"]]
+    assert legs == [("ES", "FR"), ("FR", "BR")]
+    assert "(FR) to Sao Paulo (BR), 9,400 km in" in site.admin("report").stdout
+    page = Page(write_page(site))
+    told = [text for _, text in page.texts]
+    assert "Madrid" in told and "\\x3cTelefonica\\x3e (AS3352)" in told
+    assert sum("to Sao Paulo (BR), 9,400 km in" in text for text in told) == 2
+    assert all(text.replace("\n", "").isprintable() for text in told)
+    site.close()
 
 
 # A real browser.

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+from contextlib import closing
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from pcc import evidence
 from pcc.admin import DONE, USAGE
 from pcc.admin.commands import add_command
 from pcc.admin.output import local_time, rfc3339
@@ -18,6 +20,7 @@ from pcc.policy import DAY
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
+    from pcc.origins import Origins
     from pcc.report.alarms import Alarm
     from pcc.report.gathering import Report
     from pcc.store.incidents import IncidentRow
@@ -49,7 +52,8 @@ last two null where not known any more); countries: country, name, accounts, mai
 account, mode, since, ended, lifted_by, reason, rule, countries, country, client_address,
 client_name, action, held, tries; near: account, rule, counted, allowed, countries; near_count;
 lifted_soon: account, mode, since, ended, lifted_by, reason, rule, countries, client_address,
-again (countries where it was seen later), prevented_by: kind, text, because."""
+again (countries where it was seen later), travel (the fastest ways, as in show), prevented_by:
+kind, text, because."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -77,9 +81,12 @@ def report(context: Context, options: argparse.Namespace) -> int:
         context.complain("--since must not be in the future")
         return USAGE
     command = partial(command_line, context.config_path)
-    found = gather(context.config, context.database, command, since // DAY * DAY, context.now)
-    if options.html:
-        _write_page(context, options.html, found)
+    with closing(_origins(context)) as origins:
+        found = gather(
+            context.config, context.database, origins, command, since // DAY * DAY, context.now
+        )
+        if options.html:
+            _write_page(context, options.html, origins, found)
     context.output.data(as_data(found))
     if not options.html:
         _show(context, found)
@@ -101,10 +108,16 @@ def beginning(text: str) -> tuple[float, bool]:
     )
 
 
-def _write_page(context: Context, path: str, found: Report) -> None:
+def _origins(context: Context) -> Origins:
+    from pcc.origins import Origins
+
+    return Origins(context.config.country_database, context.config.country_asn, context.complain)
+
+
+def _write_page(context: Context, path: str, origins: Origins, found: Report) -> None:
     from pcc.report.page import page
 
-    text = page(context.config, context.database, found)
+    text = page(context.config, context.database, origins, found)
     replace_file(path, text, _PERMISSIONS, keep_rights=True)
     context.output.say(f"{printable(path)}: written.")
 
@@ -171,6 +184,7 @@ def _alarm(found: Report, alarm: Alarm) -> dict[str, Any]:
     return {
         **{name: incident[name] for name in (*names, "client_address")},
         "again": alarm.again,
+        "travel": [evidence.leg_data(leg, rfc3339) for leg in alarm.legs],
         "prevented_by": [
             {"kind": cure.kind, "text": cure.text, "because": cure.because} for cure in alarm.cures
         ],
@@ -290,6 +304,8 @@ def _show_alarms(context: Context, found: Report) -> None:
         output.title(f"  {_state_word(row)} for {minutes} min, lifted by {alarm.by}{said}")
         if alarm.again:
             output.title(f"  Seen later again in {', '.join(alarm.again)}.")
+        for leg in alarm.legs:
+            output.title(f"  {evidence.sentence(leg)}.")
         for number, cure in enumerate(alarm.cures):
             output.say(f"  {'Or' if number else 'Prevented by'}: {cure.because}")
             for line in cure.text.splitlines():

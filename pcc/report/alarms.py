@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from pcc.config import Config
+    from pcc.evidence import Leg
     from pcc.store.history import LiftRow
     from pcc.store.incidents import IncidentRow, SightingRow
 
@@ -53,7 +54,8 @@ class Cure(NamedTuple):
 class Alarm(NamedTuple):
     """A block that was lifted soon.
 
-    `again`: those of its countries where the account was seen after it was lifted.
+    `again`: those of its countries where the account was seen after it was lifted.  `legs`: the
+    fastest ways between the places where it was seen before, as far as those are known.
     """
 
     incident: IncidentRow
@@ -61,13 +63,19 @@ class Alarm(NamedTuple):
     reason: str
     again: list[str]
     cures: list[Cure]
+    legs: list[Leg]
 
 
 class Evidence(NamedTuple):
-    """What is known of an account: all its countries, and its addresses within the window."""
+    """What is known of an account: all its countries, and its addresses within the window.
+
+    `is_whole`: there were not more of them than were read.  `legs`: how fast it travelled.
+    """
 
     countries: Sequence[Seen]
     sightings: Sequence[SightingRow]
+    is_whole: bool
+    legs: list[Leg]
 
 
 def lifted_soon(
@@ -100,9 +108,8 @@ def alarm(
     again = [
         seen.name for seen in known.countries if seen.name in counted and seen.last_seen > lift.at
     ]
-    return Alarm(
-        incident, lift.by, lift.detail, again, _cures(config, command, incident, known, again)
-    )
+    cures = _cures(config, command, incident, known, again)
+    return Alarm(incident, lift.by, lift.detail, again, cures, known.legs)
 
 
 def _cures(
@@ -168,6 +175,8 @@ class _Crossed:
 
 def _client_exemption(command: Command, crossed: _Crossed) -> Cure | None:
     """Exempt the machines of a cloud, if without them nothing would have been crossed."""
+    if not crossed.known.is_whole:
+        return None
     for domain, whose in CLOUDS.items():
         others = [
             row for row in crossed.known.sightings if not row.client_name.lower().endswith(domain)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, NamedTuple
 
+from pcc import evidence
 from pcc.policy import DAY
 from pcc.report import alarms
 from pcc.report.activity import Activity, CountryRow, Day
@@ -13,6 +14,8 @@ from pcc.store import exemptions, history, incidents
 
 if TYPE_CHECKING:
     from pcc.config import Config
+    from pcc.evidence import Leg, Origin
+    from pcc.origins import Origins
     from pcc.report.alarms import Alarm, Command
     from pcc.store.history import LiftRow
     from pcc.store.incidents import EventRow, IncidentRow, SightingRow
@@ -24,8 +27,14 @@ MOST_NEAR = 100
 MOST_ALARMS = 500
 """Blocks lifted soon that are told, the latest."""
 
-MOST_SIGHTINGS = 200
+MOST_SIGHTINGS = 1000
 """Addresses that are looked at to find a cloud's machines."""
+
+MOST_TRAVELLED = 30
+"""Of those, the latest between which ways are looked for."""
+
+MOST_LEGS = 3
+"""Ways between two places that are told of one account, the fastest."""
 
 
 class Report(NamedTuple):
@@ -66,16 +75,27 @@ class Report(NamedTuple):
 
 
 class AccountDetails(NamedTuple):
-    """What a report tells of one account: its latest sightings, of how many, and events."""
+    """What a report tells of one account: its latest sightings, of how many, and events.
+
+    `origins`: where their addresses are and whose, empty where that can't be looked up; `legs`: the
+    fastest ways between them.
+    """
 
     account: str
     sightings: list[SightingRow]
     sighting_count: int
     events: list[EventRow]
+    origins: dict[str, Origin]
+    legs: list[Leg]
 
 
 def gather(
-    config: Config, database: Database, command: Command, since: float, now: float
+    config: Config,
+    database: Database,
+    origins: Origins,
+    command: Command,
+    since: float,
+    now: float,
 ) -> Report:
     """Read what there is to tell since the beginning of a day; raises StoreError.
 
@@ -99,19 +119,29 @@ def gather(
         lifts={row.id: lift for row in rows if (lift := by_end.get((row.account, row.ended or 0)))},
         near=heapq.nsmallest(MOST_NEAR, near, key=lambda found: found.rank),
         near_count=len(near),
-        alarms=[_alarm(config, database, command, *pair) for pair in soon[-MOST_ALARMS:]],
+        alarms=[_alarm(config, database, origins, command, *pair) for pair in soon[-MOST_ALARMS:]],
         alarm_count=len(soon),
     )
 
 
-def details(database: Database, account: str, most: int, now: float) -> AccountDetails:
+def details(
+    database: Database, origins: Origins, account: str, most: int, now: float
+) -> AccountDetails:
     """Return what there is to tell of one account, `most` of its sightings and events."""
+    sightings = history.sightings_between(database, account, 0, now + DAY, most)
+    found = origins.find([row.address for row in sightings])
     return AccountDetails(
         account,
-        history.sightings_between(database, account, 0, now + DAY, most),
+        sightings,
         history.sighting_count(database, account),
         incidents.events_of(database, account)[-most:],
+        found,
+        _legs(sightings, found),
     )
+
+
+def _legs(sightings: list[SightingRow], origins: dict[str, Origin]) -> list[Leg]:
+    return evidence.fastest(evidence.legs(evidence.visits(sightings, origins)), MOST_LEGS)
 
 
 def _walk(config: Config, database: Database, activity: Activity, now: float) -> list[Near]:
@@ -136,13 +166,21 @@ def _open(database: Database, mode: str, now: float) -> list[str]:
 
 
 def _alarm(
-    config: Config, database: Database, command: Command, incident: IncidentRow, lift: LiftRow
+    config: Config,
+    database: Database,
+    origins: Origins,
+    command: Command,
+    incident: IncidentRow,
+    lift: LiftRow,
 ) -> Alarm:
-    since = incident.began - incident.window_seconds
+    account, began = incident.account, incident.began
+    since = began - incident.window_seconds
+    sightings = history.sightings_between(database, account, since, began, MOST_SIGHTINGS)
+    latest = sightings[:MOST_TRAVELLED]
     known = alarms.Evidence(
-        history.countries_of(database, incident.account),
-        history.sightings_between(
-            database, incident.account, since, incident.began, MOST_SIGHTINGS
-        ),
+        history.countries_of(database, account),
+        sightings,
+        len(sightings) < MOST_SIGHTINGS,
+        _legs(latest, origins.find([row.address for row in latest])),
     )
     return alarms.alarm(config, command, incident, lift, known)

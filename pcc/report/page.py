@@ -14,7 +14,7 @@ import socket
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
-from pcc import VERSION
+from pcc import VERSION, evidence
 from pcc.errors import CountryError
 from pcc.policy import DAY, MOST_FAMILIAR_DAYS
 from pcc.report.activity import bucketed
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pcc.config import Config
+    from pcc.evidence import Leg
+    from pcc.origins import Origins
     from pcc.report.activity import Day
     from pcc.report.alarms import Alarm, Cure
     from pcc.report.gathering import AccountDetails, Report
@@ -54,7 +56,7 @@ _STYLE = os.path.join(
 )
 
 
-def page(config: Config, database: Database, found: Report) -> str:
+def page(config: Config, database: Database, origins: Origins, found: Report) -> str:
     """Return the whole page."""
     with open(_STYLE, encoding="utf-8") as file:
         style = file.read()
@@ -62,8 +64,8 @@ def page(config: Config, database: Database, found: Report) -> str:
     anchors = {account: f"account-{number}" for number, account in enumerate(accounts, 1)}
     body = [
         _introduction(found),
-        *([] if found.is_empty else _sections(config, found, anchors)),
-        *_account_sections(config, database, found, anchors),
+        *([] if found.is_empty else _sections(found, anchors)),
+        *_account_sections(database, origins, found, anchors),
         _footer(config),
     ]
     return "\n".join(["<!DOCTYPE html>", '<html lang="en">', _head(style), "<body>", *body, _END])
@@ -124,7 +126,7 @@ def _figures(found: Report) -> Markup:
     )
 
 
-def _sections(config: Config, found: Report, anchors: dict[str, str]) -> list[Markup]:
+def _sections(found: Report, anchors: dict[str, str]) -> list[Markup]:
     return [
         _timeline(found),
         _countries(found),
@@ -275,6 +277,7 @@ def _alarm(alarm: Alarm, anchors: dict[str, str]) -> Markup:
         "article",
         element("h3", _link(row.account, anchors)),
         element("p", _time(row.began), " ", sentence(story)),
+        _travel(alarm.legs),
         element("ol", *[_cure(cure) for cure in alarm.cures]),
         class_="alarm",
     )
@@ -386,7 +389,7 @@ def _accounts(found: Report) -> list[str]:
 
 
 def _account_sections(
-    config: Config, database: Database, found: Report, anchors: dict[str, str]
+    database: Database, origins: Origins, found: Report, anchors: dict[str, str]
 ) -> list[Markup]:
     if not anchors:
         return []
@@ -408,7 +411,7 @@ def _account_sections(
         state = (
             "BLOCKED" if account in blocked else "OBSERVED" if account in observed else ""
         ) or ("lifted" if account in incidents else "near")
-        told = details(database, account, MOST_LINES, found.until)
+        told = details(database, origins, account, MOST_LINES, found.until)
         parts.append(_account(told, anchor, state, incidents.get(account, []), near.get(account)))
     return [element("section", *parts)]
 
@@ -418,7 +421,7 @@ def _account(
 ) -> Markup:
     words = {"lifted": "incident ended", "near": "near a limit"}
     mails = sum(row.mails for row in told.sightings)
-    tables = [_sightings_table(told)] if told.sightings else []
+    tables = [_sightings_table(told), _travel(told.legs)] if told.sightings else []
     if near is not None:
         counted = f"{near.counted} of {near.allowed} towards {near.rule}."
         tables.insert(0, element("p", counted))
@@ -442,20 +445,37 @@ def _sightings_table(told: AccountDetails) -> Markup:
     caption = "Seen sending from, the latest first"
     if told.sighting_count > len(told.sightings):
         caption += f": {len(told.sightings)} of {told.sighting_count:,} addresses"
-    # The evidence of pcc/evidence.py (city, distance, speed, operator) has its place here.
     rows: list[list[Any]] = [
         [
             element("abbr", row.country, title=world().name(row.country)),
             row.address,
             element("span", row.client_name, class_="name"),
+            *_where(told, row.address),
             _time(row.first_seen),
             _time(row.last_seen),
             row.mails,
         ]
         for row in told.sightings
     ]
-    columns = ["Country", "Address", "Client name", "First seen", "Last seen", "Mails"]
+    where = ["City", "Network"] if told.origins else []
+    columns = ["Country", "Address", "Client name", *where, "First seen", "Last seen", "Mails"]
     return table(caption, columns, rows)
+
+
+def _where(told: AccountDetails, address: str) -> list[str]:
+    """Return the cells that tell where an address is and whose, none where nothing can be known."""
+    if not told.origins:
+        return []
+    origin = told.origins.get(address, evidence.Origin())
+    return [origin.city, evidence.network(origin)]
+
+
+def _travel(legs: Sequence[Leg]) -> Markup:
+    """Return how fast one person would have had to travel, which is evidence and no rule."""
+    if not legs:
+        return Markup("")
+    ways = [element("li", f"{evidence.sentence(leg)}.") for leg in legs]
+    return element("ul", *ways, class_="travel")
 
 
 def _own_incidents(incidents: Sequence[IncidentRow]) -> Markup:
