@@ -3,19 +3,22 @@
 Both in one transaction, so that a policy process sees the old state or the
 new one; MySQL has none for this, but there whatever was interrupted is completed
 by doing it again.  Before an upgrade an SQLite file is copied beside it; a
-server has backups of its own.
+server has backups of its own.  Writers wait meanwhile; a policy process of the
+old version then finds the new one, and ends without a verdict.
 """
 
 from __future__ import annotations
 
 import os
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 
 from pcc.errors import StoreError
 from pcc.store import SCHEMA_VERSION, server_database, upsert, version_message
-from pcc.store.sqlite import APPLICATION_ID, rights_of_owner
+from pcc.store.sqlite import APPLICATION_ID, open_side_file, rights_of_owner
 
 SCHEMA_FILE = Path(__file__).resolve().parent.parent.parent / "schema.sql"
 
@@ -99,32 +102,53 @@ def _create(path: str, schema: str) -> None:
 
 def _upgrade(path: str) -> str:
     with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as connection:
-        (version,) = connection.execute("PRAGMA user_version").fetchone()
-        (application,) = connection.execute("PRAGMA application_id").fetchone()
-        if application != APPLICATION_ID:
-            raise StoreError(f"{path}: is not a database of pcc")
-        if version == SCHEMA_VERSION:
+        if _version(connection, path) == SCHEMA_VERSION:
             return "unchanged"
-        if version not in UPGRADES:
-            raise StoreError(
-                f"{path}: has schema version {version}, this pcc knows only up to {SCHEMA_VERSION}"
-            )
-        _keep_copy(connection, path, version)
-        steps = "".join(
-            f"{UPGRADES[step]} PRAGMA user_version = {step + 1};"
-            for step in range(version, SCHEMA_VERSION)
-        )
-        connection.executescript(f"BEGIN IMMEDIATE; {steps} COMMIT;")
+        lock = open_side_file(path, ".lock")
+        try:
+            flock(lock, LOCK_EX)  # the turn of a writer, see pcc/store/sqlite.py
+            connection.execute("BEGIN IMMEDIATE")
+            version = _version(connection, path)
+            if version == SCHEMA_VERSION:  # another init has done it meanwhile
+                return "unchanged"
+            _keep_copy(path, version)
+            for statement in _steps(version):
+                connection.execute(statement)
+            connection.execute("COMMIT")
+        finally:
+            os.close(lock)
     return "upgraded"
 
 
-def _keep_copy(connection: sqlite3.Connection, path: str, version: int) -> None:
+def _version(connection: sqlite3.Connection, path: str) -> int:
+    """Return the schema version, one that can be brought up to date."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != APPLICATION_ID:
+        raise StoreError(f"{path}: is not a database of pcc")
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version != SCHEMA_VERSION and version not in UPGRADES:
+        raise StoreError(version_message(path, version))
+    return version
+
+
+def _steps(version: int) -> Iterator[str]:
+    """Yield the statements that make this version of an older one."""
+    for step in range(version, SCHEMA_VERSION):
+        yield from UPGRADES[step].split(";")
+        yield f"PRAGMA user_version = {step + 1}"
+
+
+def _keep_copy(path: str, version: int) -> None:
+    """Copy the database, as a reader sees it while nobody else can write."""
     copy = f"{path}.version{version}"
     temporary = f"{copy}.{os.getpid()}"
     os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640))
     try:
-        with closing(sqlite3.connect(temporary)) as target:
-            connection.backup(target)
+        with (
+            closing(sqlite3.connect(path)) as source,
+            closing(sqlite3.connect(temporary)) as target,
+        ):
+            source.backup(target)
         os.replace(temporary, copy)
     except BaseException:
         os.unlink(temporary)
