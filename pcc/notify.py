@@ -275,7 +275,7 @@ def _pause(tries: int) -> int:
 
 def _run_command(config: Config, told: notice.Notice, seconds: float) -> _Delivery:
     text = json.dumps(notice.as_data(told)) + "\n"
-    _run(config.notify.command, text.encode(), seconds)
+    _run(config.notify.command, text.encode(), seconds, _service_user(config))
     return _Delivery()
 
 
@@ -284,12 +284,27 @@ def _send_by_sendmail(
 ) -> _Delivery:
     # -i: a line with a single dot does not end the message.
     program = (config.notify.sendmail, "-i", "-f", message["From"], "--", *recipients)
-    _run(program, message.as_bytes(), seconds)
+    _run(program, message.as_bytes(), seconds, _service_user(config))
     return _Delivery()
 
 
-def _run(program: Sequence[str], text: bytes, seconds: float) -> None:
+def _service_user(config: Config) -> tuple[int, int] | None:
+    """Return as whom root starts programs, user and group: whom the state folder belongs to."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        owner = os.stat(os.path.dirname(config.store_database))
+    except OSError:
+        return None
+    return owner.st_uid, owner.st_gid
+
+
+def _run(
+    program: Sequence[str], text: bytes, seconds: float, rights: tuple[int, int] | None
+) -> None:
     """Run a program with `text` on its stdin; raise NoticeError unless it ends with status 0.
+
+    `rights`: the user and the only group it gets, None for the caller's own.
 
     At the time limit all that it has started is killed with it.
     """
@@ -306,6 +321,9 @@ def _run(program: Sequence[str], text: bytes, seconds: float) -> None:
                 cwd="/",
                 env=_environment(),
                 start_new_session=True,
+                user=rights[0] if rights else None,
+                group=rights[1] if rights else None,
+                extra_groups=[] if rights else None,
             )
         except OSError as error:
             raise NoticeError(f"{name} can't be run: {error.strerror}") from None

@@ -9,8 +9,10 @@ from __future__ import annotations
 import email
 import email.message
 import email.policy
+import grp
 import json
 import os
+import pwd
 import shlex
 import signal
 import socket
@@ -25,7 +27,7 @@ from typing import Any
 
 import pytest
 from checkout import ROOT, PolicyProcess, Site, address, is_pass, is_refusal
-from deployment import Deployment, deploy
+from deployment import Deployment, deploy, public_folder, service_user
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from postfix import PrivatePostfix, wait_until
@@ -969,6 +971,23 @@ def test_a_pasted_command_does_what_it_says_and_nothing_else(place: Place, odd: 
     assert done.returncode == 0, done.stderr
     assert incidents.open_incident(place.database, account) is None
     assert list(place.mails.iterdir()) == []
+
+
+@started
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_root_starts_programs_as_the_service_user() -> None:
+    place = Place(public_folder("notice"))
+    user = pwd.getpwnam(service_user())
+    for path in (place.folder, place.mails, *place.folder.glob("pcc.db*")):
+        os.chown(path, user.pw_uid, user.pw_gid)
+    script = f"cat >/dev/null; id -un >>{place.mails}/who; id -Gn >>{place.mails}/groups"
+    place.program("sendmail", script)
+    place.configure(command=[str(place.program("command", script))])
+    place.notice(channels=("mail", "command"))
+    assert place.send() == (2, [])
+    assert (place.mails / "who").read_text().split() == [user.pw_name] * 2
+    group = grp.getgrgid(user.pw_gid).gr_name
+    assert (place.mails / "groups").read_text().split() == [group] * 2
 
 
 # The log.
