@@ -75,15 +75,16 @@ class Report(NamedTuple):
 
 
 class AccountDetails(NamedTuple):
-    """What a report tells of one account: its latest sightings, of how many, and events.
+    """What a report tells of one account: its latest sightings, and events.
 
-    `origins`: where their addresses are and whose, empty where that can't be looked up; `legs`: the
-    fastest ways between them.
+    `sighting_count`, `mails`: of all its sightings.  `origins`: where the addresses are and whose,
+    empty where that can't be looked up.  `legs`: the fastest ways between them.
     """
 
     account: str
     sightings: list[SightingRow]
     sighting_count: int
+    mails: int
     events: list[EventRow]
     origins: dict[str, Origin]
     legs: list[Leg]
@@ -133,7 +134,7 @@ def details(
     return AccountDetails(
         account,
         sightings,
-        history.sighting_count(database, account),
+        *history.totals(database, account),
         incidents.events_of(database, account)[-most:],
         found,
         _legs(sightings, found),

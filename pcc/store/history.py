@@ -123,10 +123,12 @@ def sightings_between(
     return [SightingRow(*row) for row in rows]
 
 
-def sighting_count(database: Database, account: str) -> int:
-    """Return how many addresses of an account are remembered."""
-    row = database.row("SELECT count(*) FROM sighting WHERE account = ?", (account,))
-    return int(row[0]) if row else 0
+def totals(database: Database, account: str) -> tuple[int, int]:
+    """Return how many addresses of an account are remembered, and mails from them."""
+    row = database.row(
+        "SELECT count(*), coalesce(sum(mails), 0) FROM sighting WHERE account = ?", (account,)
+    )
+    return (int(row[0]), int(row[1])) if row else (0, 0)
 
 
 def lifts_since(database: Database, since: float) -> list[LiftRow]:
