@@ -101,11 +101,24 @@ def test_who_writes_meanwhile_keeps_only_the_child_waiting(path: str) -> None:
         assert within(5, lambda: is_waiting(writer.children()))
         [child] = writer.children()
         descriptors = f"/proc/{child}/fd"
-        assert {os.readlink(f"{descriptors}/{n}") for n in (0, 1, 2)} == {os.devnull}
+        assert {os.readlink(f"{descriptors}/{n}") for n in (1, 2)} == {os.devnull}
+        assert os.readlink(f"{descriptors}/0") == f"{path}.checkpoint"
         files = [os.readlink(f"{descriptors}/{n}") for n in os.listdir(descriptors)]
         assert files.count(f"{path}.lock") == 1  # its own, not its parent's
     assert within(10, lambda: log_length(path) == 0)
     writer.end()
+
+
+def test_who_ends_meanwhile_leaves_the_child_its_log(path: str) -> None:
+    """Else the child would write what is in it over what others have written since."""
+    writer = Writer(path)
+    with open(f"{path}.lock") as turn:
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        writer.move()
+        assert within(5, lambda: is_waiting(writer.children()))
+        writer.end()
+        assert log_length(path) > CHECKPOINT_BYTES
+    assert within(10, lambda: not os.path.exists(f"{path}-wal"))
 
 
 def is_waiting(children: list[int]) -> bool:

@@ -1,60 +1,71 @@
 """Moves a long write-ahead log into its database, in a process of its own.
 
+    python -c RUN FOLDER DATABASE
+
 A checkpoint waits for the disk, for a second on a busy one.  So that no mail
-waits meanwhile, a policy process has a child do it: a fork, because a program
-of its own would cost more than the checkpoint.  The child has its own
-connection to the database, and nothing of the SMTP server's socket.  One at a
-time: it holds a lock on a side file (`pcc.db.checkpoint`) until it ends.
+waits meanwhile, a policy process has a child do it, which has nothing of the
+SMTP server's socket.  It must be a new program: in a mere fork SQLite would
+take its parent's locks for its own, and who closes the database meanwhile would
+find nobody using it, and remove the log that is being moved.  One at a time: it
+has the lock on a side file (`pcc.db.checkpoint`) as its stdin until it ends.
 """
 
 from __future__ import annotations
 
-import posix  # what `os` adds to it would cost a tenth of the interpreter's start
+import os
+import signal
+import sys
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from pcc.errors import StoreError
 from pcc.store.sqlite import SQLiteDatabase, open_side_file
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from signal import SIG_DFL, SIGALRM, SIGTERM, alarm
-    from signal import signal as on_signal
-else:
-    from _signal import SIG_DFL, SIGALRM, SIGTERM, alarm
-    from _signal import signal as on_signal
-
 LONGEST_SECONDS = 8
 """Then the child is ended: a checkpoint can be broken off at any instant."""
 
+FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
-def start(path: str, unwanted: int) -> None:
-    """Have a child move the log of the database at `path`, if none is at it.
+RUN = (
+    "import sys; sys.path.insert(0, sys.argv[1]);"
+    " from pcc.store import checkpoint; checkpoint.move(sys.argv[2])"
+)
 
-    `unwanted` is a descriptor that it must not have.  Raises OSError.
-    """
+
+def start(path: str) -> None:
+    """Have a child move the log of the database at `path`, if none is at it.  Raises OSError."""
     lock = open_side_file(path, ".checkpoint")
     try:
-        flock(lock, LOCK_EX | LOCK_NB)
-        if posix.fork() == 0:
-            _be_the_child(path, unwanted)
-    except BlockingIOError:
-        pass  # another process is at it
+        if _take(lock):
+            _spawn(path, lock)
     finally:
-        posix.close(lock)
+        os.close(lock)
 
 
-def _be_the_child(path: str, unwanted: int) -> None:
-    """Move the log, and end without a word, whatever happens: others will try again."""
+def _take(lock: int) -> bool:
     try:
-        nothing = posix.open("/dev/null", posix.O_RDWR)
-        for descriptor in (0, 1, 2):
-            posix.dup2(nothing, descriptor)
-        posix.close(unwanted)  # of the parent's lock we would hold a part
-        on_signal(SIGTERM, SIG_DFL)
-        on_signal(SIGALRM, SIG_DFL)
-        alarm(LONGEST_SECONDS)
+        flock(lock, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _spawn(path: str, lock: int) -> None:
+    os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-I", "-S", "-c", RUN, FOLDER, path],
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, lock, 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+        ],
+    )
+
+
+def move(path: str) -> None:
+    """Move the log, and end without a word, whatever happens: others will try again."""
+    signal.alarm(LONGEST_SECONDS)
+    try:
         SQLiteDatabase(path).checkpoint()
     except (StoreError, OSError):
         pass
-    finally:
-        posix._exit(0)

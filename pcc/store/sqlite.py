@@ -192,7 +192,7 @@ class SQLiteDatabase:
         from pcc.store import checkpoint  # which few processes need
 
         try:
-            checkpoint.start(self.path, self._lock)
+            checkpoint.start(self.path)
         except OSError as error:
             raise StoreError(f"{self.path}: no checkpoint: {error.strerror}") from None
 
