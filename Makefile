@@ -59,5 +59,5 @@ uninstall: ## remove what was installed; PURGE=1: configuration and state, too
 	@PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' STATEDIR='$(STATEDIR)' DESTDIR='$(DESTDIR)' \
 		SERVICEUSER='$(SERVICEUSER)' PURGE='$(PURGE)' packaging/uninstall
 
-manual: $(VENV)/made ## make manual pages and shell completions anew from the programs
+manual: $(VENV)/made ## make manual pages, completions and docs/reference anew from the programs
 	$(RUN) -m manual.build

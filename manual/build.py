@@ -1,4 +1,4 @@
-"""Writes manual pages and completions: `make manual`, or `python -m manual.build`.
+"""Writes manual pages, completions and docs/reference/: `make manual`, or `python -m manual.build`.
 
 `--check` writes nothing, names what is out of date, and exits with 1 if anything is.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from manual import completions, pages
+from manual import completions, markdown, pages
 
 CHECKOUT = Path(__file__).resolve().parent.parent
 
@@ -16,7 +16,7 @@ CHECKOUT = Path(__file__).resolve().parent.parent
 def files() -> dict[str, str]:
     """Return the text of every generated file by its path in the checkout."""
     made = {f"man/{name}": text for name, text in pages.pages().items()}
-    return {**made, **completions.completions()}
+    return {**made, **completions.completions(), **markdown.reference()}
 
 
 def outdated() -> list[str]:
@@ -35,7 +35,7 @@ def main(arguments: list[str]) -> int:
         if arguments == ["--check"]:
             sys.stdout.write(f"{path} is out of date: run `make manual`\n")
             continue
-        (CHECKOUT / path).parent.mkdir(exist_ok=True)
+        (CHECKOUT / path).parent.mkdir(parents=True, exist_ok=True)
         (CHECKOUT / path).write_text(files()[path], encoding="utf-8")
         sys.stdout.write(f"{path}\n")
     return 1 if changed and arguments == ["--check"] else 0
