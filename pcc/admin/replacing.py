@@ -24,7 +24,7 @@ def replace_file(path: str, content: str, mode: int, *, keep_rights: bool = Fals
             file.write(content)
             if keep_rights and before is not None and before.st_uid == os.geteuid():
                 os.fchown(file.fileno(), -1, before.st_gid)
-                mode = stat.S_IMODE(before.st_mode)
+                mode = before.st_mode & 0o777
             os.fchmod(file.fileno(), mode)
         os.replace(temporary, path)
     except OSError as error:
