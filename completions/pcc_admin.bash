@@ -11,7 +11,7 @@ _pcc_admin_grammar() {
     commands='' options='' takes='' operands=''
     case $1 in
         '')
-            commands='list show check block forget unblock held exempt replay report country stats doctor init cleanup notify'
+            commands='list show check block forget unblock held exempt replay report country stats doctor init cleanup move notify'
             options='-h --help --version --json'
             takes='-c=file --config=file'
             ;;
@@ -106,6 +106,11 @@ _pcc_admin_grammar() {
         'cleanup')
             options='-h --help --json'
             takes='-c=file --config=file --days=none'
+            ;;
+        'move')
+            options='-h --help --json'
+            takes='-c=file --config=file'
+            operands='none none'
             ;;
         'notify')
             options='-h --help --json --due'

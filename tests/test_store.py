@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 import servers
@@ -298,6 +299,65 @@ def test_every_command_works(place: str, make: Callable[..., Site], tmp_path: Pa
     assert site.data("cleanup", "--days", "0") == {"sightings": 1, "incidents": 0}
     assert site.blocked() == ["eve@example.org"]
     assert site.admin("notify").returncode == 0
+
+
+def contents(place: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Return all rows of a database, but for what held mail calls its host."""
+    with closing(open_database(place)) as database:
+        found = {}
+        for table in tables(SCHEMA_FILE.read_text()):
+            if table.name != "pcc_schema":
+                names = [column.name for column in table.columns if column.name != "host"]
+                rows = database.rows(f"SELECT {', '.join(names)} FROM {table.name}")
+                found[table.name] = sorted(rows, key=repr)
+        return found
+
+
+@pytest.mark.parametrize("scheme", SERVERS)
+def test_a_database_moves_to_a_server_and_back(
+    make: Callable[..., Site], tmp_path: Path, scheme: str
+) -> None:
+    server = running(scheme)
+    file, place, back = str(tmp_path / "pcc.db"), server.new_database(), str(tmp_path / "back.db")
+    site = make(file, PLAIN + 'action = "HOLD"\n[notify]\nto = ["x"]\nsendmail = "/none"\n', "")
+    for country in ("ES", "FR", "BR", "VN", "DE"):
+        site.ask(USER, address(country))
+    site.admin("exempt", "add", "client", ".example.net")
+    with closing(open_database(file)) as database:
+        for number in range(2500):
+            seen = Sighting(f"192.0.2.{number}", "ES", 1 / 3, 2.5, 1, 0, "1", "")
+            with database.turn(f"{number % 7}@example.org"):
+                sightings.save_sighting(database, f"{number % 7}@example.org", seen)
+    moved = site.data("move", file, place)
+    assert moved["sighting"] == 2504
+    before = contents(file)
+    assert {table: len(rows) for table, rows in before.items()} == moved
+    assert contents(place) == before
+    done = site.admin("move", file, place)
+    assert done.returncode == 4
+    assert "is not empty: it has 2504 rows in sighting" in done.stderr
+    assert site.admin("move", place, back).returncode == 0
+    assert contents(back) == before
+    site.config.write_text(site.config.read_text().replace(file, place))
+    assert len(site.data("held")) == 2
+    assert site.data("block", "eve@example.org")["blocked"] == ["eve@example.org"]
+    assert site.blocked() == [USER, "eve@example.org"]
+
+
+def test_what_can_not_be_moved_leaves_nothing_behind(
+    server: DatabaseServer, make: Callable[..., Site], tmp_path: Path
+) -> None:
+    file, place = str(tmp_path / "pcc.db"), server.new_database()
+    site = make(file)
+    with closing(open_database(file)) as database:
+        seen = Sighting("192.0.2.1", "ES", 1, 1, 1, 0, "", "")
+        for account in (USER, "\0" if isinstance(server, PostgreSQL) else "x" * 501):
+            with database.turn(account):
+                sightings.save_sighting(database, account, seen)
+    done = site.admin("move", file, place)
+    assert done.returncode == 4, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not any(contents(place).values())
 
 
 def test_a_clock_that_jumped_back_is_put_right(place: str, make: Callable[..., Site]) -> None:

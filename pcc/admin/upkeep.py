@@ -1,4 +1,4 @@
-"""Commands that look after pcc itself: init, cleanup, notify."""
+"""Commands that look after pcc itself: init, move, cleanup, notify."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from pcc import maillog
+from pcc import checks, maillog
 from pcc.admin import DONE, NOT_DONE, PARTLY
 from pcc.admin.commands import add_command
 from pcc.errors import PccError
@@ -43,6 +43,19 @@ def add_commands(commands: Commands) -> None:
     cleaning.add_argument(
         "--days", type=_days, metavar="N", help="drop what is older than N days instead"
     )
+    moving = add_command(
+        commands,
+        "move",
+        move,
+        "copy the database to another one, of another engine, say",
+        "FROM and TO are paths of SQLite files, or URLs as store.database has them; TO has to be\n"
+        "empty, or not there yet.  Nothing is copied by halves, and all is counted afterwards.\n"
+        "Stop Postfix until the configuration names the new database: what is written to the old\n"
+        "one after that is not in the new one.  Others can see what stands on a command line, so\n"
+        "a password belongs into the file that password_file names.",
+    )
+    moving.add_argument("source", metavar="FROM")
+    moving.add_argument("target", metavar="TO")
     notifying = add_command(
         commands,
         "notify",
@@ -55,6 +68,25 @@ def add_commands(commands: Commands) -> None:
     notifying.add_argument(
         "--due", action="store_true", help="leave out what failed a short while ago"
     )
+
+
+def move(context: Context, options: argparse.Namespace) -> int:
+    """Copy the database to another one."""
+    from pcc.store import moving  # with what it needs of servers
+
+    for name in (options.source, options.target):
+        try:
+            checks.store(name)
+        except checks.Wrong as fault:
+            raise PccError(str(fault).strip()) from None
+    host = context.config.store_host or os.uname().nodename
+    moved = moving.move(options.source, options.target, host)
+    context.output.data(moved)
+    context.output.table(["TABLE", "ROWS"], [[name, rows] for name, rows in moved.items()])
+    context.output.say(
+        f"All is in {shown(options.target)}, too: name it in store.database, then run init."
+    )
+    return DONE
 
 
 def init(context: Context, options: argparse.Namespace) -> int:

@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-VERSION_TABLE = """
-CREATE TABLE pcc_schema (
+VERSION_TABLE_NAME = "pcc_schema"
+VERSION_TABLE = f"""
+CREATE TABLE {VERSION_TABLE_NAME} (
     id INTEGER NOT NULL,
     version INTEGER NOT NULL,
     PRIMARY KEY (id)

@@ -199,8 +199,7 @@ class ServerDatabase:
 
     def write_many(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Carry out one statement for each row of values, inside a transaction."""
-        for values in rows:
-            self.run(statement, values)
+        self._carry_out(statement, lambda cursor, text: cursor.executemany(text, list(rows)))
 
     def turn(self, *accounts: str) -> ServerDatabase:
         """Return the database for a `with` that locks these accounts."""
@@ -266,6 +265,9 @@ class ServerDatabase:
 
     def run(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
         """Carry out a statement; return the driver's cursor."""
+        return self._carry_out(statement, lambda cursor, text: cursor.execute(text, values or None))
+
+    def _carry_out(self, statement: str, execute: Callable[[Any, str], object]) -> Any:
         if self._connection is None:
             if self._is_busy:
                 raise StoreError(f"{self.name}: the connection was lost")
@@ -275,7 +277,7 @@ class ServerDatabase:
             text = self._statements[statement] = self.translated(statement)
         try:
             cursor = self._connection.cursor()
-            cursor.execute(text, values or None)
+            execute(cursor, text)
         except self.error as error:
             raise self._failure(error) from None
         except BaseException:  # the deadline's: what the server answers then is for nobody
