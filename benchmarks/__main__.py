@@ -19,6 +19,8 @@ from benchmarks.measurements import MEASUREMENTS, curve
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
+LONG = ("servers",)
+"""What a quick run leaves out unless it is named."""
 
 
 def main() -> None:
@@ -32,7 +34,8 @@ def main() -> None:
         parser.error(f"there is no measurement {', '.join(sorted(unknown))}")
     with Installation() as installation:
         bench = Bench(installation, QUICK if options.quick else FULL)
-        figures = measure(bench, options.names or list(MEASUREMENTS))
+        usual = [name for name in MEASUREMENTS if not (options.quick and name in LONG)]
+        figures = measure(bench, options.names or usual)
         points = {} if options.names else curve(bench)
     print(report.text(figures))
     if not options.names:

@@ -29,6 +29,7 @@ from benchmarks.load import (
 )
 from benchmarks.population import Census
 from benchmarks.report import Figure, Goal, compared, measured
+from benchmarks.servers import servers
 from benchmarks.traffic import account, home_country, request
 
 
@@ -418,4 +419,5 @@ MEASUREMENTS: dict[str, Callable[[Bench], list[Figure]]] = {
     "churn": one_mail_per_process,
     "cleanup": cleanup,
     "replay": replay,
+    "servers": servers,
 }

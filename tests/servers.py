@@ -35,7 +35,9 @@ class DatabaseServer:
     user: str
     package: str
 
-    def __init__(self, name: str = "") -> None:
+    def __init__(self, name: str = "", *, is_durable: bool = False) -> None:
+        """Make a new server; only a durable one waits for the disk."""
+        self.is_durable = is_durable
         self.folder = public_folder(name or self.scheme)
         self.data = self.folder / "data"
         self.process: subprocess.Popen[bytes] | None = None
@@ -133,9 +135,9 @@ class PostgreSQL(DatabaseServer):
     user = "postgres"
     package = "postgresql"
 
-    def __init__(self, source: PostgreSQL | None = None) -> None:
+    def __init__(self, source: PostgreSQL | None = None, *, is_durable: bool = False) -> None:
         """Make a new server, or a hot standby of `source`."""
-        super().__init__("standby" if source else "")
+        super().__init__("standby" if source else "", is_durable=is_durable)
         programs = postgresql_programs()
         if source:
             name = ["-h", str(source.folder), "-U", "postgres"]
@@ -156,7 +158,7 @@ class PostgreSQL(DatabaseServer):
         settings = {
             "listen_addresses": "",
             "unix_socket_directories": str(self.folder),
-            "fsync": "off",
+            "fsync": "on" if self.is_durable else "off",
             "shared_buffers": "64MB",
             "max_connections": "120",
             "logging_collector": "off",
@@ -200,8 +202,8 @@ class MariaDB(DatabaseServer):
     user = "mysql"
     package = "mariadb-server"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, *, is_durable: bool = False) -> None:
+        super().__init__(is_durable=is_durable)
         self.socket = str(self.folder / "socket")
         new = ["--no-defaults", f"--datadir={self.data}", "--skip-test-db"]
         self._run(
@@ -216,7 +218,8 @@ class MariaDB(DatabaseServer):
         return [
             *("/usr/sbin/mariadbd", "--no-defaults", f"--datadir={self.data}"),
             *(f"--socket={self.socket}", "--skip-networking", f"--pid-file={self.folder}/pid"),
-            *("--innodb-buffer-pool-size=64M", "--innodb-flush-log-at-trx-commit=2"),
+            f"--innodb-flush-log-at-trx-commit={1 if self.is_durable else 2}",
+            "--innodb-buffer-pool-size=64M",
             *("--max-connections=120", "--innodb-use-native-aio=0"),
         ]
 

@@ -1,0 +1,84 @@
+"""What several hosts get of a database server: verdicts per second, how long they take, the first.
+
+The servers are those of the tests, private ones with Debian's settings for the disk, on the same
+two cores as all the rest; what a network between adds is not in the figures.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Callable
+
+from benchmarks import population
+from benchmarks.bench import ADDRESSES, DIFFERENT_MAILS, MILLISECONDS, Bench, saturated
+from benchmarks.installation import BARE, CHECKOUT, Site
+from benchmarks.load import Answers, first_verdict, run
+from benchmarks.report import Figure, compared, measured
+
+PROCESSES = (1, 8, 64)
+
+
+def servers(bench: Bench) -> list[Figure]:
+    """Both servers beside SQLite, by turns."""
+    tests = str(CHECKOUT / "tests")
+    if tests not in sys.path:
+        sys.path.append(tests)
+    from servers import MariaDB, PostgreSQL, missing
+
+    figures: list[Figure] = []
+    for kind in (PostgreSQL, MariaDB):
+        name = kind.__name__
+        if reason := missing(kind):
+            figures.append(Figure(f"verdicts on {name}", "", missing=f"not measured: {reason}"))
+            continue
+        server = kind(is_durable=True)
+        try:
+            figures += _first_verdict(bench, name, _site(bench, server.new_database()))
+            for processes in PROCESSES:
+                figures += _throughput(bench, name, server.new_database, processes)
+        finally:
+            server.stop(signal.SIGINT if kind is PostgreSQL else signal.SIGTERM)
+    return figures
+
+
+def _site(bench: Bench, url: str) -> Site:
+    """Return a site with the ordinary accounts, on a server."""
+    site = bench.installation.site()
+    text = site.config.read_text(encoding="utf-8")
+    site.config.write_text(text.replace('"pcc.db"', f'"{url}"'), encoding="utf-8")
+    site.run("init")
+    population.fill(site.database, bench.scale.accounts, ADDRESSES)
+    site.run("move", str(site.database), url)
+    return site
+
+
+def _first_verdict(bench: Bench, name: str, site: Site) -> list[Figure]:
+    known = bench.mails(bench.mails_from_home())
+    times: dict[str, list[float]] = {"bare": [], "known": []}
+    for _ in range(bench.scale.first_verdicts):
+        times["bare"].append(run(BARE) * MILLISECONDS)
+        times["known"].append(first_verdict(site.policy(), next(known)) * MILLISECONDS)
+    what = f"first verdict on {name}, known account and address"
+    return [compared(what, "ms", times["known"], times["bare"], "bare Python")]
+
+
+def _throughput(
+    bench: Bench, name: str, new_database: Callable[[], str], processes: int
+) -> list[Figure]:
+    answers: dict[str, list[Answers]] = {name: [], "SQLite": []}
+    for turn in range(bench.scale.rounds):
+        mixed = bench.world.mixed_mails(bench.scale.accounts, ADDRESSES, DIFFERENT_MAILS, turn)
+        for kind, site in (
+            (name, _site(bench, new_database())),
+            ("SQLite", bench.populated_site()),
+        ):
+            saturated(bench, site.policy(), processes, mixed, answers[kind])
+            bench.installation.remove(site)
+    rates = [[one.per_second for one in answers[kind]] for kind in (name, "SQLite")]
+    p99 = [one.percentile(99) * MILLISECONDS for one in answers[name]]
+    what = f"verdicts on {name}, {processes} process{'es' if processes > 1 else ''}"
+    return [
+        compared(what, "/s", rates[0], rates[1], "SQLite"),
+        measured("  p99", "ms", p99),
+    ]
