@@ -25,7 +25,7 @@ GROUP_SECONDS = 1.3
 GROUP_MAILS = 250
 """So many waiting mails make a group before the pause is over."""
 
-LATE_SECONDS = 2
+LATE_SECONDS = 6
 LATE_MAILS = 1000
 """So long after the pause, or with so many, counting waits for its turn to write."""
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pcc.store.interface import Database
     from pcc.store.sightings import Sighting
 
-SETTLED_SECONDS = 15
+SETTLED_SECONDS = 20
 """So long a place must go on counting for its mail to be counted after the reply.
 
 Longer than a mail waits to be counted, also while that fails (see pcc/counting.py):
