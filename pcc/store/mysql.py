@@ -70,6 +70,10 @@ class MySQLDatabase(ServerDatabase):
             **_encryption(parameters),
         )
         try:
+            if _ssl_mode(parameters) not in ("", "DISABLED") and not getattr(
+                connection, "_secure", True
+            ):
+                raise pymysql.OperationalError("the server does not encrypt")  # old drivers go on
             with connection.cursor() as cursor:
                 cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
                 cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {STATEMENT_SECONDS}")
@@ -113,20 +117,25 @@ class MySQLDatabase(ServerDatabase):
 
 
 def _encryption(parameters: dict[str, str]) -> dict[str, Any]:
-    """Return the driver's options for the URL's; the server's certificate is checked if asked."""
-    mode = parameters.get("ssl-mode", "VERIFY_CA" if "ssl-ca" in parameters else "")
+    """Return the driver's options for the URL's; without any it encrypts if the server can."""
+    mode = _ssl_mode(parameters)
+    if not mode:
+        return {}
     if mode == "DISABLED":
         return {"ssl_disabled": True}
-    found: dict[str, Any] = {
-        name.replace("-", "_"): parameters[name]
-        for name in ("ssl-ca", "ssl-cert", "ssl-key")
-        if name in parameters
+    files = {
+        name: parameters[f"ssl-{name}"]
+        for name in ("ca", "cert", "key")
+        if f"ssl-{name}" in parameters
     }
-    if mode.startswith("VERIFY"):
-        found |= {"ssl_verify_cert": True, "ssl_verify_identity": mode == "VERIFY_IDENTITY"}
-    elif mode == "REQUIRED":
-        found["ssl_verify_cert"] = False
-    return found
+    checks = {"verify_mode": mode != "REQUIRED", "check_hostname": mode == "VERIFY_IDENTITY"}
+    return {"ssl": {**files, **checks}}
+
+
+def _ssl_mode(parameters: dict[str, str]) -> str:
+    """Return the mode that the URL has, or that follows from its files."""
+    ours = "VERIFY_CA" if "ssl-ca" in parameters else "REQUIRED" if "ssl-cert" in parameters else ""
+    return parameters.get("ssl-mode", ours)
 
 
 def _definition(table: Table, collation: str) -> str:

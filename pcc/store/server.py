@@ -160,8 +160,8 @@ class ServerDatabase:
             raise StoreError(f"{self.name}: {path}: {error.strerror}") from None
         try:
             return self.connect(self._password)
-        except self.error as error:
-            raise self._failure(error) from None
+        except (self.error, OSError, RuntimeError, ValueError) as error:
+            raise self._failure(error) from None  # drivers raise these for options and files, too
 
     def close(self) -> None:
         """Close the connection if there is one."""
