@@ -37,6 +37,7 @@ class Mail:
     address: str
     country_learns: bool = True
     address_learns: bool = True
+    is_dropped: bool = False
 
 
 @dataclass
@@ -60,7 +61,7 @@ class Model:
     def refuses(self, name: str, country: str, address: str, instance: str, now: float) -> bool:
         """Record a mail, and say whether it should be refused; `country` is "" for none."""
         account = self.accounts.setdefault(name, Account())
-        if account.blocked and not (account.expires and account.expires <= now):
+        if self.is_blocked(name, now):
             return True
         if not country or country in self.settings.ignored or instance in account.instances:
             return False
@@ -71,6 +72,27 @@ class Model:
         if self._crosses(account, now):
             self._block(account, now)
         return account.blocked
+
+    def is_blocked(self, name: str, now: float) -> bool:
+        """Whether all mail of an account is refused, but for an exemption."""
+        account = self.accounts.setdefault(name, Account())
+        return account.blocked and not (account.expires and account.expires <= now)
+
+    def learn(self, name: str, country: str, address: str, at: float) -> None:
+        """Take a mail from a log in, unless the account had an incident."""
+        account = self.accounts.setdefault(name, Account())
+        if not (account.blocked or account.counting_from):
+            account.mails.append(Mail(at, country, address))
+            account.mails.sort(key=lambda mail: mail.at)
+
+    def clean_up(self, before: float) -> None:
+        """Forget places last seen by that time."""
+        for account in self.accounts.values():
+            for mail in account.mails:
+                if max(m.at for m in account.mails if m.country == mail.country) <= before:
+                    mail.country_learns, mail.is_dropped = False, True
+                if max(m.at for m in account.mails if m.address == mail.address) <= before:
+                    mail.address_learns = False
 
     def unblock(self, name: str) -> None:
         """Start afresh."""
@@ -96,7 +118,7 @@ class Model:
             "familiar"
             if self._is_familiar_country(account, country, now)
             else self.settings.place(country)
-            for country in {mail.country for mail in counting}
+            for country in {mail.country for mail in counting} - self.settings.ignored
             if self._run([mail.at for mail in counting if mail.country == country], window, now)
             >= self.settings.min_mails
         }
