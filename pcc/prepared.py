@@ -62,7 +62,8 @@ def _identity(path: str) -> int:
         return 0
     version = int.from_bytes(VERSION.encode(), "big")
     # Of numbers: the same in all processes.
-    return hash((version, source.st_dev, source.st_ino, source.st_size, source.st_mtime_ns))
+    times = (source.st_mtime_ns, source.st_ctime_ns)  # a file that was away has another ctime
+    return hash((version, source.st_dev, source.st_ino, source.st_size, *times))
 
 
 def read(path: str) -> dict[str, Any] | None:

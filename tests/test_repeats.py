@@ -147,6 +147,20 @@ def test_a_tighter_limit_holds_for_the_next_process(make: Callable[..., Site]) -
     assert is_refusal(site.ask(client_address=address("FR")))
 
 
+def test_a_configuration_that_was_away_judges_anew(make: Callable[..., Site]) -> None:
+    """What the one in its place let pass may be too much for it."""
+    site = make()
+    assert is_pass(site.ask())
+    pass_minutes(site)
+    away = site.config.rename(site.config.with_suffix(".away"))
+    site.configure("max_countries = 9\nwindow = '7d'\n")
+    for country in ("FR", "BR"):
+        assert is_pass(site.ask(client_address=address(country)))
+    away.replace(site.config)
+    pass_minutes(site)
+    assert is_refusal(site.ask())
+
+
 def test_another_country_database_is_asked(make: Callable[..., Site]) -> None:
     site = make()
     for country in ("ES", "FR"):
