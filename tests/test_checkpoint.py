@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 from checkout import ROOT
 
-from pcc.store import creation
+from pcc.store import creation, open_database
 from pcc.store.sqlite import CHECKPOINT_BYTES
 
 pytestmark = pytest.mark.subprocess
@@ -127,6 +129,23 @@ def is_waiting(children: list[int]) -> bool:
         return False
     waited_for = Path(f"/proc/{children[0]}/wchan").read_text()
     return "flock" in waited_for or "locks" in waited_for
+
+
+def test_a_reader_that_stays_does_not_keep_writers_waiting(path: str) -> None:
+    with closing(sqlite3.connect(path, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT * FROM event").fetchall()
+        writer = Writer(path)
+        with closing(open_database(path)) as database:
+            waited = 0.0
+            for _ in range(100):
+                database.checkpoint_if_due(in_background=True)
+                time.sleep(0.01)
+                begin = time.monotonic()
+                with database.turn(""):
+                    waited += time.monotonic() - begin
+        writer.end()
+    assert waited < 0.3
 
 
 def test_one_child_at_a_time(path: str) -> None:

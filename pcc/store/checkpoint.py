@@ -15,6 +15,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import time
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from pcc.errors import StoreError
@@ -22,6 +23,9 @@ from pcc.store.sqlite import SQLiteDatabase, open_side_file
 
 LONGEST_SECONDS = 8
 """Then the child is ended: a checkpoint can be broken off at any instant."""
+
+PAUSE_SECONDS = 5
+"""Until the next attempt where somebody who goes on reading keeps the log from being emptied."""
 
 FOLDER = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -66,6 +70,8 @@ def move(path: str) -> None:
     """Move the log, and end without a word, whatever happens: others will try again."""
     signal.alarm(LONGEST_SECONDS)
     try:
-        SQLiteDatabase(path).checkpoint()
+        if not SQLiteDatabase(path).checkpoint():
+            signal.alarm(0)
+            time.sleep(PAUSE_SECONDS)
     except (StoreError, OSError):
         pass

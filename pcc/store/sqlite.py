@@ -42,6 +42,9 @@ BUSY_SECONDS = 0.5
 CHECKPOINT_BYTES = 16_000_000
 """The write-ahead log's length from which on it is worth a checkpoint."""
 
+READERS_SECONDS = 0.05
+"""How long emptying the write-ahead log waits for those who read it, and writers for that."""
+
 REGULAR_FILE = 0o10
 """The type of a regular file in st_mode, as in stat(2); the module `stat` costs an import."""
 
@@ -204,19 +207,24 @@ class SQLiteDatabase:
         except OSError as error:
             raise StoreError(f"{self.path}: no checkpoint: {error.strerror}") from None
 
-    def checkpoint(self) -> None:
-        """Move the write-ahead log into the database.
+    def checkpoint(self) -> bool:
+        """Move the write-ahead log into the database; return whether it is empty now.
 
         Nearly all of it without keeping anybody waiting, and the rest, which
-        empties the log, in the turn of a writer.  One process at a time.
+        empties the log, in the turn of a writer: not for long, because somebody
+        who goes on reading keeps it from being emptied.  One process at a time.
         """
         is_busy = self.row("PRAGMA wal_checkpoint(PASSIVE)")
-        if is_busy and not is_busy[0]:
-            self._wait_for_turn()
-            try:
-                self.row("PRAGMA wal_checkpoint(TRUNCATE)")
-            finally:
-                self._give_turn_back()
+        if not is_busy or is_busy[0]:
+            return False
+        self.row(f"PRAGMA busy_timeout = {READERS_SECONDS * 1000:.0f}")
+        self._wait_for_turn()
+        try:
+            is_busy = self.row("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            self._give_turn_back()
+        self.row(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+        return is_busy is not None and not is_busy[0]
 
     def _look(self) -> tuple[int, int]:
         try:
