@@ -28,7 +28,15 @@ from servers import PASSWORD, DatabaseServer, MariaDB, PostgreSQL
 
 from pcc.errors import StoreError
 from pcc.iso3166 import CODES
-from pcc.store import SCHEMA_VERSION, blocks, incidents, open_database, outbox, sightings
+from pcc.store import (
+    SCHEMA_VERSION,
+    blocks,
+    incidents,
+    open_database,
+    outbox,
+    server_database,
+    sightings,
+)
 from pcc.store.creation import SCHEMA_FILE, create_or_upgrade
 from pcc.store.definitions import tables
 from pcc.store.interface import Database
@@ -295,6 +303,7 @@ def test_every_command_works(place: str, make: Callable[..., Site], tmp_path: Pa
     assert site.mails("ann@example.org") == {address("ES"): 2}
     assert site.data("stats")["blocked"] == 1
     assert "pcc_blocked" in site.admin("stats", "--prometheus").stdout
+    assert site.data("report")["incidents"]
     assert site.admin("forget", USER).returncode == 0
     assert site.admin("forget", USER).returncode == 1
     assert site.data("cleanup", "--days", "0") == {"sightings": 1, "incidents": 0}
@@ -689,6 +698,24 @@ def test_a_database_without_tables_tells_what_to_do(server: DatabaseServer) -> N
     place = server.new_database()
     with pytest.raises(StoreError, match=r"is not a database of pcc: run pcc_admin\.py init$"):
         open_database(place)
+
+
+def test_an_upgrade_by_another_host_ends_the_processes_of_an_older_pcc(
+    server: DatabaseServer, make: Callable[..., Site]
+) -> None:
+    place = server.new_database()
+    site = make(place)
+    reading, writing = site.policy(), site.policy()
+    for process in (reading, writing):
+        assert is_pass(process.ask(USER, address("ES")))
+    with closing(open_database(place)) as database, database:
+        database.write("UPDATE pcc_schema SET version = 99")
+    assert writing.ask(USER, address("FR")) is None
+    time.sleep(1)
+    assert reading.ask(USER, address("ES")) is None
+    with closing(server_database(place)) as database:
+        assert database.open_any() == 99
+        assert database.rows("SELECT country FROM presence") == [("ES",)]
 
 
 def test_another_version_of_the_schema_is_refused(server: DatabaseServer) -> None:

@@ -48,10 +48,18 @@ ATTEMPTS = 10
 FIRST_PAGE = 64
 """Rows that a reader who may stop early gets at first."""
 
+VERSION_SECONDS = 1
+"""Between looks whether the schema was upgraded, for who only reads; a writer always looks."""
+
+# Writes nothing where the schema is not ours any more.
 _TAKE_TURN = (
-    "INSERT INTO account (account, generation, turns) VALUES (?, 0, 1)"
+    "INSERT INTO account (account, generation, turns)"
+    f" SELECT ?, 0, 1 FROM pcc_schema WHERE version = {SCHEMA_VERSION}"
     " ON CONFLICT (account) DO UPDATE SET turns = account.turns + 1"
 )
+
+
+STANDBY = "the server takes no writes: is it a standby?"
 
 
 class ConflictError(StoreError):
@@ -86,6 +94,7 @@ class ServerDatabase:
         self.reason = ""
         self._address = address
         self._password = ""
+        self._next_look = 0.0
         self._connection: Any = None
         self._is_busy = False  # within a transaction
         self._accounts: tuple[str, ...] = ()
@@ -129,28 +138,41 @@ class ServerDatabase:
 
     def open(self) -> None:
         """Connect, and check that the database is one of this pcc."""
-        version = self.open_any()
-        if version != SCHEMA_VERSION:
-            self.close()
-            raise StoreError(version_message(self.name, version))
+        self._require_our_version(self.open_any())
 
     def _open_again(self) -> None:
         """Connect anew; what was current must not turn stale under who has asked."""
         was_stale = self.is_stale
         self.open()
-        if self.is_stale and not was_stale:
-            raise StoreError(f"{self.name}: {self.reason}")
+        self._require_as_current(was_stale=was_stale, is_stale=self.is_stale)
+
+    def _require_as_current(self, *, was_stale: bool, is_stale: bool) -> None:
+        """Raise StoreError where a server has turned stale under who has asked it."""
+        if is_stale and not was_stale:
+            self._abandon()
+            raise StoreError(f"{self.name}: {STANDBY}")
 
     def open_any(self) -> int:
         """Connect; return the version of the schema, 0 where there is none."""
         self._connection = self._connect()
+        version, is_closed = self._look()
+        self.read_only = self.is_stale = is_closed
+        self.reason = STANDBY if is_closed else ""
+        return version
+
+    def _look(self) -> tuple[int, bool]:
+        """Return the version of the schema, and whether the server takes no writes."""
+        self._next_look = time.monotonic() + VERSION_SECONDS
         try:
             version, is_closed = self.rows(self.version_query)[0]
         except NoSchemaError:
-            return 0
-        self.read_only = self.is_stale = str(is_closed).lower() in ("1", "on", "true")
-        self.reason = "the server takes no writes: is it a standby?" if self.read_only else ""
-        return int(version)
+            return 0, False
+        return int(version), str(is_closed).lower() in ("1", "on", "true")
+
+    def _require_our_version(self, version: int) -> None:
+        if version != SCHEMA_VERSION:
+            self._abandon()
+            raise StoreError(version_message(self.name, version))
 
     def _connect(self) -> Any:
         try:
@@ -228,7 +250,8 @@ class ServerDatabase:
         self._is_busy = True
         try:
             for account in accounts:
-                self.write(_TAKE_TURN, (account,))
+                if not self.write(_TAKE_TURN, (account,)):
+                    self._require_our_version(self._look()[0])
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise
@@ -258,7 +281,12 @@ class ServerDatabase:
         return True
 
     def check_in_place(self) -> None:
-        """Do nothing: a server that is not there any more is an error of its own."""
+        """Raise StoreError if the schema was upgraded, or the server has become a standby."""
+        if time.monotonic() < self._next_look:
+            return
+        version, is_closed = self._look()
+        self._require_our_version(version)
+        self._require_as_current(was_stale=self.is_stale, is_stale=is_closed)
 
     def checkpoint_if_due(self, *, in_background: bool = False) -> None:
         """Do nothing: servers tidy up by themselves."""
