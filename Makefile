@@ -8,7 +8,7 @@ VENV = .venv
 RUN = $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test faults fuzz bench lint install uninstall manual
+.PHONY: help venv run test faults fuzz bench lint install uninstall manual pictures
 
 help: ## tell what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -61,3 +61,7 @@ uninstall: ## remove what was installed; PURGE=1: configuration and state, too
 
 manual: $(VENV)/made ## make manual pages, completions and docs/reference anew from the programs
 	$(RUN) -m manual.build
+
+pictures: $(VENV)/made-dev ## make docs/pictures anew of what commands show
+	tests/install-packages
+	PYTHONPATH=tests:. $(RUN) -m pictures

@@ -1,0 +1,219 @@
+"""Every command and configuration of the README and of docs/ does what it is shown for.
+
+Fenced blocks are marked by their language: `sh` is run, in the order of the document, on a site
+whose Postfix and whose paths stand in place of the system's (see scene.py); `cron` likewise,
+without its times; `toml` is read by the table of options, `cf` by postconf(1), as main.cf or, with
+`master`, as master.cf; the metrics in `yaml` are those of `stats`; `text` is what a program prints.
+Above a block that can't be run a comment says why.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from checkout import ROOT
+from scene import CLIENTS, Scene
+from smtp import Session
+
+from pcc import options
+from pcc.admin.statistics import FIGURES
+
+LEFT_OUT = {"several-hosts.md"}
+"""What tests of its own hold."""
+
+DOCUMENTS = [
+    ROOT / "README.md",
+    *sorted(path for path in (ROOT / "docs").glob("*.md") if path.name not in LEFT_OUT),
+]
+FENCE = re.compile(
+    r"(?:^ *<!-- not run: (?P<why>[^\n]+) -->\n)?"
+    r"^(?P<indent> *)```(?P<language>[\w ]*)\n(?P<text>.*?)^ *```$",
+    re.MULTILINE | re.DOTALL,
+)
+MOST_NOT_RUN = 12
+
+
+class Block(NamedTuple):
+    """A fenced block: `why` it is not run, "" if it is; `place` in its file."""
+
+    document: Path
+    language: str
+    text: str
+    why: str
+    line: int
+
+    @property
+    def place(self) -> str:
+        """Where it stands."""
+        return f"{self.document.relative_to(ROOT)}:{self.line}"
+
+
+def blocks_of(document: Path) -> list[Block]:
+    """Return the fenced blocks of a document."""
+    text = document.read_text(encoding="utf-8")
+    found = []
+    for match in FENCE.finditer(text):
+        lines = [line.removeprefix(match["indent"]) for line in match["text"].splitlines()]
+        line = text.count("\n", 0, match.start()) + 1
+        shown = "\n".join(lines) + "\n"
+        found.append(Block(document, match["language"], shown, match["why"] or "", line))
+    assert 2 * len(found) == len(re.findall(r"^ *```", text, re.MULTILINE)), document
+    return found
+
+
+BLOCKS = [block for document in DOCUMENTS for block in blocks_of(document)]
+
+
+def blocks(language: str) -> list[Block]:
+    """Return the blocks of a language that are to be run."""
+    return [block for block in BLOCKS if block.language == language and not block.why]
+
+
+def test_every_block_has_a_language_that_is_held() -> None:
+    known = {"sh", "cron", "toml", "cf", "cf master", "yaml", "text"}
+    assert {block.place: block.language for block in BLOCKS if block.language not in known} == {}
+
+
+def test_few_blocks_are_not_run() -> None:
+    assert len([block for block in BLOCKS if block.why]) <= MOST_NOT_RUN
+    assert len(blocks("sh")) > 30
+
+
+@pytest.mark.parametrize("block", blocks("toml"), ids=lambda block: block.place)
+def test_the_configuration_takes_every_example(block: Block) -> None:
+    import tomli
+
+    assert options.checked_values(block.place, tomli.loads(block.text))
+
+
+def test_metrics_in_rules_are_those_that_are_exported() -> None:
+    (rules,) = blocks("yaml")
+    used = set(re.findall(r"\bpcc_\w+(?=\[|\s[<>])", rules.text))
+    assert used
+    assert used <= {figure.metric for figure in FIGURES}
+
+
+def links() -> Iterator[tuple[Path, str]]:
+    for document in DOCUMENTS:
+        text = FENCE.sub("", document.read_text(encoding="utf-8"))
+        for target in re.findall(r"\]\(([^)\s]+)\)", text):
+            if "://" not in target:
+                yield document, target
+
+
+def anchors(document: Path) -> set[str]:
+    """Return the anchors of a document's headings, as the usual renderers make them."""
+    headings = re.findall(r"^#+ (.+)$", document.read_text(encoding="utf-8"), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def test_every_link_leads_somewhere() -> None:
+    astray = []
+    for document, target in links():
+        path, _, anchor = target.partition("#")
+        there = (document.parent / path).resolve() if path else document
+        if not there.exists() or (anchor and anchor not in anchors(there)):
+            astray.append(f"{document.name}: {target}")
+    assert astray == []
+
+
+def test_every_document_is_in_the_table_of_contents() -> None:
+    contents = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
+    for path in [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "reference").glob("*.md")]:
+        name = path.relative_to(ROOT / "docs")
+        assert f"]({name})" in contents or path.name == "README.md", name
+
+
+# On a real site.
+
+
+@pytest.fixture(scope="module")
+def scene() -> Iterator[Scene]:
+    with Scene() as made:
+        yield made
+
+
+def on_site(scene: Scene, text: str) -> str:
+    """Return commands with the places of the site in place of the system's."""
+    for old, new in {
+        "/usr/local/lib/pcc/.venv/bin/python": str(scene.pcc.python),
+        "/usr/local/lib/pcc/pcc_admin.py": "pcc_admin.py",
+        "/usr/local/lib/pcc": str(scene.pcc.folder),
+        "/etc/pcc": str(scene.pcc.folder),
+        "/var/lib/pcc": str(scene.pcc.state),
+        "/var/log/mail.log": str(scene.log),
+        "/var/lib/prometheus/node-exporter": str(scene.pcc.folder),
+        "/run/pcc": str(scene.pcc.folder / "pcc"),
+        "sudo -u pcc": f"runuser -u {scene.pcc.user} --",
+        "user=pcc": f"user={scene.pcc.user}",
+        "submission/inet": f"127.0.0.1:{scene.mta.submission}/inet",
+        "submissions/inet": f"127.0.0.1:{scene.mta.submissions}/inet",
+    }.items():
+        text = re.sub(rf"(?<![\w/]){re.escape(old)}", new, text)
+    return text
+
+
+def command_of(cron: str) -> str:
+    """Return the commands of lines of a crontab with a user."""
+    lines = [re.fullmatch(r"(?:\S+ +){5}(?:root|pcc) +(.+)", line) for line in cron.splitlines()]
+    assert all(lines), cron
+    return "\n".join(line[1] for line in lines if line)
+
+
+@pytest.mark.postfix
+@pytest.mark.parametrize(
+    "document",
+    [path for path in DOCUMENTS if any(b.language in ("sh", "cron") for b in blocks_of(path))],
+    ids=lambda path: path.name,
+)
+def test_every_command_does_its_work(scene: Scene, document: Path) -> None:
+    scene.reset()
+    for block in blocks_of(document):
+        if block.why or block.language not in ("sh", "cron"):
+            continue
+        text = block.text if block.language == "sh" else command_of(block.text)
+        done = scene.run(on_site(scene, text))
+        assert done.returncode == 0, f"{block.place}:\n{done.stdout}{done.stderr}"
+        assert done.stderr == "", block.place
+
+
+@pytest.mark.postfix
+@pytest.mark.parametrize("language", ["cf", "cf master"])
+def test_postconf_takes_every_setting(scene: Scene, tmp_path: Path, language: str) -> None:
+    for block in blocks(language):
+        folder = tmp_path / f"{block.line}"
+        shutil.copytree(scene.mta.config, folder)
+        name = "master.cf" if "master" in language else "main.cf"
+        kept = (folder / name).read_text() if language == "cf" else ""
+        (folder / name).write_text(kept + block.text)
+        os.utime(folder / name, (0, 0))  # postconf(1) waits for a file to come to rest
+        words = re.findall(r"^(\w+)", block.text, re.MULTILINE)
+        query = [f"{word}/unix" for word in words] if "master" in language else words
+        command = ["postconf", "-c", str(folder), *(["-M"] if "master" in language else []), *query]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        warnings = [line for line in done.stderr.splitlines() if "overriding earlier" not in line]
+        assert (done.returncode, warnings) == (0, []), block.place
+        assert len(done.stdout.splitlines()) == len(query), block.place
+
+
+@pytest.mark.postfix
+def test_a_webmail_is_seen_by_its_xclient_and_not_by_its_xforward(scene: Scene) -> None:
+    scene.mta.main["smtpd_authorized_xforward_hosts"] = "127.0.0.0/8"
+    scene.mta.write_config()
+    scene.mta.reload()
+    scene.mta.add_user("web@example.org", "secret")
+    for command, is_seen in (("XFORWARD", False), ("XCLIENT", True)):
+        with Session(scene.mta.submission) as session:
+            assert session.command(f"{command} ADDR={CLIENTS['FR']}").good
+            session.command("EHLO webmail.example.org")
+            session.login("web@example.org", "secret")
+            assert session.mail("web@example.org", ["friend@example.net"]).accepted
+        shown = scene.run("pcc_admin.py show web@example.org 2>&1 || true").stdout
+        assert (CLIENTS["FR"] in shown) == is_seen, shown
