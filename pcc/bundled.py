@@ -43,6 +43,25 @@ def unpack(target: str) -> None:
         ) from None
 
 
+def give_time(path: str, descriptor: int) -> None:
+    """Give a new country database, open as `descriptor`, a time that follows from what is in it.
+
+    What was looked up in a database goes by its time (`looked_up` in schema.sql): hosts that share
+    what they know must not take each other's copy for another database.  The time is that of its
+    building, to the second; the rest tells databases apart that were built in the same one.
+    """
+    from zlib import crc32
+
+    from pcc.country import describe
+
+    with open(path, "rb") as file:
+        rest = 0
+        while chunk := file.read(_CHUNK):
+            rest = crc32(chunk, rest)
+    time = describe(path).build_epoch * 10**9 + rest % 10**9
+    os.utime(descriptor, ns=(time, time))
+
+
 def _write(temporary: str, folder: str) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
     with open(descriptor, "wb") as file:
@@ -53,6 +72,7 @@ def _write(temporary: str, folder: str) -> None:
         for chunk in chunks():
             file.write(chunk)
         file.flush()
+        give_time(temporary, descriptor)
         os.fsync(descriptor)
 
 

@@ -137,6 +137,16 @@ def test_the_same_database_again_is_no_fault(site: Site, new: Path) -> None:
     assert site.countries.stat() == before
 
 
+def test_the_time_of_a_database_is_the_same_on_all_hosts(site: Site, new: Path) -> None:
+    times = []
+    for _ in range(2):
+        site.countries.unlink(missing_ok=True)
+        assert site.admin("country", "update", "--force", str(new)).returncode == 0
+        times.append(site.countries.stat().st_mtime)
+    assert times[0] == times[1]
+    assert int(times[0]) == describe(str(new)).build_epoch
+
+
 def test_an_older_one_needs_force(site: Site, tmp_path: Path) -> None:
     older = built(tmp_path / "older.mmdb", age=50 * 86400)
     done = site.admin("country", "update", str(older))

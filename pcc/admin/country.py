@@ -150,6 +150,7 @@ def _install(context: Context, source: str, target: str, *, force: bool) -> bool
             _check(temporary, source, target, context.now, force=force)
             if os.path.exists(target) and filecmp.cmp(temporary, target, shallow=False):
                 return False
+            bundled.give_time(temporary, file.fileno())
             _give_rights_of(target, file.fileno())
             os.fsync(file.fileno())
             os.rename(temporary, target)
