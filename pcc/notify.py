@@ -289,13 +289,17 @@ def _send_by_sendmail(
 
 
 def _service_user(config: Config) -> tuple[int, int] | None:
-    """Return as whom root starts programs, user and group: whom the state folder belongs to."""
+    """Return as whom root starts programs, user and group: whom the state folder belongs to.
+
+    Raises NoticeError where there is none, as root's rights are for no such program.
+    """
     if os.geteuid() != 0:
         return None
+    folder = os.path.dirname(config.state_path)
     try:
-        owner = os.stat(os.path.dirname(config.store_database))
-    except OSError:
-        return None
+        owner = os.stat(folder)
+    except OSError as error:
+        raise NoticeError(f"{folder}: {error.strerror}") from None
     return owner.st_uid, owner.st_gid
 
 

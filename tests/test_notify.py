@@ -484,10 +484,14 @@ def insert_incident(database: Database, account: str, values: dict[str, Any]) ->
 
 
 class Place:
-    """A configuration and a database in a folder, and programs that notices are given to."""
+    """A configuration and a database in a folder, and programs that notices are given to.
 
-    def __init__(self, folder: Path) -> None:
+    `named` is what the configuration calls the database.
+    """
+
+    def __init__(self, folder: Path, named: str = "pcc.db") -> None:
         self.folder = folder
+        self.named = named
         self.mails = folder / "mails"
         self.mails.mkdir()
         creation.create_or_upgrade(str(folder / "pcc.db"))
@@ -518,7 +522,8 @@ class Place:
         )
         self.config = config_of(
             self.folder,
-            f'[store]\ndatabase = "pcc.db"\n[notify]\n{options}\n[log]\nname = "pcc-notices"\n',
+            f'[store]\ndatabase = "{self.named}"\n[country]\ndatabase = "country.mmdb"\n'
+            f'[notify]\n{options}\n[log]\nname = "pcc-notices"\n',
         )
 
     def incident(self, account: str = USER, **values: Any) -> int:
@@ -975,8 +980,9 @@ def test_a_pasted_command_does_what_it_says_and_nothing_else(place: Place, odd: 
 
 @started
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
-def test_root_starts_programs_as_the_service_user() -> None:
-    place = Place(public_folder("notice"))
+@pytest.mark.parametrize("database", ["pcc.db", "postgresql://pcc@db.example.org/pcc"])
+def test_root_starts_programs_as_the_service_user(database: str) -> None:
+    place = Place(public_folder("notice"), database)
     user = pwd.getpwnam(service_user())
     for path in (place.folder, place.mails, *place.folder.glob("pcc.db*")):
         os.chown(path, user.pw_uid, user.pw_gid)
