@@ -22,7 +22,7 @@ from checkout import ROOT
 from scene import CLIENTS, Scene
 from smtp import Session
 
-from pcc import options
+from pcc import VERSION, options
 from pcc.admin.statistics import FIGURES
 
 LEFT_OUT = {"several-hosts.md"}
@@ -129,6 +129,12 @@ def test_every_document_is_in_the_table_of_contents() -> None:
     for path in [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "reference").glob("*.md")]:
         name = path.relative_to(ROOT / "docs")
         assert f"]({name})" in contents or path.name == "README.md", name
+
+
+def test_the_latest_change_is_of_this_version() -> None:
+    changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    latest = re.search(r"^## (\S+) \((\d{4}-\d\d-\d\d|not yet released)\)$", changes, re.MULTILINE)
+    assert latest and latest[1] == VERSION
 
 
 # On a real site.
