@@ -21,6 +21,7 @@ from mmdb import write_country_database
 from fuzz import generate
 from fuzz.rule_model import DAY, Model, Settings
 from pcc import prepared
+from pcc.counting import LONGEST_SECONDS
 from pcc.lookup import CountryLookup
 from pcc.policy import Seen
 from pcc.protocol import PolicyRequest, RequestReader
@@ -69,8 +70,6 @@ STRICTER = (
 """What the second of these is changed to, and back again, on the way."""
 
 START = 1_900_000_000
-LATE_SECONDS = 14
-"""So long after its reply a mail is counted at the latest."""
 MAILS_PER_ACCOUNT = 60
 
 
@@ -296,7 +295,7 @@ class _Fuzzer:
         self._now += self._choice.random() * most
         for _, verdicts in self._processes:
             waits_since = self._waits_since.setdefault(verdicts, before)
-            if self._now - waits_since > LATE_SECONDS or self._choice.random() < 0.1:
+            if self._now - waits_since > LONGEST_SECONDS or self._choice.random() < 0.1:
                 verdicts.flush(patiently=True)
                 del self._waits_since[verdicts]
 
