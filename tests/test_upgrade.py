@@ -132,6 +132,28 @@ def test_an_old_process_leaves_the_upgraded_database_to_a_new_one(
     assert expected(newer.ask(account, client_address))
 
 
+def test_an_old_process_ends_like_that_also_when_its_files_were_replaced(
+    site: Site, newer: NextVersion, tmp_path: Path
+) -> None:
+    installed = tmp_path / "installed"
+    shutil.copytree(ROOT / "pcc", installed / "pcc")
+    shutil.copy2(ROOT / "pcc_policy.py", installed)
+    command = [sys.executable, str(installed / "pcc_policy.py"), "-c", str(site.config)]
+    old, blocking = PolicyProcess(command), PolicyProcess(command)
+    assert is_pass(old.ask("joe@example.org", address("ES")))
+    for country in ("ES", "FR"):
+        assert is_pass(blocking.ask("ann@example.org", address(country)))
+    shutil.copytree(newer.folder / "pcc", installed / "coming")
+    (installed / "pcc").rename(installed / "gone")
+    (installed / "coming").rename(installed / "pcc")
+    # What it needs only now, it imports from the new files; the database is the old one still.
+    assert is_refusal(blocking.ask("ann@example.org", address("BR")))
+    newer.init()
+    for process in (old, blocking):
+        assert process.ask("joe@example.org", address("FR")) is None
+        assert process.end() == 74
+
+
 def test_an_upgrade_under_load_loses_no_verdict_and_keeps_a_copy(
     site: Site, newer: NextVersion
 ) -> None:
