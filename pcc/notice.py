@@ -10,7 +10,6 @@ word that no shell takes apart.
 
 from __future__ import annotations
 
-import shlex
 import textwrap
 import unicodedata
 from datetime import datetime, timezone
@@ -22,8 +21,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pcc import address as addresses
 from pcc import evidence
-from pcc.config import DEFAULT_PATH
 from pcc.escaping import escaped
+from pcc.invocation import about_account, command_line, program_by_path
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -455,34 +454,8 @@ def _advice(notice: Notice, config: Config, host: str) -> list[str]:
 
 def command(config: Config, name: str, account: str, *options: str) -> str:
     """Return a command line of pcc_admin.py about an account, to be pasted into a shell."""
-    from pcc.admin.invocation import program_by_path
-
-    words = program_by_path()
-    if config.path != DEFAULT_PATH:
-        words += ["--config", config.path]
-    # What begins with a dash would be taken for an option.
-    rest = [*options, "--", account] if account.startswith("-") else [account, *options]
-    return " ".join([shell_word(word) for word in [*words, name, *rest]])
-
-
-def shell_word(text: str) -> str:
-    """Return `text` as one word for a shell, safe to paste whatever it holds.
-
-    What is not printable would act on the terminal, quoted or not: it is written in the way of
-    bash, ksh and zsh ($'...'), so that it has no quote that another shell could take for the end.
-    """
-    if text.isprintable():
-        return shlex.quote(text)
-    return "$'" + "".join([_shell_character(character) for character in text]) + "'"
-
-
-def _shell_character(character: str) -> str:
-    number = ord(character)
-    if character.isprintable() and character not in "\\'!":
-        return character
-    if number < 0x80:
-        return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+    words = about_account(name, account, *options)
+    return command_line(config.path, *words, program=program_by_path())
 
 
 def _listed(facts: list[tuple[str, str]]) -> str:

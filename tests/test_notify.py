@@ -34,9 +34,9 @@ from postfix import PrivatePostfix, wait_until
 from systemlog import system_log
 
 from pcc import maillog, notice
-from pcc.admin.invocation import program_by_path
 from pcc.config import DEFAULT_PATH, Config
 from pcc.evidence import Origin
+from pcc.invocation import program_by_path, shell_word
 from pcc.notice import Notice
 from pcc.notifier import Turn
 from pcc.notify import send_due, send_outbox
@@ -203,7 +203,7 @@ def test_a_notice_of_a_block_has_the_facts_the_evidence_and_the_commands(tmp_pat
         "Content-Transfer-Encoding": "7bit",
         "MIME-Version": "1.0",
     }
-    admin = f"{' '.join(program_by_path())} --config {tmp_path}/pcc.toml"
+    admin = f"{' '.join(program_by_path())} -c {tmp_path}/pcc.toml"
     assert message.get_content() == (
         f"""\
 user@example.org is blocked: mail came from ES, FR, BR, VN within 2d.
@@ -345,7 +345,7 @@ def test_a_notice_that_comes_late_says_so(tmp_path: Path) -> None:
 def test_commands_name_the_configuration_unless_it_is_the_default_one(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     text = notice.command(config, "show", USER)
-    assert text.endswith(f"/pcc_admin.py --config {tmp_path}/pcc.toml show {USER}")
+    assert text.endswith(f"/pcc_admin.py -c {tmp_path}/pcc.toml show {USER}")
     default = Config({**read_values(config.path), "path": DEFAULT_PATH})
     assert notice.command(default, "show", USER).endswith(f"/pcc_admin.py show {USER}")
     odd = tmp_path / "a b's"
@@ -414,7 +414,7 @@ def test_a_pasted_login_is_one_inert_word_in_a_shell(tmp_path: Path, shell: str)
         if "\0" in odd:  # no login that Postfix passes on has one, nor can an argument
             continue
         done = subprocess.run(
-            [shell, "-c", f"printf '<%s>' {notice.shell_word(odd)}"],
+            [shell, "-c", f"printf '<%s>' {shell_word(odd)}"],
             cwd=tmp_path,
             capture_output=True,
             env={"LANG": "C.UTF-8", "PATH": "/usr/bin:/bin"},

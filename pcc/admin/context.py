@@ -69,11 +69,9 @@ class Context:
 
     def command(self, name: str, account: str, *options: str) -> str:
         """Return a command line about an account, to be pasted into a shell."""
-        from pcc.admin.invocation import command_line
+        from pcc.invocation import about_account, command_line
 
-        # What begins with a dash would be taken for an option.
-        words = [*options, "--", account] if account.startswith("-") else [account, *options]
-        return command_line(self.config_path, name, *words)
+        return command_line(self.config_path, *about_account(name, account, *options))
 
     def complain(self, message: str) -> None:
         """Tell what is wrong, in a sentence on stderr."""

@@ -59,7 +59,7 @@ def doctor(context: Context, options: argparse.Namespace) -> int:
 
 def _to_be_pasted(fixes: Sequence[str], config_path: str) -> tuple[str, ...]:
     """Return fixes with our command called as a shell finds it, with this configuration."""
-    from pcc.admin.invocation import command_line
+    from pcc.invocation import command_line
 
     command = f"`{command_line(config_path)} "
     return tuple(re.sub(r"`pcc_admin\.py (?!-c )", lambda _: command, fix) for fix in fixes)

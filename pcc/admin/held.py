@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import shlex
 from typing import TYPE_CHECKING, Any
 
 from pcc import heldmail
@@ -13,6 +12,7 @@ from pcc.admin.commands import add_command
 from pcc.admin.output import Lines, Moment, Word, rfc3339
 from pcc.errors import QueueError
 from pcc.heldmail import Match
+from pcc.invocation import shell_word
 from pcc.queue import Queue, QueuedMail
 from pcc.store import incidents
 
@@ -115,7 +115,7 @@ def _show(context: Context, options: argparse.Namespace, found: list[Match]) -> 
     if found[0].mail:
         config = ["-c", options.mail_config] if options.mail_config else []
         words = ["postcat", *config, "-q", found[0].mail.queue_id]
-        context.output.hint("To read one, as root:", shlex.join(words))
+        context.output.hint("To read one, as root:", " ".join(map(shell_word, words)))
     context.output.hint(
         "To unblock the account and release or delete its held mail, as root:",
         *[

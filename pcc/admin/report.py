@@ -72,7 +72,7 @@ def add_commands(commands: Commands) -> None:
 
 def report(context: Context, options: argparse.Namespace) -> int:
     """Tell what happened."""
-    from pcc.admin.invocation import command_line
+    from pcc.invocation import command_line
     from pcc.report.gathering import gather  # 40 ms, for this command alone
 
     seconds, is_moment = options.since or (context.config.keep_sightings, False)

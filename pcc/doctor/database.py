@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,6 +12,7 @@ from pcc.doctor.files import odd_kind
 from pcc.doctor.identity import User, as_user, hindrances, user_of
 from pcc.errors import PccError
 from pcc.escaping import escaped
+from pcc.invocation import shell_word
 from pcc.store.address import ServerAddress
 from pcc.store.inspection import Inspection, Trouble, inspect
 
@@ -27,7 +27,7 @@ def check_password(config_path: str, url: str) -> Finding:
     named = [address.parameters.get(name, "") for name in ("password_file", "passfile")]
     files = [*([config_path] if address.has_password() else []), *filter(os.path.exists, named)]
     faults = [
-        warn(f"`chmod o-rwx {shlex.quote(file)}`: the password of the database is in it")
+        warn(f"`chmod o-rwx {shell_word(file)}`: the password of the database is in it")
         for file in files
         if os.stat(file).st_mode & 0o007
     ]
@@ -87,7 +87,7 @@ def _missing_faults(database: str) -> Iterator[Fault]:
 
 def _fault(database: str, trouble: str, problem: str) -> Fault:
     """Return the fault of a database that can't be used, with what helps and harms nothing."""
-    path, folder = shlex.quote(database), shlex.quote(os.path.dirname(database))
+    path, folder = shell_word(database), shell_word(os.path.dirname(database))
     aside = f"`mkdir {folder}/old && mv {path}* {folder}/old/`"
     anew = "restore a backup or run `pcc_admin.py init`, which begins without blocks and history"
     fixes = {

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from pcc.doctor import Fault, Finding, fail, finding, warn
 from pcc.doctor.postfix import Entry, seconds
+from pcc.invocation import shell_word
 
 SCRIPT = "pcc_policy.py"
 DEFAULT_NAME = "pcc"
@@ -119,7 +120,8 @@ def _argv_faults(argv: Argv, installed: Installed) -> Iterator[Fault]:
     if argv.script and not (argv.interpreter and os.path.isabs(argv.interpreter[0])):
         yield warn(f"name an interpreter, with its whole path, before {SCRIPT} in master.cf")
     if argv.config and os.path.realpath(argv.config) != os.path.realpath(installed.config):
-        yield warn(f"master.cf uses {argv.config}: run `pcc_admin.py -c {argv.config} doctor`")
+        command = f"pcc_admin.py -c {shell_word(argv.config)} doctor"
+        yield warn(f"master.cf uses {argv.config}: run `{command}`")
 
 
 def _is_group(name: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from collections.abc import Iterator
 
@@ -18,6 +17,7 @@ from pcc.doctor.mailsystem import MailSystem
 from pcc.doctor.restrictions import check_asking
 from pcc.doctor.serviceuser import ServiceUser, check_service_user, service_user
 from pcc.errors import ConfigError
+from pcc.invocation import shell_word
 
 PROGRAMS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 """The folder of pcc_policy.py and pcc_admin.py."""
@@ -78,7 +78,7 @@ class _Examination:
 
     def _missing_state_folder(self) -> str:
         """Return what to do where the state folder can't be looked at, "" where it can."""
-        folder = shlex.quote(self._folder)
+        folder = shell_word(self._folder)
         if os.path.lexists(self._folder) and not os.path.isdir(self._folder):
             return f"`mv {folder} {folder}.away`, and run this again: it should be a folder"
         if not (text := hindrance(self._folder, os.X_OK)):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 import stat
 import subprocess
 from collections.abc import Iterator, Sequence
@@ -16,6 +15,7 @@ from pcc.doctor.files import odd_kind
 from pcc.doctor.identity import User, as_user, hindrances, run
 from pcc.errors import CountryError
 from pcc.escaping import escaped
+from pcc.invocation import shell_word
 
 DAY = 86400
 OLDEST_COUNTRY_DATABASE = 60 * DAY
@@ -103,7 +103,7 @@ def _country_faults(user: User, path: str, now: float) -> Iterator[Fault]:
         yield fail(f"run `pcc_admin.py init`, which puts the bundled one there: there is no {path}")
         return
     if odd := odd_kind(path):
-        quoted = shlex.quote(path)
+        quoted = shell_word(path)
         yield fail(f"`mv {quoted} {quoted}.away`, then run `pcc_admin.py init`: it is {odd}")
         return
     hindering = hindrances(user, [(path, os.R_OK)])

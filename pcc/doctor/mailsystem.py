@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
 
 from pcc.doctor import delegation
 from pcc.doctor.postfix import Entry, Postconf, Service
 from pcc.doctor.restrictions import Asking
 from pcc.errors import PccError
+from pcc.invocation import shell_word
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]", "[127.0.0.1]")
 LOGS = ("/var/log/mail.log", "/var/log/maillog")
@@ -66,7 +66,7 @@ class MailSystem:
     def command(self) -> str:
         """How to call postfix(1) for it."""
         directory = self._config_directory
-        return f"postfix -c {shlex.quote(directory)}" if directory else "postfix"
+        return f"postfix -c {shell_word(directory)}" if directory else "postfix"
 
     @property
     def log(self) -> str:

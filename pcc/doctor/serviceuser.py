@@ -9,12 +9,12 @@ from __future__ import annotations
 import grp
 import os
 import pwd
-import shlex
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from pcc.doctor import Fault, Finding, fail, finding
 from pcc.doctor.identity import User, user_of
+from pcc.invocation import shell_word
 
 USUAL = "pcc"
 """The user that `make install` makes."""
@@ -75,7 +75,7 @@ def check_service_user(found: ServiceUser, folder: str) -> Finding:
 def _faults(found: ServiceUser, folder: str) -> Iterator[Fault]:
     if found.fits or found.owner is None:
         return
-    steps = [f"chown -hR {found.name}: {shlex.quote(folder)}"]
+    steps = [f"chown -hR {found.name}: {shell_word(folder)}"]
     if found.user is None:
         steps.insert(0, f"useradd --system --home-dir / --shell /usr/sbin/nologin {USUAL}")
     yield fail(

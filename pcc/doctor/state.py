@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import shlex
 import stat
 from collections.abc import Iterator, Sequence
 
 from pcc.doctor import Fault, Finding, fail, finding, warn
 from pcc.doctor.files import is_read_only, mount_point, odd_kind
 from pcc.doctor.identity import User, hindrances
+from pcc.invocation import shell_word
 
 SIDE_FILES = ("-wal", "-shm", ".lock", ".notify")
 """What SQLite and pcc keep beside the database."""
@@ -29,7 +29,7 @@ def check_file_system(database: str) -> Finding:
 
 
 def _read_only_faults(path: str) -> Iterator[Fault]:
-    place = shlex.quote(mount_point(path))
+    place = shell_word(mount_point(path))
     yield fail(
         f"`mount -o remount,rw {place}`, after a look at the kernel's log (`dmesg`) for why:"
         f" {path} is on a file system that is mounted read-only"
@@ -66,19 +66,19 @@ def check_state_folder(user: User, database: str) -> Finding:
 def _folder_faults(user: User, folder: str) -> Iterator[Fault]:
     for text in hindrances(user, [(folder, os.W_OK | os.X_OK)]):
         if os.stat(folder).st_mode & 0o700 != 0o700:
-            yield fail(f"`chmod 0750 {shlex.quote(folder)}`: {user.name} can't write to it")
+            yield fail(f"`chmod 0750 {shell_word(folder)}`: {user.name} can't write to it")
         else:
             yield fail(f"let {user.name} write to the state folder: {text}")
 
 
 def _open_to_others(folder: str, name: str) -> Iterator[Fault]:
     if os.stat(folder).st_mode & 0o027:
-        yield warn(f"`chmod 0750 {shlex.quote(folder)}`: it says who sends from where")
+        yield warn(f"`chmod 0750 {shell_word(folder)}`: it says who sends from where")
     for file in sorted(os.listdir(folder)) if os.access(folder, os.R_OK) else []:
         path = os.path.join(folder, file)
         mode = os.lstat(path).st_mode  # chmod(1) would follow a link
         if file.startswith(name) and stat.S_ISREG(mode) and mode & 0o137:
-            yield warn(f"`chmod 0640 {shlex.quote(path)}`: it says who sends from where")
+            yield warn(f"`chmod 0640 {shell_word(path)}`: it says who sends from where")
 
 
 def check_database_rights(user: User, database: str) -> Finding:
@@ -94,7 +94,7 @@ def _files(database: str) -> Sequence[str]:
 def _rights_faults(user: User, files: Sequence[str]) -> Iterator[Fault]:
     for path in files:
         status = os.lstat(path)
-        quoted = shlex.quote(path)
+        quoted = shell_word(path)
         if stat.S_ISLNK(status.st_mode) and path == files[0]:
             yield fail(
                 f"name {os.path.realpath(path)} as store.database in pcc.toml: {path} is only a"

@@ -1,0 +1,97 @@
+"""Command lines that a person can paste into a shell as they are, pcc_admin.py's above all.
+
+The short name stands in them where the shell finds this very program under it, else its path, and
+where the script could not find its packages by itself, the interpreter before that.  Words that
+came from outside, logins and paths, are words still whatever they hold.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from typing import TYPE_CHECKING
+
+from pcc.config import DEFAULT_PATH
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+NAMES = ("pcc_admin.py", "pcc_admin")
+_FOLDER = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
+SCRIPT = os.path.join(_FOLDER, NAMES[0])
+
+
+def command_line(config_path: str, *words: str, program: Sequence[str] = ()) -> str:
+    """Return the command line with these words, for this configuration.
+
+    `program`: the words that start it, program_by_name() where none are given.
+    """
+    path = os.path.abspath(config_path)
+    config = [] if path == DEFAULT_PATH else ["-c", path]
+    all_words = [*(program or program_by_name()), *config, *words]
+    return " ".join([shell_word(word) for word in all_words])
+
+
+def about_account(name: str, account: str, *options: str) -> list[str]:
+    """Return the words of a command about an account."""
+    # What begins with a dash would be taken for an option.
+    rest = [*options, "--", account] if account.startswith("-") else [account, *options]
+    return [name, *rest]
+
+
+def shell_word(text: str) -> str:
+    """Return `text` as one word for a shell, safe to paste whatever it holds.
+
+    What is not printable would act on the terminal, quoted or not: it is written in the way of
+    bash, ksh and zsh ($'...'), so that it has no quote that another shell could take for the end.
+    """
+    if text.isprintable():
+        return shlex.quote(text)
+    return "$'" + "".join([_shell_character(character) for character in text]) + "'"
+
+
+def _shell_character(character: str) -> str:
+    number = ord(character)
+    if character.isprintable() and character not in "\\'!":
+        return character
+    if number < 0x80:
+        return f"\\x{number:02x}"
+    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+
+
+def program_by_name() -> list[str]:
+    """Return the words that start this program in the shell of whoever called it."""
+    for name in NAMES:
+        found = shutil.which(name)
+        if found and os.path.realpath(found) == SCRIPT:
+            return [name]
+    typed = os.path.abspath(sys.argv[0])
+    return _by_path(typed if os.path.realpath(typed) == SCRIPT else SCRIPT)
+
+
+def program_by_path() -> list[str]:
+    """Return the words that start this program in whatever shell, such as a mail's reader has."""
+    for folder in ("/usr/local/sbin", "/usr/sbin", "/usr/local/bin", "/usr/bin"):
+        path = os.path.join(folder, NAMES[0])
+        if os.path.realpath(path) == SCRIPT:
+            return _by_path(path)
+    return _by_path(SCRIPT)
+
+
+def _by_path(script: str) -> list[str]:
+    if os.access(script, os.X_OK) and _finds_packages():
+        return [script]
+    return [sys.executable, script]
+
+
+def _finds_packages() -> bool:
+    """Whether the script started by its path alone gets an interpreter that has its packages."""
+    if os.path.exists(os.path.join(_FOLDER, ".venv", "bin", "python")):
+        return True
+    python = shutil.which("python3")
+    return bool(python) and os.path.abspath(str(python)) in (
+        os.path.abspath(sys.executable),
+        os.path.join(sys.prefix, "bin", "python3"),
+    )
