@@ -67,9 +67,12 @@ class CountryDatabase:
         return self._answer(address)[0]
 
     def country_and_bits(self, address: str) -> tuple[str | None, int]:
-        """Return the country of an address, and of how many leading bits of it that is true."""
+        """Return the country of an address, and of how many leading bits of it that is true.
+
+        All of them where geoip2 doesn't tell: that of Debian 12 (2.9) doesn't know the network.
+        """
         country, source = self._answer(address)
-        network = source.network if source is not None else None
+        network = getattr(source, "network", None)
         return country, network.prefixlen if network is not None else 128
 
     def _answer(self, address: str) -> tuple[str | None, Any]:
