@@ -11,7 +11,7 @@ RUN = $(VENV)/bin/python
 .PHONY: help venv run test faults fuzz bench lint install uninstall manual pictures
 
 help: ## tell what there is
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(VENV)/made ## make .venv with all that running needs (PYTHON= chooses the interpreter)
 	@# The service user can't write bytecode, and would compile at every start.
@@ -51,13 +51,14 @@ lint: $(VENV)/made-dev ## check style and types
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy pcc pcc_policy.py pcc_admin.py examples tests benchmarks data manual
 
-install: ## install pcc, or upgrade it (PREFIX, SYSCONFDIR, STATEDIR, DESTDIR; POSTFIX=1)
-	@PYTHON='$(PYTHON)' PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' STATEDIR='$(STATEDIR)' \
-		DESTDIR='$(DESTDIR)' SERVICEUSER='$(SERVICEUSER)' POSTFIX='$(POSTFIX)' packaging/install
+# What packaging/install and packaging/uninstall may be told, empty where they choose.
+SETTINGS = PREFIX SYSCONFDIR STATEDIR SERVICEUSER DESTDIR PACKAGES TIMER ZSHDIR POSTFIX PURGE
 
-uninstall: ## remove what was installed; PURGE=1: configuration and state, too
-	@PREFIX='$(PREFIX)' SYSCONFDIR='$(SYSCONFDIR)' STATEDIR='$(STATEDIR)' DESTDIR='$(DESTDIR)' \
-		SERVICEUSER='$(SERVICEUSER)' PURGE='$(PURGE)' packaging/uninstall
+install: ## install pcc, or upgrade it (PREFIX, SYSCONFDIR, STATEDIR, DESTDIR; POSTFIX=1)
+	@PYTHON='$(PYTHON)' $(foreach name,$(SETTINGS),$(name)='$($(name))') packaging/install
+
+uninstall: ## remove what was installed; PURGE=1: configuration and state, too; POSTFIX=1
+	@$(foreach name,$(SETTINGS),$(name)='$($(name))') packaging/uninstall
 
 manual: $(VENV)/made ## make manual pages, completions and docs/reference anew from the programs
 	$(RUN) -m manual.build

@@ -41,6 +41,8 @@ def test_program_command_configuration_and_manuals_are_there(root: Path) -> None
         check=True,
     )
     assert done.stdout.startswith("pcc ")
+    first = (program / "pcc_admin.py").read_text().partition("\n")[0]
+    assert first == "#!/usr/local/lib/pcc/.venv/bin/python -I"  # whatever PATH says
     assert (root / "usr/local/sbin/pcc_admin.py").readlink() == Path(
         "/usr/local/lib/pcc/pcc_admin.py"
     )
@@ -48,6 +50,7 @@ def test_program_command_configuration_and_manuals_are_there(root: Path) -> None
         "etc/pcc/pcc.toml",
         "etc/cron.d/pcc",
         "usr/local/share/man/man8/pcc_admin.8",
+        "usr/local/share/man/man8/pcc_admin.py.8",
         "usr/local/share/man/man5/pcc.toml.5",
         "usr/local/share/bash-completion/completions/pcc_admin.py",
         "usr/local/lib/pcc/schema.sql",
@@ -69,6 +72,42 @@ def test_installing_again_keeps_a_changed_configuration_and_shows_the_difference
     assert "-max_countries = 4 " in said
     assert "+max_countries = 3 " in said
     assert "max_countries = 3 " in (root / "etc/pcc/pcc.toml.new").read_text()
+
+
+def test_a_prefix_and_a_service_user_of_ones_own_are_in_all_that_names_them(
+    tmp_path: Path,
+) -> None:
+    make(
+        "install",
+        f"DESTDIR={tmp_path}",
+        "PREFIX=/opt",
+        "SYSCONFDIR=/opt/etc",
+        "STATEDIR=/srv/pcc",
+        "SERVICEUSER=mailcheck",
+        "PACKAGES=system",
+        "PYTHON=/usr/bin/python3",
+        "TIMER=both",
+    )
+    program = tmp_path / "opt/lib/pcc"
+    assert not (program / ".venv").exists()
+    command = "/opt/lib/pcc/pcc_admin.py --config /opt/etc/pcc/pcc.toml"
+    expected = {
+        "opt/etc/cron.d/pcc": f"{command} notify; {command} cleanup; }}",
+        "opt/lib/systemd/system/pcc.service": f"ExecStart={command} cleanup",
+        "opt/etc/pcc/pcc.toml": 'database = "/srv/pcc/pcc.db"',
+        "opt/lib/pcc/pcc_admin.py": "#!/usr/bin/python3 -I",
+        "opt/lib/pcc/postfix": "spawn user=mailcheck argv=/usr/bin/python3 -I -S"
+        " /opt/lib/pcc/pcc_policy.py --config /opt/etc/pcc/pcc.toml",
+        "opt/lib/pcc/master.cf.snippet": "user=mailcheck argv=/usr/bin/python3 -I -S",
+    }
+    for path, text in expected.items():
+        assert text in (tmp_path / path).read_text(), path
+    assert "User=mailcheck" in (tmp_path / "opt/lib/systemd/system/pcc.service").read_text()
+    said = subprocess.check_output([program / "postfix", "lines"], text=True)
+    assert "user=mailcheck" in said
+    for path in (tmp_path / "opt").rglob("*"):
+        if path.is_file() and path.suffix not in (".8", ".5", ".xz") and "share" not in path.parts:
+            assert "/usr/local/lib" not in path.read_text(), path
 
 
 def test_uninstalling_leaves_configuration_and_state_unless_purged(root: Path) -> None:
