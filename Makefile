@@ -8,7 +8,7 @@ VENV = .venv
 RUN = $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test faults fuzz bench lint install uninstall manual pictures
+.PHONY: help venv run test faults fuzz bench lint install uninstall deb manual pictures
 
 help: ## tell what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,6 +59,9 @@ install: ## install pcc, or upgrade it (PREFIX, SYSCONFDIR, STATEDIR, DESTDIR; P
 
 uninstall: ## remove what was installed; PURGE=1: configuration and state, too; POSTFIX=1
 	@$(foreach name,$(SETTINGS),$(name)='$($(name))') packaging/uninstall
+
+deb: ## build a package for Debian and Ubuntu in dist/ (needs debhelper and dh-python)
+	packaging/deb
 
 manual: $(VENV)/made ## make manual pages, completions and docs/reference anew from the programs
 	$(RUN) -m manual.build
