@@ -8,7 +8,7 @@ VENV = .venv
 RUN = $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test faults fuzz bench lint install uninstall deb manual pictures
+.PHONY: help venv run test faults fuzz bench lint install uninstall deb test-install manual pictures
 
 help: ## tell what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -62,6 +62,10 @@ uninstall: ## remove what was installed; PURGE=1: configuration and state, too; 
 
 deb: ## build a package for Debian and Ubuntu in dist/ (needs debhelper and dh-python)
 	packaging/deb
+
+test-install: ## install, upgrade, remove in clean Debian trees, for minutes (CLEAN=: options)
+	@# By the system's Python, which needs nothing for it; 77 is the status where it can't run.
+	PYTHONPATH=tests $(PYTHON) -m clean_debian $(CLEAN)
 
 manual: $(VENV)/made ## make manual pages, completions and docs/reference anew from the programs
 	$(RUN) -m manual.build
