@@ -193,6 +193,22 @@ def sightings(path: Path) -> set[tuple[str, str]]:
         return set(connection.execute("SELECT account, country FROM sighting"))
 
 
+def test_the_copy_in_place_of_the_upgraded_database_is_the_way_back(
+    site: Site, newer: NextVersion
+) -> None:
+    assert is_pass(site.ask("joe@example.org", address("ES")))
+    assert site.admin("block", "eve@example.org").returncode == 0
+    newer.init()
+    assert is_pass(newer.ask("late@example.org", address("ES")))
+    for side_file in site.folder.glob("pcc.db-*"):
+        side_file.unlink()
+    Path(f"{site.database}.version{SCHEMA_VERSION}").rename(site.database)
+    assert is_refusal(site.ask("eve@example.org", address("ES")))
+    assert is_pass(site.ask("joe@example.org", address("FR")))
+    assert set(site.mails()) == {address("ES"), address("FR")}
+    assert site.admin("show", "late@example.org").returncode == 1
+
+
 def test_two_upgrades_at_once_are_one(site: Site, newer: NextVersion) -> None:
     script = str(newer.folder / "pcc_admin.py")
     command = [sys.executable, script, "-c", str(site.config), "init"]
