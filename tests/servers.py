@@ -13,6 +13,7 @@ import os
 import pwd
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from pathlib import Path
@@ -38,10 +39,12 @@ class DatabaseServer:
     def __init__(self, name: str = "", *, is_durable: bool = False) -> None:
         """Make a new server; only a durable one waits for the disk."""
         self.is_durable = is_durable
+        self.port = _free_port()
         self.folder = public_folder(name or self.scheme)
         self.data = self.folder / "data"
         self.process: subprocess.Popen[bytes] | None = None
         shutil.chown(self.folder, self.user)
+        self._make_certificate()
 
     def start(self) -> None:
         """Start the server, and wait until it answers."""
@@ -97,6 +100,13 @@ class DatabaseServer:
         """Carry out a statement as the server's administrator."""
         raise NotImplementedError
 
+    def _make_certificate(self) -> None:
+        """Make a certificate for localhost, which vouches for itself."""
+        words = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost"
+        names = ["-addext", "subjectAltName=DNS:localhost", "-keyout", "key.pem", "-out", "ca.pem"]
+        self._run("openssl", *words.split(), *names)
+        (self.folder / "key.pem").chmod(0o600)
+
     def _as_user(self) -> dict[str, Any]:
         account = pwd.getpwnam(self.user)
         return {
@@ -123,6 +133,13 @@ class DatabaseServer:
             os.kill(pid, number)
 
 
+def _free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
 def postgresql_programs() -> str:
     """Return the folder of the newest PostgreSQL's programs, "" where there is none."""
     return max(glob.glob("/usr/lib/postgresql/*/bin"), default="")
@@ -140,7 +157,7 @@ class PostgreSQL(DatabaseServer):
         super().__init__("standby" if source else "", is_durable=is_durable)
         programs = postgresql_programs()
         if source:
-            name = ["-h", str(source.folder), "-U", "postgres"]
+            name = ["-h", str(source.folder), "-p", str(source.port), "-U", "postgres"]
             self._run(f"{programs}/pg_basebackup", *name, "-D", str(self.data), "-R", "-c", "fast")
             self.start()
             return
@@ -148,6 +165,7 @@ class PostgreSQL(DatabaseServer):
         self._run(f"{programs}/initdb", *new, "--no-locale", "--no-instructions")
         (self.data / "pg_hba.conf").write_text(
             "local all secret scram-sha-256\nlocal all all trust\nlocal replication all trust\n"
+            "host all secret 127.0.0.1/32 scram-sha-256\n"
         )
         self.start()
         self.execute("CREATE ROLE pcc LOGIN")
@@ -156,7 +174,11 @@ class PostgreSQL(DatabaseServer):
     def command(self) -> list[str]:
         """Return the server's command line."""
         settings = {
-            "listen_addresses": "",
+            "listen_addresses": "127.0.0.1",
+            "port": str(self.port),
+            "ssl": "on",
+            "ssl_cert_file": str(self.folder / "ca.pem"),
+            "ssl_key_file": str(self.folder / "key.pem"),
             "unix_socket_directories": str(self.folder),
             "fsync": "on" if self.is_durable else "off",
             "shared_buffers": "64MB",
@@ -182,14 +204,18 @@ class PostgreSQL(DatabaseServer):
 
     def url(self, name: str, user: str = "pcc") -> str:
         """Return the URL of a database."""
-        return f"postgresql://{user}@/{name}?host={self.folder}"
+        return f"postgresql://{user}@/{name}?host={self.folder}&port={self.port}"
 
     def execute(self, statement: str, database: str = "") -> list[tuple[Any, ...]]:
         """Carry out a statement as the server's administrator."""
         import psycopg
 
         with psycopg.connect(
-            host=str(self.folder), user="postgres", dbname=database or "postgres", autocommit=True
+            host=str(self.folder),
+            port=self.port,
+            user="postgres",
+            dbname=database or "postgres",
+            autocommit=True,
         ) as connection:
             cursor = connection.execute(statement)
             return list(cursor.fetchall()) if cursor.description else []
@@ -211,13 +237,16 @@ class MariaDB(DatabaseServer):
         )
         self.start()
         self.execute("CREATE USER pcc@localhost")
-        self.execute(f"CREATE USER secret@localhost IDENTIFIED BY '{PASSWORD}'")
+        for host in ("localhost", "127.0.0.1"):
+            self.execute(f"CREATE USER secret@'{host}' IDENTIFIED BY '{PASSWORD}'")
 
     def command(self) -> list[str]:
         """Return the server's command line."""
         return [
             *("/usr/sbin/mariadbd", "--no-defaults", f"--datadir={self.data}"),
-            *(f"--socket={self.socket}", "--skip-networking", f"--pid-file={self.folder}/pid"),
+            *(f"--socket={self.socket}", f"--pid-file={self.folder}/pid", "--skip-name-resolve"),
+            *("--bind-address=127.0.0.1", f"--port={self.port}"),
+            *(f"--ssl-cert={self.folder}/ca.pem", f"--ssl-key={self.folder}/key.pem"),
             f"--innodb-flush-log-at-trx-commit={1 if self.is_durable else 2}",
             "--innodb-buffer-pool-size=64M",
             *("--max-connections=120", "--innodb-use-native-aio=0"),
@@ -236,8 +265,8 @@ class MariaDB(DatabaseServer):
     def create(self, name: str) -> None:
         """Create a database in which pcc may do all that it needs."""
         self.execute(f"CREATE DATABASE {name}")
-        for user in ("pcc", "secret"):
-            self.execute(f"GRANT ALL ON {name}.* TO {user}@localhost")
+        for user in ("pcc@localhost", "secret@localhost", "secret@'127.0.0.1'"):
+            self.execute(f"GRANT ALL ON {name}.* TO {user}")
 
     def url(self, name: str, user: str = "pcc") -> str:
         """Return the URL of a database."""

@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import servers
@@ -547,9 +548,8 @@ def read_only(server: DatabaseServer) -> tuple[Callable[[str], str], Callable[[]
     """Make read-only what there is; return where it is then, and what ends that."""
     if isinstance(server, PostgreSQL):
         standby = PostgreSQL(server)
-        return lambda place: place.replace(str(server.folder), str(standby.folder)), (
-            lambda: standby.stop(signal.SIGINT)
-        )
+        old, new = (one.url("").partition("?")[2] for one in (server, standby))
+        return lambda place: place.replace(old, new), lambda: standby.stop(signal.SIGINT)
     server.execute("SET GLOBAL read_only = 1")
     return lambda place: place, lambda: void(server.execute("SET GLOBAL read_only = 0"))
 
@@ -587,8 +587,6 @@ def test_a_standby_holds_the_blocks_and_lets_nothing_else_through(
 
 def with_password(server: DatabaseServer, tmp_path: Path, how: str) -> str:
     """Return the URL of a database for the user who needs a password, given in some way."""
-    from urllib.parse import quote
-
     name = server.new_database().partition("@/")[2].partition("?")[0]
     url = server.url(name, "secret")
     file = tmp_path / "secret"
@@ -638,6 +636,46 @@ def test_a_password_is_found_and_never_told(
     assert "wr0ng" not in told
     assert "secret" in told  # the user's name, in the server's own words
     assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("scheme", "options", "complaint"),
+    [
+        ("postgresql", "sslmode=disable", None),
+        ("postgresql", "sslmode=verify-full&sslrootcert={ca}", None),
+        ("postgresql", "sslmode=verify-full&sslrootcert={other}", "certificate verify failed"),
+        ("mysql", "ssl-mode=DISABLED", None),
+        ("mysql", "ssl-mode=REQUIRED", None),
+        ("mysql", "ssl-ca={ca}", None),
+        ("mysql", "ssl-mode=VERIFY_IDENTITY&ssl-ca={ca}", None),
+        ("mysql", "ssl-mode=VERIFY_IDENTITY&ssl-ca={other}", "certificate verify failed"),
+        ("mysql", "ssl-mode=VERIFY_CA&ssl-ca={ca}.missing", "No such file"),
+    ],
+)
+def test_encryption_is_as_the_url_says(scheme: str, options: str, complaint: str | None) -> None:
+    server, other = running(scheme), running(next(name for name in SERVERS if name != scheme))
+    name = server.new_database().partition("@/")[2].partition("?")[0]
+    create_or_upgrade(server.url(name))
+    if scheme == "postgresql":
+        server.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO secret", name)
+    files = {"ca": server.folder / "ca.pem", "other": other.folder / "ca.pem"}
+    place = (
+        f"{scheme}://secret:{quote(PASSWORD, safe='')}@localhost:{server.port}/{name}"
+        f"?{options.format(**files)}"
+    )
+    if complaint:
+        with pytest.raises(StoreError, match=complaint):
+            open_database(place)
+        return
+    query = {
+        "postgresql": "SELECT CASE WHEN ssl THEN 'yes' ELSE '' END FROM pg_stat_ssl"
+        " WHERE pid = pg_backend_pid()",
+        "mysql": "SELECT variable_value FROM information_schema.session_status"
+        " WHERE variable_name = 'Ssl_cipher'",
+    }
+    with closing(open_database(place)) as database:
+        ((cipher,),) = database.rows(query[scheme])
+    assert bool(cipher) == ("disable" not in options.lower())
 
 
 def statements_of_the_guide(begin: str, **changes: str) -> list[str]:
