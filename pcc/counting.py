@@ -60,6 +60,7 @@ class Counting:
         self._limit = limit
         self._complain = complain
         self._next = 0.0
+        self._has_failed = False
         self._enough = GROUP_MAILS
 
     @property
@@ -78,7 +79,7 @@ class Counting:
             return
         now = monotonic()
         if now >= self._next or waiting >= self._enough:
-            is_late = now >= self._next + LATE_SECONDS or waiting >= LATE_MAILS
+            is_late = now >= self._next + LATE_SECONDS or waiting >= LATE_MAILS or self._has_failed
             self.is_active = True
             self._count(COUNTING_SECONDS, patiently=is_late)
             self._tidy()
@@ -96,11 +97,13 @@ class Counting:
                 # Staggered, so that the processes of a busy server don't meet.
                 self._next = monotonic() + GROUP_SECONDS * (0.25 + posix.getpid() % 64 / 100)
                 self._enough = GROUP_MAILS
+                self._has_failed = False
         except PccError as error:
             waiting = self._verdicts.counts.waiting
             self._complain("count", f"{waiting} mails wait to be counted: {error}")
             self._next = monotonic() + FAILURE_PAUSE_SECONDS
             self._enough = max(GROUP_MAILS, 2 * waiting)
+            self._has_failed = True
 
     def _tidy(self) -> None:
         self._limit(COUNTING_SECONDS)

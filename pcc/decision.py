@@ -164,6 +164,7 @@ class Decisions:
             self._correct_country(case, history, seen)
         seen.looked_up = case.looked_up
         place = Place(presence, seen)
+        decides = is_first or rule.adds(history, place)
         judgement = judge(rule, history, place)
         seen.instance = mail.instance
         seen.client_name = mail.request.client_name
@@ -172,7 +173,7 @@ class Decisions:
         sightings.save_sighting(database, case.account, seen)
         sightings.save_presence(database, case.account, presence)
         if not (judgement.ended or judgement.begins):
-            return self._pass(mail), is_first
+            return self._pass(mail), decides
         return self._blocking().follow(mail, rule, history, judgement), True
 
     def _correct_country(self, case: Case, history: History, seen: Sighting) -> None:

@@ -258,6 +258,19 @@ class Rule:
                 return True
         return False
 
+    def adds(self, history: History, place: Place) -> bool:
+        """Whether a mail from `place`, not recorded yet, makes anything count that may block.
+
+        Its country, or its address, is unfamiliar and was absent for longer than some window,
+        or its country has not had `min_mails` yet.
+        """
+        if not self.is_familiar(place.address) and self._is_back(place.address, history):
+            return True
+        country = place.country
+        return not self.is_familiar_country(country, history) and (
+            self._is_back(country, history) or not self._has_min_mails(country)
+        )
+
     def is_out_of_reach(self, history: History, country: Seen) -> bool:
         """Whether mail from elsewhere can't make the next mail from a country cross a limit.
 
@@ -296,11 +309,17 @@ class Rule:
             seen.generation == history.generation
             and -CLOCK_SLACK <= age <= self.policy.narrowest_window - slack
             and (seen.days.startswith(self._today_text) or bool(history.incident))
-            and (
-                self.policy.min_mails == 1
-                or all(_run(seen, w) >= self.policy.min_mails for w in self.policy.windows)
-            )
+            and self._has_min_mails(seen)
         )
+
+    def _is_back(self, seen: Seen, history: History) -> bool:
+        """Whether an account is seen in a place that does not count in every window."""
+        absence = self.now - seen.last_seen
+        return seen.generation != history.generation or absence > self.policy.narrowest_window
+
+    def _has_min_mails(self, seen: Seen) -> bool:
+        least = self.policy.min_mails
+        return least == 1 or all(_run(seen, window) >= least for window in self.policy.windows)
 
     def _counted(self, history: History, window: int) -> list[Seen]:
         """Return the countries that a limit with this window counts."""

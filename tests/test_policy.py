@@ -322,3 +322,25 @@ def test_a_mail_is_a_repeat_only_while_it_changes_nothing() -> None:
 def test_a_place_whose_country_was_corrected_stays_as_familiar_as_it_was() -> None:
     assert joined_days("20002 20000", "20003 20000") == "20003 20002 20000"
     assert joined_days("", "20003") == "20003"
+
+
+@pytest.mark.parametrize(
+    ("options", "days", "pause", "adds"),
+    [
+        ({}, 0, 60, False),
+        ({"window": "1h"}, 0, HOUR + 1, True),
+        ({}, 0, 2 * DAY + 1, False),
+        ({}, 3, 60, False),
+        ({}, 3, 2 * DAY + 1, False),
+        ({"familiar_after": 0}, 3, 2 * DAY + 1, True),
+        ({"familiar_after": 0, "min_mails": 3}, 0, 60, True),
+    ],
+)
+def test_what_adds_to_what_counts_is_more_than_a_count(
+    options: dict[str, Any], days: int, pause: float, adds: bool
+) -> None:
+    account = Account(policy(**options))
+    for day in range(-days, 1):
+        account.mail("ES", NOON + day * DAY, "11.1.0.1")
+    place = Place(account.history.countries["ES"], account.addresses["11.1.0.1"])
+    assert Rule(account.policy, NOON + pause, KEEP).adds(account.history, place) is adds
