@@ -201,6 +201,16 @@ class Config(Record):
             return self.country_database.rpartition("/")[0] + "/pcc"
         return self.store_database
 
+    @property
+    def policies(self) -> list[Policy]:
+        """All policies: that of [policy], and those of the overrides."""
+        return [self.policy, *[policy for _, policy in self.overrides]]
+
+    @property
+    def kept_sightings(self) -> int:
+        """Seconds that sightings are really kept: as long as the longest window needs them."""
+        return max(self.keep_sightings, *[policy.windows[-1] for policy in self.policies])
+
     def policy_for(self, account: str) -> Policy:
         """Return the policy of a normalised account: the first override that names it."""
         if self.overrides:

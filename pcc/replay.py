@@ -275,10 +275,10 @@ class Replay:
     ) -> None:
         self.settings = settings
         self._config = settings[0].config  # they differ only in limits
-        windows = [policy.windows[-1] for setting in settings for policy in _policies(setting)]
         self.country_of = country_of
         self.keep = self._config.keep_sightings
-        self.kept = max(self.keep, *windows)  # as `pcc_admin.py cleanup` does
+        # As `pcc_admin.py cleanup` does.
+        self.kept = max(setting.config.kept_sightings for setting in settings)
         self.latest = 0.0
         self._exemptions = exemptions
         self._learn_until = learn_until
@@ -427,7 +427,3 @@ def _sighting(address: Address) -> Sighting:
         runs=address.runs,
         client_name=address.client_name,
     )
-
-
-def _policies(setting: Setting) -> list[Policy]:
-    return [setting.config.policy, *[policy for _, policy in setting.config.overrides]]

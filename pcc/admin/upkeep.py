@@ -10,15 +10,13 @@ from pcc import checks, maillog
 from pcc.admin import DONE, NOT_DONE, PARTLY
 from pcc.admin.commands import add_command
 from pcc.errors import PccError
-from pcc.policy import Rule
+from pcc.policy import DAY, Rule
 from pcc.store import creation, upkeep
 from pcc.store.address import shown
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
-
-DAY = 86400
 
 
 def add_commands(commands: Commands) -> None:
@@ -118,10 +116,7 @@ def _ready_country_database(context: Context) -> None:
 def cleanup(context: Context, options: argparse.Namespace) -> int:
     """Drop what is older than the keep times, or than so many days."""
     config, database, now = context.config, context.database, context.now
-    policies = [config.policy, *[policy for _, policy in config.overrides]]
-    longest_window = max(policy.windows[-1] for policy in policies)
-    keep_sightings = max(config.keep_sightings, longest_window)
-    keep_incidents = config.keep_incidents
+    keep_sightings, keep_incidents = config.kept_sightings, config.keep_incidents
     if options.days is not None:
         keep_sightings = keep_incidents = options.days * DAY
     maillog.open_log(config.log_name)

@@ -13,10 +13,10 @@ from pcc.doctor.identity import User, as_user, hindrances, user_of
 from pcc.errors import PccError
 from pcc.escaping import escaped
 from pcc.invocation import shell_word
+from pcc.policy import DAY
 from pcc.store.address import ServerAddress
 from pcc.store.inspection import Inspection, Trouble, inspect
 
-DAY = 86400
 EARLIEST = 1735689600
 """2025-01-01: no clock that is right says anything earlier."""
 
@@ -120,8 +120,7 @@ def _clock_faults(newest: float, now: float) -> Iterator[Fault]:
 
 
 def _cleanup_faults(config: Config, oldest: float, now: float) -> Iterator[Fault]:
-    policies = [config.policy, *[policy for _, policy in config.overrides]]
-    keep = max(config.keep_sightings, *[policy.windows[-1] for policy in policies])
+    keep = config.kept_sightings
     if oldest and oldest < now - keep - 3 * DAY:
         yield warn(
             "run `pcc_admin.py cleanup` daily from cron: sightings are kept that should be gone"

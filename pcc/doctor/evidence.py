@@ -12,8 +12,8 @@ from pcc.doctor import Fault, Finding, finding, warn
 from pcc.doctor.identity import User, hindrances
 from pcc.errors import CountryError
 from pcc.origins import open_networks
+from pcc.policy import DAY
 
-DAY = 86400
 OLDEST = 180 * DAY
 """Networks change hands more slowly than addresses move."""
 

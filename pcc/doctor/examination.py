@@ -118,8 +118,7 @@ class _Examination:
         yield delegation.check_entry(postfix.entry, installed)
         longest = postfix.values["smtpd_policy_service_max_ttl"]
         yield delegation.check_time_limit(postfix.name, postfix.limit, longest)
-        policies = [self._config.policy, *[policy for _, policy in self._config.overrides]]
-        holds = any(policy.holds for policy in policies)
+        holds = any(policy.holds for policy in self._config.policies)
         asking = postfix.asking()
         yield from check_asking(asking, holds=holds)
         if postfix.entry is not None:

@@ -16,8 +16,8 @@ from pcc.doctor.identity import User, as_user, hindrances, run
 from pcc.errors import CountryError
 from pcc.escaping import escaped
 from pcc.invocation import shell_word
+from pcc.policy import DAY
 
-DAY = 86400
 OLDEST_COUNTRY_DATABASE = 60 * DAY
 PROBE = """\
 import sys

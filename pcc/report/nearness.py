@@ -49,9 +49,11 @@ class Nearness:
     @property
     def addresses_since(self) -> float:
         """From when on a limit on addresses counts them; now, where there is no such limit."""
-        policies = [self._config.policy, *[policy for _, policy in self._config.overrides]]
         windows = [
-            limit.window for policy in policies for limit in policy.limits if limit.max_addresses
+            limit.window
+            for policy in self._config.policies
+            for limit in policy.limits
+            if limit.max_addresses
         ]
         return self._now - max(windows, default=0)
 
