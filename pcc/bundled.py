@@ -36,7 +36,7 @@ def unpack(target: str) -> None:
         with _removed_on_failure(temporary):
             _write(temporary, os.path.dirname(target) or ".")
             os.rename(temporary, target)
-        _sync_folder(os.path.dirname(target) or ".")
+        sync_folder(os.path.dirname(target) or ".")
     except OSError as error:
         raise CountryError(
             f"{target}: the bundled country database can't be written: {error.strerror}"
@@ -104,7 +104,7 @@ def _removed_on_failure(path: str) -> Iterator[None]:
         raise
 
 
-def _sync_folder(folder: str) -> None:
+def sync_folder(folder: str) -> None:
     """Make the new name in the folder durable."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:

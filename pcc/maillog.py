@@ -79,7 +79,7 @@ def passed(account: str, request: PolicyRequest, country: str) -> None:
 
 
 def unblocked(account: str, by: str, reason: str) -> None:
-    """Tell that the account may send again; `by` is a person or `expiry`."""
+    """Tell that the account may send again; `by` is a person, or `pcc` itself."""
     log(
         NOTICE,
         f"unblocked account=<{escaped(account)}> by=<{escaped(by)}> reason=<{escaped(reason)}>",

@@ -21,6 +21,7 @@ from pcc.admin.output import Moment, rfc3339
 from pcc.country import CountryDatabase, describe
 from pcc.errors import CountryError, PccError
 from pcc.escaping import escaped
+from pcc.policy import DAY
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from pcc.country import DatabaseInfo
     from pcc.fetching import Progress
 
-DAY = 86400
 
 WELL_KNOWN = {
     "128.32.0.1": "US",  # University of California, Berkeley
@@ -154,7 +154,7 @@ def _install(context: Context, source: str, target: str, *, force: bool) -> bool
             _give_rights_of(target, file.fileno())
             os.fsync(file.fileno())
             os.rename(temporary, target)
-        _sync_folder(target)
+        bundled.sync_folder(os.path.dirname(target) or ".")
     except OSError as error:
         raise PccError(f"{target}: can't be written: {error.strerror}") from None
     finally:
@@ -268,11 +268,3 @@ def _give_rights_of(target: str, descriptor: int) -> None:
     os.fchmod(descriptor, mode)
     if os.geteuid() == 0:
         os.fchown(descriptor, model.st_uid, model.st_gid)
-
-
-def _sync_folder(target: str) -> None:
-    descriptor = os.open(os.path.dirname(target) or ".", os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pcc.errors import StoreError
 from pcc.store import SCHEMA_VERSION, open_database
-from pcc.store.sqlite import APPLICATION_ID
+from pcc.store.sqlite import APPLICATION_ID, file_uri
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -97,9 +97,8 @@ def _problem_of_file(path: str) -> str:
 
 
 def _open(path: str, *, has_log: bool) -> sqlite3.Connection:
-    escaped = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
     how = "readonly_shm=1" if has_log else "immutable=1"
-    return sqlite3.connect(f"file:{escaped}?mode=ro&{how}", timeout=5, uri=True)
+    return sqlite3.connect(file_uri(path, f"mode=ro&{how}"), timeout=5, uri=True)
 
 
 def _trouble(connection: sqlite3.Connection) -> tuple[str, str]:

@@ -269,9 +269,8 @@ class SQLiteDatabase:
             raise self._error(error) from None
 
     def _connect(self, mode: str, more: str = "") -> Connection:
-        escaped = self.path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
         connection = connect(
-            f"file:{escaped}?mode={mode}{more}",
+            file_uri(self.path, f"mode={mode}{more}"),
             timeout=BUSY_SECONDS,
             isolation_level=None,
             uri=True,
@@ -332,6 +331,12 @@ class SQLiteDatabase:
         if not posix.access(self.path, posix.R_OK):
             return StoreError(f"{self.path}: can't be read: no permission")
         return StoreError(f"{self.path}: {error}")
+
+
+def file_uri(path: str, parameters: str) -> str:
+    """Return the URI of a file as SQLite takes it apart."""
+    escaped = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    return f"file:{escaped}?{parameters}"
 
 
 def _check_version(path: str, connection: Connection) -> None:
