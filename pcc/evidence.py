@@ -16,8 +16,10 @@ from itertools import pairwise
 from math import asin, cos, radians, sin, sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+from pcc.times import rfc3339
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 EARTH_KM = 6371
 """The mean radius of the earth."""
@@ -189,13 +191,13 @@ def origin_data(origin: Origin) -> dict[str, Any]:
     }
 
 
-def leg_data(leg: Leg, shown: Callable[[float], str | None]) -> dict[str, Any]:
-    """Return what a program is told of a leg; `shown` writes a time."""
+def leg_data(leg: Leg) -> dict[str, Any]:
+    """Return what a program is told of a leg; times are RFC 3339 in UTC."""
     return {
         "from": _end_data(leg.start),
         "to": _end_data(leg.end),
-        "left": shown(leg.left),
-        "arrived": shown(leg.arrived),
+        "left": rfc3339(leg.left),
+        "arrived": rfc3339(leg.arrived),
         "km": round(leg.km),
         "kmh": None if leg.kmh is None else round(leg.kmh),
         "too_fast": leg.is_too_fast,

@@ -23,6 +23,7 @@ from pcc import address as addresses
 from pcc import evidence
 from pcc.escaping import escaped
 from pcc.invocation import about_account, command_line, program_by_path
+from pcc.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -87,7 +88,7 @@ def as_data(notice: Notice) -> dict[str, Any]:
         "client_address": incident.client_address or None,
         "client_name": incident.client_name or None,
         "action": incident.action,
-        "at": _rfc3339(notice.at),
+        "at": rfc3339(notice.at),
         "queue_id": incident.queue_id or None,
         "sightings": [
             {
@@ -95,8 +96,8 @@ def as_data(notice: Notice) -> dict[str, Any]:
                 "address": seen.address,
                 "client_name": seen.client_name,
                 "mails": seen.mails,
-                "first_seen": _rfc3339(seen.first_seen),
-                "last_seen": _rfc3339(seen.last_seen),
+                "first_seen": rfc3339(seen.first_seen),
+                "last_seen": rfc3339(seen.last_seen),
                 **_origin_data(notice, seen.address),
             }
             for seen in notice.sightings
@@ -107,7 +108,7 @@ def as_data(notice: Notice) -> dict[str, Any]:
                 "country": seen.country,
                 "addresses": seen.addresses,
                 "mails": seen.mails,
-                "first_seen": _rfc3339(seen.first_seen),
+                "first_seen": rfc3339(seen.first_seen),
             }
             for seen in notice.earlier
         ],
@@ -127,7 +128,7 @@ def _origin_data(notice: Notice, address: str) -> dict[str, Any]:
 def _travel_data(notice: Notice) -> dict[str, Any]:
     if not notice.origins:
         return {}
-    return {"travel": [evidence.leg_data(leg, _rfc3339) for leg in _legs(notice)]}
+    return {"travel": [evidence.leg_data(leg) for leg in _legs(notice)]}
 
 
 def _legs(notice: Notice) -> list[Leg]:
@@ -511,7 +512,3 @@ def _short_time(seconds: float) -> str:
 
 def _day(seconds: float) -> str:
     return datetime.fromtimestamp(seconds).strftime("%Y-%m-%d")
-
-
-def _rfc3339(seconds: float) -> str:
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

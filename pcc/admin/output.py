@@ -14,9 +14,10 @@ import re
 import shutil
 import sys
 import time
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
+from pcc import times
 from pcc.escaping import escaped, printable
 
 if TYPE_CHECKING:
@@ -250,9 +251,7 @@ def _time(seconds: int, between: str) -> str:
 
 def rfc3339(seconds: float | None) -> str | None:
     """Return UTC seconds as RFC 3339, None for none or 0."""
-    if not seconds:
-        return None
-    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+    return times.rfc3339(seconds) if seconds else None
 
 
 def local_time(seconds: float) -> str:

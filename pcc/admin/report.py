@@ -16,6 +16,7 @@ from pcc.admin.replacing import replace_file
 from pcc.checks import duration_seconds
 from pcc.escaping import printable
 from pcc.policy import DAY
+from pcc.times import date
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
@@ -140,7 +141,7 @@ def as_data(found: Report) -> dict[str, Any]:
         "mails": found.mails,
         "days": [
             {
-                "day": _date(day.day),
+                "day": date(day.day),
                 "blocked": day.blocked,
                 "observed": day.observed,
                 "accounts": day.accounts,
@@ -184,7 +185,7 @@ def _alarm(found: Report, alarm: Alarm) -> dict[str, Any]:
     return {
         **{name: incident[name] for name in (*names, "client_address")},
         "again": alarm.again,
-        "travel": [evidence.leg_data(leg, rfc3339) for leg in alarm.legs],
+        "travel": [evidence.leg_data(leg) for leg in alarm.legs],
         "prevented_by": [
             {"kind": cure.kind, "text": cure.text, "because": cure.because} for cure in alarm.cures
         ],
@@ -195,17 +196,13 @@ def _countries(row: IncidentRow) -> list[str]:
     return row.countries.split(",") if row.countries else []
 
 
-def _date(day: int) -> str:
-    return datetime.fromtimestamp(day * DAY, timezone.utc).strftime("%Y-%m-%d")
-
-
 # For people.
 
 
 def _show(context: Context, found: Report) -> None:
     """Show the report as text of 80 columns, if nothing is very long."""
     say = context.output.say
-    period = f"From {_date(int(found.since // DAY))} to {_date(int(found.until // DAY))}"
+    period = f"From {date(int(found.since // DAY))} to {date(int(found.until // DAY))}"
     if found.is_empty:
         say(f"{period} nothing was seen and nothing happened.")
         return
@@ -239,7 +236,7 @@ def _show_days(context: Context, found: Report) -> None:
     context.output.table(
         ["DAY" if are_days else "FROM", "BLOCKED", "OBSERVED", "", "ACCOUNTS", "", "COUNTRIES"],
         [
-            [_date(day.day), day.blocked, day.observed, bar, day.accounts, other, day.countries]
+            [date(day.day), day.blocked, day.observed, bar, day.accounts, other, day.countries]
             for day, bar, other in zip(days, bars(incidents, 10), bars(accounts, 16), strict=True)
         ],
     )

@@ -9,7 +9,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pcc import evidence
-from pcc.admin.output import rfc3339
 from pcc.escaping import escaped
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ class Whereabouts:
         """Return the keys that the account has besides."""
         if not self._origins:
             return {}
-        return {"travel": [evidence.leg_data(leg, rfc3339) for leg in self._legs]}
+        return {"travel": [evidence.leg_data(leg) for leg in self._legs]}
 
 
 def _look_up(context: Context, seen: Sequence[SightingRow]) -> dict[str, evidence.Origin]:

@@ -8,8 +8,9 @@ from pcc.policy import MOST_FAMILIAR_DAYS
 from pcc.report.activity import bucketed
 from pcc.report.charts import Bar, bars, share, world_map
 from pcc.report.markup import Markup, element, sentence, table
-from pcc.report.pieces import date, quiet
+from pcc.report.pieces import quiet
 from pcc.report.world import world
+from pcc.times import date
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

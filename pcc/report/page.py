@@ -19,7 +19,8 @@ from pcc.report.accounts import account_sections, chosen_accounts
 from pcc.report.cases import alarms, incidents, near_limits
 from pcc.report.markup import Markup, element, joined
 from pcc.report.overview import countries, timeline
-from pcc.report.pieces import date, moment
+from pcc.report.pieces import moment
+from pcc.times import date
 
 if TYPE_CHECKING:
     from pcc.config import Config

@@ -6,19 +6,14 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from pcc import evidence
-from pcc.policy import DAY
 from pcc.report.markup import Markup, element
 from pcc.report.world import world
+from pcc.times import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pcc.evidence import Leg
-
-
-def date(day: int) -> str:
-    """Return a UTC day as a date."""
-    return datetime.fromtimestamp(day * DAY, timezone.utc).strftime("%Y-%m-%d")
 
 
 def moment(seconds: float) -> str:
@@ -28,8 +23,7 @@ def moment(seconds: float) -> str:
 
 def time(seconds: float) -> Markup:
     """Return UTC seconds as an element that programs can read, too."""
-    text = datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
-    return element("time", moment(seconds), datetime=text)
+    return element("time", moment(seconds), datetime=rfc3339(seconds))
 
 
 def quiet(text: str) -> Markup:
