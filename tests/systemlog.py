@@ -5,10 +5,13 @@ One test at a time is the log, and hears whatever else logs meanwhile; the other
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
+import queue
 import socket
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,38 +23,48 @@ PATH = "/dev/log"
 
 
 class SystemLog:
-    """What was logged and not read yet; as long as nobody reads, the queue is full soon."""
+    """What was logged since `listen()`; before that the queue is full soon."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(PATH)
         os.chmod(PATH, 0o666)
+        self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
+
+    def listen(self) -> None:
+        """Take in what is logged, from now on, as it comes."""
+        threading.Thread(target=self._listen, daemon=True).start()
+
+    def _listen(self) -> None:
+        with contextlib.suppress(OSError):  # closed
+            while line := self._socket.recv(65536):
+                self._lines.put(line.decode())
 
     def lines(self, patience: float = 0.0, of: str = "") -> list[str]:
-        """Return the lines that are there, those of a program only if one is named.
+        """Return the lines that have come, those of a program only if one is named.
 
         Waits for the first one for so many seconds.
         """
         lines: list[str] = []
         deadline = time.monotonic() + patience
         while True:
-            rest = 0.0 if lines else deadline - time.monotonic()
-            self._socket.settimeout(max(0.001, rest))
+            rest = 0.05 if lines else deadline - time.monotonic()
             try:
-                line = self._socket.recv(65536).decode()
-            except TimeoutError:
+                line = self._lines.get(timeout=max(0.01, rest))
+            except queue.Empty:
                 return lines
             if of in line:
                 lines.append(line)
 
     def close(self) -> None:
         """Take the log away."""
+        self._socket.shutdown(socket.SHUT_RDWR)  # which ends the listening
         self._socket.close()
         os.unlink(PATH)
 
 
 @contextmanager
-def system_log() -> Iterator[SystemLog]:
+def system_log(*, listens: bool = True) -> Iterator[SystemLog]:
     """Be the system's log; skip the test where there is one already, or without root."""
     if os.geteuid() != 0:
         pytest.skip("only root can be the system's log")
@@ -60,6 +73,8 @@ def system_log() -> Iterator[SystemLog]:
         if os.path.exists(PATH):
             pytest.skip("this machine has a log of its own")
         log = SystemLog()
+        if listens:
+            log.listen()
         try:
             yield log
         finally:

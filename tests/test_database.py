@@ -227,13 +227,14 @@ def test_whatever_root_s_command_makes_belongs_to_the_service_user() -> None:
 def test_a_log_that_takes_no_lines_keeps_no_mail_waiting(site: Site) -> None:
     name = f"pcc-{os.getpid()}"  # another pcc of this machine may log, too
     site.configure(f'familiar_after = 0\nmax_countries = 1\n[log]\nname = "{name}"\n')
-    with system_log() as log:
+    with system_log(listens=False) as log:
         process = site.policy()
         process.ask("joe", address("ES"))
         begun = time.monotonic()
         for _ in range(30):
             process.ask("joe", address("FR"))
         assert time.monotonic() - begun < 2
+        log.listen()
         lines = log.lines(5, name)
         assert lines[0].startswith("<20>")
         assert f"{name}[" in lines[0]
