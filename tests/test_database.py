@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -54,29 +53,6 @@ def test_a_process_notices_that_its_database_was_replaced_and_the_next_uses_the_
     os.replace(site.folder / "backup", site.database)
     assert process.ask("joe", address("FR")) is None
     assert is_pass(site.ask("joe", address("ES", 2)))
-
-
-def test_a_database_that_is_locked_when_it_is_opened_is_waited_for(site: Site) -> None:
-    locker = sqlite3.connect(site.database, isolation_level=None, check_same_thread=False)
-    locker.execute("PRAGMA locking_mode = EXCLUSIVE")
-    locker.execute("BEGIN EXCLUSIVE")
-    timer = threading.Timer(2, locker.close)
-    timer.start()
-    begun = time.monotonic()
-    assert is_pass(site.ask("joe", address("ES")))
-    assert time.monotonic() - begun > 1.5
-    timer.join()
-
-
-def test_a_database_that_stays_locked_is_no_reply_within_the_deadline(site: Site) -> None:
-    locker = sqlite3.connect(site.database, isolation_level=None)
-    locker.execute("BEGIN IMMEDIATE")
-    begun = time.monotonic()
-    process = site.policy()
-    assert process.ask("joe", address("ES")) is None
-    assert process.end() in (74, 75)
-    assert time.monotonic() - begun < 10
-    locker.close()
 
 
 def test_the_schema_version_is_checked_when_the_file_is_opened(site: Site) -> None:
