@@ -36,7 +36,7 @@ MIRROR = "http://deb.debian.org/debian"
 INSIDE = "PCC_CLEAN_DEBIAN_NAMESPACE"
 
 SERVER = ("postfix", "sasl2-bin", "libsasl2-modules", "ca-certificates")
-FOR_MAKE = ("make", "python3-venv")
+FOR_MAKE = ("make", "python3-venv", "python3-tomli")  # a part of what pcc needs
 FOR_DEB = ("python3-geoip2", "python3-rich", "python3-tomli", "adduser")
 FOR_BUILDING = ("build-essential", "debhelper", "dh-python", "lintian")
 """What must be there is installed first, so that afterwards only pcc makes a difference."""
@@ -369,6 +369,13 @@ def try_make_install(system: System) -> None:
     assert all(line.startswith(kept) for line in left), left
     assert system.path("/var/lib/pcc/pcc.db").exists() and config.read_text() == mine
     system.make("uninstall", "PURGE=1")
+    assert changes(before, system.files()) == []
+
+    system.install(*FOR_DEB)
+    before = system.files()
+    system.make("install", "PACKAGES=system", "POSTFIX=1")
+    check_session(system.send(THIRD))
+    system.make("uninstall", "POSTFIX=1", "PURGE=1")
     assert changes(before, system.files()) == []
 
 
