@@ -20,6 +20,7 @@ from typing import Any
 import postfix
 import pytest
 from deployment import Deployment, deploy, end_processes_of, session_folder
+from patient import Patient
 
 MARKERS = {
     "subprocess": "starts child processes",
@@ -141,3 +142,20 @@ def deployment() -> Iterator[Deployment]:
     deployed = deploy()
     yield deployed
     shutil.rmtree(deployed.folder)
+
+
+@pytest.fixture(scope="module")
+def installed() -> Iterator[Patient]:
+    """An installation that doctor finds nothing wrong with, for all tests of a module."""
+    patient = Patient()
+    yield patient
+    patient.remove()
+
+
+@pytest.fixture
+def patient(installed: Patient) -> Iterator[Patient]:
+    """That installation; main.cf and master.cf are put right afterwards."""
+    main, master = dict(installed.postfix.main), installed.postfix.master
+    yield installed
+    installed.postfix.main, installed.postfix.master = main, master
+    installed.postfix.write_config()

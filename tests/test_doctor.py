@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,22 +19,6 @@ from pcc.admin.output import folded
 from pcc.doctor import postfix as postfix_parts
 from pcc.doctor.postfix import Postconf, Service, bare, entry, policy_checks, seconds, words_of
 from pcc.errors import PccError
-
-
-@pytest.fixture(scope="module")
-def installed() -> Iterator[Patient]:
-    patient = Patient()
-    yield patient
-    patient.remove()
-
-
-@pytest.fixture
-def patient(installed: Patient) -> Iterator[Patient]:
-    """The healthy installation; main.cf and master.cf are put right afterwards."""
-    main, master = dict(installed.postfix.main), installed.postfix.master
-    yield installed
-    installed.postfix.main, installed.postfix.master = main, master
-    installed.postfix.write_config()
 
 
 @pytest.mark.postfix

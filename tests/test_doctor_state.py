@@ -29,22 +29,6 @@ from pcc.doctor.identity import user_of
 from pcc.options import read_values
 
 
-@pytest.fixture(scope="module")
-def installed() -> Iterator[Patient]:
-    patient = Patient()
-    yield patient
-    patient.remove()
-
-
-@pytest.fixture
-def patient(installed: Patient) -> Iterator[Patient]:
-    """The healthy installation; main.cf and master.cf are put right afterwards."""
-    main, master = dict(installed.postfix.main), installed.postfix.master
-    yield installed
-    installed.postfix.main, installed.postfix.master = main, master
-    installed.postfix.write_config()
-
-
 def countries(age: float, database_type: str = "GeoLite2-Country") -> Break:
     return lambda patient: void(built(patient.countries, age, database_type))
 
