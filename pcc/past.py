@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pcc.config import Config, Policy
-    from pcc.replay import Replay
     from pcc.store.imports import Stored
 
     CountryOf = Callable[[bytes], str]
@@ -94,7 +93,8 @@ class Past:
 
     def place(
         self,
-        replay: Replay,
+        country_of: CountryOf,
+        kept_since: float,
         policy: Policy,
         client: Client,
         now: float,
@@ -103,14 +103,14 @@ class Past:
         """Return the records of a client's country and address, None where none counts.
 
         The country is the one that the address had before, if it is known here
-        or `stored`.
+        or `stored`.  Addresses that were last seen before `kept_since` are forgotten.
         """
         known = self.addresses.pop(client.recorded, None)
         if known is None:
-            country = stored.country if stored else client.country(replay.country_of)
+            country = stored.country if stored else client.country(country_of)
             if exemption_of_country(country, policy):
                 return None
-            self._drop_addresses(now - replay.kept)
+            self._drop_addresses(kept_since)
             known = Address(client.recorded, country, now)
         self.addresses[client.recorded] = known
         known.client_name = client.name

@@ -145,7 +145,7 @@ class Branch(Past):
             return
         if passes:
             return
-        place = self.place(replay, self._policy, client, now)
+        place = self.place(replay.country_of, now - replay.kept, self._policy, client, now)
         if place is None:
             return
         if now > self.latest:
@@ -325,7 +325,7 @@ class Replay:
         """Record a mail in the history that is the same for all, and judge it by the open ones."""
         past, policy = account.past, account.screen
         stored = account.stored.get(client.recorded) if account.stored else None
-        place = past.place(self, policy, client, now, stored)
+        place = past.place(self.country_of, now - self.kept, policy, client, now, stored)
         if place is None:
             return
         if now > past.latest:
