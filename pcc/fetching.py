@@ -100,7 +100,8 @@ def _read_url(url: str, name: str, progress: Progress) -> Iterator[bytes]:
             f"{name}: the server answers {error.code} {escaped(str(error.reason))}"
         ) from None
     except urllib.error.URLError as error:
-        raise CountryError(f"{name}: {escaped(str(error.reason))}") from None
+        cause = getattr(error.reason, "strerror", None) or str(error.reason)
+        raise CountryError(f"{name}: can't be fetched: {escaped(cause)}") from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         cause = escaped(str(error)) or type(error).__name__
         raise CountryError(f"{name}: {cause}") from None

@@ -103,7 +103,7 @@ def duration(text: str) -> int:
         seconds = 0
     if not seconds:
         raise argparse.ArgumentTypeError(
-            f'must be a time such as 7d (a number and one of s, m, h, d, w), got "{text}"'
+            f'must be a time such as 7d (a number above 0 and one of s, m, h, d, w), got "{text}"'
         )
     return seconds
 

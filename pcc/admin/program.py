@@ -57,7 +57,8 @@ def main(arguments: list[str]) -> int:
     try:
         status: int = options.run(context, options)
     except PccError as error:
-        context.complain(str(error))
+        lacks_rights = os.geteuid() and "permission" in str(error).lower()
+        context.complain(f"{error}: try it as root" if lacks_rights else str(error))
         return TROUBLE
     except BrokenPipeError:  # whoever read our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

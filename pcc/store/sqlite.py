@@ -330,7 +330,8 @@ class SQLiteDatabase:
             return StoreError(f"{self.path}: there is no database: run pcc_admin.py init")
         if not posix.access(self.path, posix.R_OK):
             return StoreError(f"{self.path}: can't be read: no permission")
-        return StoreError(f"{self.path}: {error}")
+        cure = ": run pcc_admin.py doctor" if "not a database" in str(error) else ""
+        return StoreError(f"{self.path}: {error}{cure}")
 
 
 def file_uri(path: str, parameters: str) -> str:
