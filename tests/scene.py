@@ -91,7 +91,7 @@ class Scene:
         self._steal()
 
     def _steal(self) -> None:
-        for account in STOLEN:
+        for account in (*STOLEN, "carl@example.org"):
             self._send(account, "ES")
         self._age(2 * DAY)
         for country in ("FR", "BR", "VN", "VN"):

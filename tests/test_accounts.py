@@ -240,6 +240,21 @@ def test_a_block_by_hand_stops_mail_until_it_is_lifted(site: Site) -> None:
     assert site.ask("joe", address("ES")) == "DUNNO"
 
 
+def test_who_blocks_an_account_that_was_never_seen_is_asked_for_the_whole_login(site: Site) -> None:
+    assert site.ask("joe@example.org", address("ES")) == "DUNNO"
+    assert site.admin("block", "joe@example.org").stderr == ""
+    done = site.admin("block", "joe")
+    assert (done.returncode, done.stdout) == (0, "joe is blocked.\n")
+    assert done.stderr == "pcc_admin.py: joe was never seen sending: is this the whole login?\n"
+
+
+def test_what_is_no_database_is_sent_to_doctor(site: Site) -> None:
+    site.database.write_bytes(b"To be, or not to be\n" * 1000)
+    done = site.admin("list")
+    cure = "file is not a database: run pcc_admin.py doctor"
+    assert (done.returncode, done.stderr) == (4, f"pcc_admin.py: {site.database}: {cure}\n")
+
+
 def test_forget_removes_every_trace_and_says_what(site: Site) -> None:
     crossing(site, "joe")
     crossing(site, "ann")

@@ -384,6 +384,10 @@ def block(context: Context, options: argparse.Namespace) -> int:
     expires = context.now + policy.block_for if policy.block_for else 0
     action = policy.action_word
     rule = Rule(policy, context.now, context.config.keep_sightings)
+    is_known = bool(
+        incidents.sightings_of(context.database, account)
+        or incidents.events_of(context.database, account)
+    )
     if not incidents.block(
         context.database,
         account,
@@ -402,6 +406,8 @@ def block(context: Context, options: argparse.Namespace) -> int:
     context.output.say(f"{escaped(account)} is blocked.")
     if why := _why_not_enforced(context, account):
         context.complain(f"mail of {account} passes all the same: {why}")
+    if not is_known:
+        context.complain(f"{account} was never seen sending: is this the whole login?")
     return DONE
 
 
@@ -432,6 +438,8 @@ def forget(context: Context, options: argparse.Namespace) -> int:
     maillog.forgotten(account, context.by)
     found = ", ".join(_counted(count, name) for name, count in removed.items() if count)
     context.output.say(f"{escaped(account)} is forgotten: {found}.")
+    if removed["held_mails"]:
+        context.output.say("What is on hold of its mail stays in the queue, see postqueue -p.")
     return DONE
 
 

@@ -11,6 +11,7 @@ from pcc.admin.onhold import NULL_SENDER, add_mail_config, by_place, find, unblo
 from pcc.admin.output import Lines, Moment, rfc3339
 from pcc.admin.settling import settle
 from pcc.errors import QueueError
+from pcc.escaping import escaped
 from pcc.heldmail import Match
 from pcc.invocation import shell_word
 from pcc.queue import Queue
@@ -69,7 +70,8 @@ def held(context: Context, options: argparse.Namespace) -> int:
     if found:
         _show(context, options, found)
     elif context.output.is_terminal:
-        context.output.say("No mail is on hold.")
+        whose = f" of {escaped(account)}" if account else ""
+        context.output.say(f"No mail{whose} is on hold.")
     return status
 
 
