@@ -39,7 +39,6 @@ submissions in them are judged by the same rule and configuration as mail is, as
 "enforce", from an empty database; exemptions in the database hold.  Without the options it
 judges the limits that are configured; --max-countries and --window, each a list, replace the
 limit of [policy] by each combination in turn: overrides and further limits hold as they are.
-So do exemptions: what is exempt now is not judged.
 
   pcc_admin.py replay --learn 7d --max-countries 1,2,3,5 --window 1d,2d,7d /var/log/mail.log*
 
