@@ -7,13 +7,10 @@ that process is killed, another takes it after that time.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 from pcc.store.incidents import IncidentRow, SightingRow
 from pcc.store.interface import Database
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
 
 LEASE_SECONDS = 120
 """How long a process has what it took; longer than any way of sending may take."""
@@ -43,31 +40,34 @@ _CLOCK_SLACK = 60
 _FREE = "NOT (taken > ? AND taken <= ?)"
 
 
-def first(
-    database: Database,
-    after: int,
-    now: float,
-    *,
-    account: str = "",
-    only_due: bool = False,
-    without: Collection[str] = (),
-) -> OutboxRow | None:
-    """Return the first notice with an id above `after` that nobody has taken, if there is one.
+class Wanted(NamedTuple):
+    """Which notices are meant.
 
-    With `account` only one about that account; with `only_due` none that failed lately; none on
+    With `account` only those about that account; with `only_due` none that failed lately; none on
     a channel of `without`.
     """
+
+    account: str = ""
+    only_due: bool = False
+    without: frozenset[str] = frozenset()
+
+
+ALL = Wanted()
+
+
+def first(database: Database, after: int, now: float, wanted: Wanted = ALL) -> OutboxRow | None:
+    """Return the first notice with an id above `after` that nobody has taken, if there is one."""
     conditions = ["id > ?", _FREE]
     values: list[object] = [after, now, now + LEASE_SECONDS + _CLOCK_SLACK]
-    if account:
+    if wanted.account:
         conditions.append("account = ?")
-        values.append(account)
-    if only_due:
+        values.append(wanted.account)
+    if wanted.only_due:
         conditions.append("NOT (next_try > ? AND next_try <= ?)")
         values += [now, now + LONGEST_PAUSE + _CLOCK_SLACK]
-    if without:
-        conditions.append(f"channel NOT IN ({', '.join('?' * len(without))})")
-        values += without
+    if wanted.without:
+        conditions.append(f"channel NOT IN ({', '.join('?' * len(wanted.without))})")
+        values += wanted.without
     row = database.row(
         f"SELECT {', '.join(OutboxRow._fields)} FROM outbox WHERE {' AND '.join(conditions)}"
         " ORDER BY id LIMIT 1",
@@ -76,18 +76,10 @@ def first(
     return None if row is None else OutboxRow(*row)
 
 
-def take(
-    database: Database,
-    after: int,
-    now: float,
-    *,
-    account: str = "",
-    only_due: bool = False,
-    without: Collection[str] = (),
-) -> OutboxRow | None:
+def take(database: Database, after: int, now: float, wanted: Wanted = ALL) -> OutboxRow | None:
     """Take the notice that first() returns, so that nobody else sends it."""
     while True:
-        row = first(database, after, now, account=account, only_due=only_due, without=without)
+        row = first(database, after, now, wanted)
         if row is None:
             return None
         with database:
