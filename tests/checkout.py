@@ -18,6 +18,9 @@ from typing import Any
 
 from mmdb import write_country_database
 
+from pcc import prepared
+from pcc.store.creation import create_or_upgrade
+
 ROOT = Path(__file__).resolve().parent.parent
 
 COUNTRIES = ("ES", "FR", "BR", "VN", "DE", "PT", "US", "IN")
@@ -144,7 +147,16 @@ class Site:
         self._processes: list[PolicyProcess] = []
         write_country_database(self.countries, {**NETWORKS, **IPV6_NETWORKS})
         self.configure(toml)
-        assert self.admin("init").returncode == 0
+        self._init()
+
+    def _init(self) -> None:
+        """Do what `pcc_admin.py init` does; in this process, which is ten times as quick."""
+        if self.python != sys.executable:  # which has a prepared form of its own
+            assert self.admin("init").returncode == 0
+            return
+        values, problem = prepared.renew(str(self.config))
+        assert not problem, problem
+        create_or_upgrade(values["store_database"])
 
     def configure(self, toml: str = "") -> None:
         """Write the configuration: `toml` for `[policy]` and after, local files, no notices."""
