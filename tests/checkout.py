@@ -18,7 +18,7 @@ from typing import Any
 
 from mmdb import write_country_database
 
-from pcc import prepared
+from pcc import bundled, prepared
 from pcc.store.creation import create_or_upgrade
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -157,6 +157,8 @@ class Site:
         values, problem = prepared.renew(str(self.config))
         assert not problem, problem
         create_or_upgrade(values["store_database"])
+        if not Path(values["country_database"]).exists():
+            bundled.unpack(values["country_database"])
 
     def configure(self, toml: str = "") -> None:
         """Write the configuration: `toml` for `[policy]` and after, local files, no notices."""
