@@ -41,6 +41,22 @@ def add_commands(commands: Commands) -> None:
     cleaning.add_argument(
         "--days", type=_days, metavar="N", help="drop what is older than N days instead"
     )
+    _add_move(commands)
+    notifying = add_command(
+        commands,
+        "notify",
+        notify,
+        "send the notices that are still in the outbox",
+        "Notices are sent as they arise; this, from cron, sends again what failed.  With --due,\n"
+        "as a policy process starts it, what has failed again and again waits longer and\n"
+        "longer, at most an hour, and nothing is done while another such process is sending.",
+    )
+    notifying.add_argument(
+        "--due", action="store_true", help="leave out what failed a short while ago"
+    )
+
+
+def _add_move(commands: Commands) -> None:
     moving = add_command(
         commands,
         "move",
@@ -54,18 +70,6 @@ def add_commands(commands: Commands) -> None:
     )
     moving.add_argument("source", metavar="FROM")
     moving.add_argument("target", metavar="TO")
-    notifying = add_command(
-        commands,
-        "notify",
-        notify,
-        "send the notices that are still in the outbox",
-        "Notices are sent as they arise; this, from cron, sends again what failed.  With --due,\n"
-        "as a policy process starts it, what has failed again and again waits longer and\n"
-        "longer, at most an hour, and nothing is done while another such process is sending.",
-    )
-    notifying.add_argument(
-        "--due", action="store_true", help="leave out what failed a short while ago"
-    )
 
 
 def move(context: Context, options: argparse.Namespace) -> int:

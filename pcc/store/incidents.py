@@ -23,11 +23,6 @@ TO_RELEASE, TO_DELETE = "to release", "to delete"
 
 STILL_HELD = f"state IN ('held', '{TO_RELEASE}', '{TO_DELETE}')"
 
-_INCIDENT = (
-    "id, account, mode, rule, window_seconds, countries, country, client_address, client_name,"
-    " queue_id, action, began, expires, ended, held, tries, last_try"
-)
-
 
 class IncidentRow(NamedTuple):
     """One incident as the database has it; see schema.sql for the columns."""
@@ -132,9 +127,10 @@ def incident(database: Database, number: int) -> IncidentRow | None:
 
 
 def _incidents(database: Database, condition: str, values: tuple[object, ...]) -> list[IncidentRow]:
+    names = ", ".join(IncidentRow._fields)
     return [
         IncidentRow(*row)
-        for row in database.rows(f"SELECT {_INCIDENT} FROM incident WHERE {condition}", values)
+        for row in database.rows(f"SELECT {names} FROM incident WHERE {condition}", values)
     ]
 
 
