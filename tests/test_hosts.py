@@ -7,8 +7,11 @@ the host that held it.
 from __future__ import annotations
 
 import json
+import re
 import signal
 from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
 import servers
@@ -16,7 +19,7 @@ from checkout import NETWORKS, address
 from deployment import deploy
 from mmdb import write_country_database
 from postfix import Policy, PrivatePostfix, wait_until
-from servers import PostgreSQL
+from servers import PASSWORD, PostgreSQL
 from smtp import Session
 
 pytestmark = pytest.mark.postfix
@@ -45,6 +48,7 @@ class Host:
 
     def __init__(self, name: str, url: str) -> None:
         self.name = name
+        self.url = url
         self.pcc = deploy()
         self.pcc.write_config(CONFIG.format(url=url, name=name))
         write_country_database(self.pcc.state / "country.mmdb", NETWORKS)
@@ -76,16 +80,21 @@ class Host:
 
 
 @pytest.fixture(scope="module")
-def hosts() -> Iterator[list[Host]]:
+def server() -> Iterator[PostgreSQL]:
     if reason := servers.missing(PostgreSQL):
         pytest.skip(reason)
-    server = PostgreSQL()
+    made = PostgreSQL()
+    yield made
+    made.stop(signal.SIGINT)
+
+
+@pytest.fixture(scope="module")
+def hosts(server: PostgreSQL) -> Iterator[list[Host]]:
     url = server.new_database()
     made = [Host(name, url) for name in ("mx1.example.org", "mx2.example.org")]
     yield made
     for host in made:
         host.mta.stop()
-    server.stop(signal.SIGINT)
 
 
 def test_doctor_looks_at_the_database_as_the_service_user(hosts: list[Host]) -> None:
@@ -105,6 +114,26 @@ def test_doctor_looks_at_the_database_as_the_service_user(hosts: list[Host]) -> 
     assert findings["password"]["fix"].startswith(f"`chmod o-rwx {host.pcc.config}`")
     assert findings["database"]["result"] == "FAIL"
     assert "secret" not in done.stdout
+
+
+def test_doctor_as_the_service_user_looks_for_nothing_in_the_home_of_root(
+    hosts: list[Host], server: PostgreSQL, tmp_path: Path
+) -> None:
+    host = hosts[0]
+    (name,) = re.findall(r"//pcc@/(\w+)", host.url)
+    server.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO secret", name)
+    text = host.pcc.config.read_text()
+    encrypted = (
+        f"//secret:{quote(PASSWORD, safe='')}@localhost:{server.port}/{name}?sslmode=require"
+    )
+    host.pcc.write_config(text.replace(host.url.partition(":")[2], encrypted))
+    tmp_path.chmod(0o700)
+    environment = {"MAIL_CONFIG": str(host.mta.config), "HOME": str(tmp_path)}
+    done = host.pcc.admin("--json", "doctor", environment=environment)
+    host.pcc.write_config(text)
+    assert host.pcc.admin("init", user=host.pcc.user).returncode == 0
+    (finding,) = [row for row in json.loads(done.stdout) if row["check"] == "database"]
+    assert finding["result"] == "OK", finding
 
 
 def test_a_thief_who_alternates_between_hosts_is_held_on_both_and_settled_on_each(

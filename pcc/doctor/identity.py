@@ -46,6 +46,8 @@ def can_become(user: User) -> bool:
 def as_user(user: User, function: Callable[[], Any]) -> Any:
     """Return what `function` returns, called as `user`; something that JSON can carry.
 
+    Its environment is that of the script, too: libpq, for one, looks below HOME for certificates
+    and ends where it may not look, as below root's.
     Raises PccError with the text of a PccError or OSError that it raised.
     """
     if os.geteuid() != 0 or user.uid == 0:
@@ -67,6 +69,8 @@ def as_user(user: User, function: Callable[[], Any]) -> Any:
 def _answer(user: User, function: Callable[[], Any], writer: int) -> None:
     """Call the function in the child, write result and error, and end the process."""
     try:
+        os.environ.clear()
+        os.environ.update(ENVIRONMENT)
         os.setgroups([])
         os.setresgid(user.gid, user.gid, user.gid)
         os.setresuid(user.uid, user.uid, user.uid)
