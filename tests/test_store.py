@@ -709,11 +709,8 @@ def statements_of_the_guide(begin: str, **changes: str) -> list[str]:
     """Return the SQL of a section of docs/several-hosts.md, for a user and database `guide`."""
     text = (ROOT / "docs" / "several-hosts.md").read_text()
     section = text.partition(f"## {begin}\n")[2].partition("\n## ")[0]
-    told = (
-        section.replace("`REVOKE", "\n    REVOKE").replace("FROM\n'", "FROM '").replace("`", "\n")
-    )
-    lines = [line.strip() for line in told.splitlines() if line.startswith("    ")]
-    found = [line.rstrip(";.:") for line in lines if line.endswith(";")]
+    told = "".join(re.findall(r"^```sql\n(.*?)^```$", section, re.MULTILINE | re.DOTALL))
+    found = [line.rstrip(";") for line in told.splitlines() if line.endswith(";")]
     for old, new in {r"\bpcc\b": "guide", **changes}.items():
         found = [re.sub(old, new, line) for line in found]
     return found
