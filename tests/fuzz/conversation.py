@@ -73,6 +73,8 @@ def _stream(choice: random.Random, number: int) -> bytes:
 
 def _action(model: Model, request: dict[str, str]) -> str:
     account = request["sasl_username"].strip().lower()
+    if "@" in account:
+        account = account.rstrip("@.")
     if not account:
         return "DUNNO"
     country, recorded = _place(request["client_address"])
