@@ -32,7 +32,7 @@ class Scale:
 
 
 FULL = Scale(
-    rounds=5,
+    rounds=3,
     seconds=3,
     accounts=5_000,
     first_verdicts=60,

@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,9 @@ INTERPRETER = [sys.executable, "-I", "-S"]
 
 BARE = [*INTERPRETER, "-c", "pass"]
 NULL_POLICY = [*INTERPRETER, str(CHECKOUT / "benchmarks" / "null_policy.py")]
+
+LAST_CHECKPOINT_SECONDS = 10
+"""A checkpoint begun before a site is removed ends sooner than that."""
 
 SHIPPED_LIMITS = """
 [[limit]]
@@ -120,8 +124,13 @@ class Installation:
         return site
 
     def remove(self, site: Site) -> None:
-        """Give the disk space of a site back."""
-        shutil.rmtree(site.folder)
+        """Give the disk space of a site back.
+
+        The program that shortens a long log may still be at work in the folder.
+        """
+        give_up = time.monotonic() + LAST_CHECKPOINT_SECONDS
+        while site.folder.exists():
+            shutil.rmtree(site.folder, ignore_errors=time.monotonic() < give_up)
 
     def sqlite_writer(self) -> Argv:
         """Return the bare SQLite writer, with a database of its own."""

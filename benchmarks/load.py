@@ -308,10 +308,23 @@ def run_measured(argv: Argv) -> tuple[float, float]:
     """Return the seconds that a program takes, and its peak memory in MB."""
     begin = perf_counter()
     pid = start(argv)
-    _, status, usage = os.wait4(pid, 0)
-    if status:
-        raise BrokenPolicyError(f"{argv} ended with status {status}")
-    return perf_counter() - begin, usage.ru_maxrss / 1000
+    handle = os.pidfd_open(pid)
+    peak = 0.0
+    # What wait4(2) says of the peak has that of the generator in it, from before the exec.
+    while not select.select([handle], [], [], 0.02)[0]:
+        peak = max(peak, _peak_memory(pid))
+    seconds = perf_counter() - begin
+    os.close(handle)
+    if os.waitpid(pid, 0)[1]:
+        raise BrokenPolicyError(f"{argv} did not end well")
+    return seconds, peak
+
+
+def _peak_memory(pid: int) -> float:
+    """Return the peak of a process's resident set in MB, 0 if it has none any more."""
+    with open(f"/proc/{pid}/status", encoding="ascii") as status:
+        _, _, rest = status.read().partition("\nVmHWM:")
+    return int(rest.split()[0]) / 1000 if rest else 0.0
 
 
 def churn(argv: Argv, mails: Iterator[bytes], processes: int, at_a_time: int) -> float:
