@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from pathlib import Path
 from time import gmtime, perf_counter, strftime
+from zlib import crc32
 
 from benchmarks.traffic import World, account, known_address
 
@@ -21,12 +22,31 @@ status=sent (250 2.0.0 Ok)
 """
 """What one mail leaves behind."""
 
+RECEIVED = """\
+{when} mail postfix/postscreen[811]: CONNECT from [{sender}]:51234 to [192.0.2.1]:25
+{when} mail postfix/postscreen[811]: PASS OLD [{sender}]:51234
+{when} mail postfix/smtpd[{pid}]: connect from mx.example.net[{sender}]
+{when} mail postfix/smtpd[{pid}]: {queue_id}: client=mx.example.net[{sender}]
+{when} mail postfix/cleanup[{pid}]: {queue_id}: message-id=<{number}@example.net>
+{when} mail postfix/qmgr[812]: {queue_id}: from=<somebody@example.net>, size=8817, nrcpt=1 \
+(queue active)
+{when} mail postfix/smtpd[{pid}]: disconnect from mx.example.net[{sender}] ehlo=2 starttls=1 \
+mail=1 rcpt=1 data=1 quit=1 commands=7
+{when} mail postfix/lmtp[{pid}]: {queue_id}: to=<{account}>, relay=mail[private/dovecot-lmtp], \
+delay=0.2, delays=0.1/0/0/0.1, dsn=2.0.0, status=sent (250 2.0.0 <{account}> Saved)
+{when} mail postfix/qmgr[812]: {queue_id}: removed
+"""
+"""What a mail that is received leaves behind."""
+
 FIRST_MAIL = 1_760_000_000
 SECONDS_BETWEEN = 2
 
 
-def write(path: Path, world: World, accounts: int, megabytes: float) -> None:
-    """Write a log of so many megabytes; 1 mail in 500 comes from another country."""
+def write(path: Path, world: World, accounts: int, megabytes: float, received: int = 0) -> None:
+    """Write a log of so many megabytes; 1 mail in 500 comes from another country.
+
+    `received`: mails that the server receives for each that is sent.
+    """
     chance = random.Random(6)
     number = size = 0
     with path.open("w", encoding="ascii") as log:
@@ -37,17 +57,17 @@ def write(path: Path, world: World, accounts: int, megabytes: float) -> None:
             address = world.abroad(who, chance) if is_abroad else known_address(who, 0)
             when = strftime("%b %e %H:%M:%S", gmtime(FIRST_MAIL + number * SECONDS_BETWEEN))
             pid = 2000 + number % 64
-            size += log.write(
-                SESSION.format(
-                    when=when,
-                    pid=pid,
-                    smtpd=f"{when} mail postfix/submission/smtpd[{pid}]",
-                    client=f"host-{number % 977}.example.net[{address}]",
-                    queue_id=f"4{number:011X}",
-                    account=account(who),
-                    number=number,
-                )
+            lines = (SESSION + RECEIVED * received).format(
+                when=when,
+                pid=pid,
+                smtpd=f"{when} mail postfix/submission/smtpd[{pid}]",
+                client=f"host-{crc32(address.encode()) % 977}.example.net[{address}]",
+                sender=f"198.51.100.{number % 256}",
+                queue_id=f"4{number:011X}",
+                account=account(who),
+                number=number,
             )
+            size += log.write(lines)
 
 
 def seconds_to_read(path: Path) -> float:
