@@ -32,7 +32,7 @@ run: venv ## play a recorded submission session, and list what is blocked
 test: $(VENV)/made-dev ## set up and pass the tests, a real Postfix among them
 	tests/install-packages
 	@# Three at a time, because most tests wait for other processes: a module stays together.
-	$(RUN) -m pytest -n 3 --dist loadfile $(TESTFLAGS)
+	$(RUN) -m pytest -n 3 --dist loadfile --cov=pcc $(TESTFLAGS)
 
 faults: $(VENV)/made-dev ## break all that can break, for minutes, and print figures (FAULTS=: options)
 	tests/install-packages
