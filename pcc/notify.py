@@ -5,8 +5,8 @@ any transaction and then removed, so that several processes can do this at once
 and one that is killed loses nothing: after a while another sends it again.  Of
 those that policy processes start only one at a time does, see pcc/notifier.py.
 What fails stays, with growing pauses; one channel, "mail" or "command", does not
-wait for the other.  How a notice is handed over, and within which time, is in
-pcc/delivery.py.  The policy process never imports this.
+wait for the other, and no notice for another, however it fails or hangs.  How a
+notice is handed over is in pcc/delivery.py.  The policy process never imports this.
 """
 
 from __future__ import annotations
@@ -16,10 +16,11 @@ import time
 from typing import TYPE_CHECKING
 
 from pcc import delivery, maillog, notice
-from pcc.errors import NoticeError
+from pcc.errors import NoticeError, StoreError
 from pcc.notifier import SUFFIX, Turn
 from pcc.origins import Origins
 from pcc.store import incidents, outbox
+from pcc.timelimit import within
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,15 @@ if TYPE_CHECKING:
 
 SENDING_SECONDS = 30
 """How long sending one notice on one channel may take."""
+
+GRACE_SECONDS = 3
+"""So much later it is ended where it did not end itself, which it does more tidily."""
+
+HANGING_SECONDS = 60
+"""So much later the process ends, where even that was in vain.
+
+In all that is less than outbox.LEASE_SECONDS: nobody else has the notice by then.
+"""
 
 FIRST_PAUSE = 60
 """Seconds until a notice that failed once is due again; doubled with every further failure."""
@@ -132,7 +142,7 @@ class _Sending:
     def _try(self, row: OutboxRow) -> None:
         database = self._database
         try:
-            done = self._send(row)
+            done = self._send_in_time(row)
         except NoticeError as error:
             self.failures.append(_failed(database, row, str(error)))
             if isinstance(error, delivery.TimeLimitError):
@@ -150,6 +160,17 @@ class _Sending:
             self.failures.append(_failed(database, row, done.error, done.again))
         else:
             outbox.remove(database, row)
+
+    def _send_in_time(self, row: OutboxRow) -> delivery.Delivery | None:
+        """As _send(), but within a time, wherever it hangs."""
+        most = self._seconds + GRACE_SECONDS
+        try:
+            return within(most, self._seconds + HANGING_SECONDS, lambda: self._send(row))
+        except TimeoutError:
+            raise delivery.TimeLimitError(f"not done within {most:g} seconds") from None
+        except (StoreError, ValueError, OverflowError) as error:
+            # Of this notice alone; where all of the database is broken, noting it down fails, too.
+            raise NoticeError(f"what it is about can't be read: {error}") from None
 
     def _send(self, row: OutboxRow) -> delivery.Delivery | None:
         """Send one notice; return None if there is nothing to tell, or nobody, any more.

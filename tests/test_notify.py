@@ -856,6 +856,34 @@ def test_what_another_has_taken_is_left_to_it_until_its_time_is_over(place: Plac
 
 
 @started
+@pytest.mark.parametrize(
+    ("spoilt", "cause"),
+    [
+        ("UPDATE sighting SET client_name = CAST(x'ff' AS TEXT) WHERE account = ?", "UTF-8"),
+        ("UPDATE outbox SET detail = '{' WHERE account = ?", "Expecting property name"),
+        ("UPDATE incident SET began = 1e99 WHERE account = ?", "out of range"),
+    ],
+)
+def test_a_notice_whose_evidence_cannot_be_read_keeps_no_other(
+    place: Place, spoilt: str, cause: str
+) -> None:
+    now = time.time()
+    place.saw("VN", "203.0.113.9", now, now)
+    place.notice(USER, began=now)
+    place.notice("other@example.org")
+    with place.database:
+        place.database.write(spoilt, (USER,))
+    sent, (failure,) = place.send_due()
+    assert sent == 1
+    assert failure.startswith("notice 1 (blocked, incident 1) by mail: what it is about can't be")
+    assert cause in failure
+    ((_, tries, error, _),) = place.waiting()
+    assert tries == 1
+    assert cause in error
+    assert place.send_due() == (0, [])  # it has its pauses as any that fails
+
+
+@started
 def test_only_the_notices_of_one_account_are_sent_if_that_is_asked_for(place: Place) -> None:
     place.notice("other@example.org")
     place.notice(USER)
@@ -1120,6 +1148,71 @@ def test_a_channel_that_hangs_keeps_whoever_has_the_turn_only_once(place: Place)
     sent, (_,) = place.send_due(seconds=0.3)
     assert sent == 0
     assert time.monotonic() - begin < 2
+
+
+def test_a_server_that_drips_bytes_is_left_and_the_other_channel_goes_on(place: Place) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=_drip, args=(server,), daemon=True).start()
+        command = place.program("command", place.recording)
+        place.configure(
+            transport="smtp",
+            smtp=f"127.0.0.1:{server.getsockname()[1]}",
+            command=[str(command)],
+        )
+        place.notice(channels=("mail", "command"))
+        place.notice(channels=("mail", "command"))
+        begin = time.monotonic()
+        sent, (failure,) = place.send_due(seconds=0.2)
+        assert time.monotonic() - begin < 6
+    assert sent == 2
+    assert failure.endswith(" took longer than 0.2 seconds")
+    assert [row[:2] for row in place.waiting()] == [("mail", 1), ("mail", 0)]
+    turn = Turn(place.database.name)
+    assert turn.take()
+    turn.close()
+
+
+def _drip(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with connection:
+        try:
+            while True:
+                connection.sendall(b"2")
+                time.sleep(0.05)
+        except OSError:
+            pass  # who was greeted so has gone
+
+
+@pytest.mark.subprocess
+@pytest.mark.parametrize(
+    ("work", "status", "said"),
+    [
+        ("time.sleep(60)", 0, "TimeoutError"),
+        ("collections.deque(itertools.repeat(1), maxlen=0)", 1, "most recent call first"),
+    ],
+)
+def test_what_hangs_is_ended_and_with_it_the_process_if_nothing_else_ends_it(
+    work: str, status: int, said: str
+) -> None:
+    script = f"""\
+import collections, itertools, time
+from pcc.timelimit import within
+try:
+    within(0.2, 0.8, lambda: {work})
+except TimeoutError as error:
+    print(repr(error))
+time.sleep(1.2)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    assert (done.returncode, said in done.stdout) == (status, True), done.stdout
 
 
 class Watch:
