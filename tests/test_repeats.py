@@ -13,7 +13,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from checkout import Site, address, is_pass, is_refusal
+from checkout import ROOT, PolicyProcess, Site, address, is_pass, is_refusal
 from mmdb import write_country_database
 
 pytestmark = pytest.mark.subprocess
@@ -159,6 +159,32 @@ def test_a_configuration_that_was_away_judges_anew(make: Callable[..., Site]) ->
     away.replace(site.config)
     pass_minutes(site)
     assert is_refusal(site.ask())
+
+
+def test_what_another_configuration_let_pass_is_judged_by_the_strict_one(
+    make: Callable[..., Site],
+) -> None:
+    """Two services with a pcc.toml each, the strict one's process going on all the time."""
+    site = make()
+    strict = site.policy()
+    assert is_pass(strict.ask(client_address=address("ES")))
+    lax = site.config.with_name("lax.toml")
+    lax.write_text(site.config.read_text().replace("max_countries = 2", "max_countries = 9"))
+    pass_minutes(site)
+    assert is_pass(strict.ask(client_address=address("ES")))  # a repeat
+    other = PolicyProcess([site.python, str(ROOT / "pcc_policy.py"), "--config", str(lax)])
+    for country in ("FR", "BR"):
+        assert is_pass(other.ask(client_address=address(country)))
+    assert other.end() == 0
+    assert repeats(site) == [address("FR"), address("BR")]
+    assert is_refusal(strict.ask(client_address=address("ES")))
+
+
+def test_what_the_same_configuration_records_leaves_the_repeats(make: Callable[..., Site]) -> None:
+    site = make()
+    for country in ("ES", "FR"):
+        assert is_pass(site.ask(client_address=address(country)))
+    assert repeats(site) == [address("ES"), address("FR")]
 
 
 def test_another_country_database_is_asked(make: Callable[..., Site]) -> None:

@@ -5,8 +5,9 @@ changes nothing: until its place is about to leave a window or the hour ends
 (`sighting.repeats_until`), and as long as nothing happened to the account and
 the configuration and the country database are those it was judged by
 (`sighting.judged_by`).  The one who judges writes both down, so that the many
-repeats cost one look at one row.  Whatever is doubtful here is no repeat, and
-judged by pcc/decision.py.
+repeats cost one look at one row.  Who has another configuration, and records
+what begins to count, takes back what was written down by this one.  Whatever is
+doubtful here is no repeat, and judged by pcc/decision.py.
 """
 
 from __future__ import annotations
@@ -57,6 +58,19 @@ def find(
         _REPEAT, (account, address, judged_by, now, now - FRESH_SECONDS, now + FRESH_SECONDS)
     )
     return row
+
+
+def take_back(database: Database, account: str, judged_by: int) -> None:
+    """Have an account's mail be no repeat where it is one by another judgement than this.
+
+    For who records what that judgement did not know of, in the same transaction.  Looks at all
+    addresses of the account.
+    """
+    database.write(
+        "UPDATE sighting SET repeats_until = 0"
+        " WHERE account = ? AND repeats_until > 0 AND judged_by <> ?",
+        (account, judged_by),
+    )
 
 
 def count(
