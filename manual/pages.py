@@ -16,6 +16,7 @@ from manual import commands, markup, settings
 from manual.commands import Command, Operand, Option
 from manual.markup import bold, italic
 from pcc import VERSION, errors, service
+from pcc.admin import UsageError
 
 PROSE = Path(__file__).resolve().parent
 
@@ -26,7 +27,12 @@ TITLES = {
 }
 """The pages, and the part of the manual that each belongs to."""
 
-NOT_THE_POLICY_PROCESS = (errors.CountryError, errors.NoticeError, errors.QueueError)
+NOT_THE_POLICY_PROCESS = (
+    errors.CountryError,
+    errors.NoticeError,
+    errors.QueueError,
+    UsageError,
+)
 """Errors that never end a policy process: it goes on without a country, or never meets them."""
 
 Parts = dict[str, list[str]]

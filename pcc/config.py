@@ -245,8 +245,12 @@ class Config(Record):
         """Whether pcc looks at this account at all: in scope and not exempt."""
         domain = at_domain(account)
         if self.domains and domain[1:] not in self.domains:
-            return False
+            return False  # as is_in_scope(), which would be called for each mail
         return account not in self.exempt_accounts and domain not in self.exempt_accounts
+
+    def is_in_scope(self, account: str) -> bool:
+        """Whether the account is of one of the domains, or these are not listed."""
+        return not self.domains or at_domain(account)[1:] in self.domains
 
 
 def at_domain(account: str) -> str:

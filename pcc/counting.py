@@ -100,7 +100,8 @@ class Counting:
                 self._has_failed = False
         except PccError as error:
             waiting = self._verdicts.counts.waiting
-            self._complain("count", f"{waiting} mails wait to be counted: {error}")
+            mails = "1 mail waits" if waiting == 1 else f"{waiting} mails wait"
+            self._complain("count", f"{mails} to be counted: {error}")
             self._next = monotonic() + FAILURE_PAUSE_SECONDS
             self._enough = max(GROUP_MAILS, 2 * waiting)
             self._has_failed = True

@@ -262,7 +262,8 @@ class Replay:
     `learn_until`: UTC seconds before which no account is blocked.  `stored`:
     for an import, gives an account's addresses that the store has, by name.
     `keep`, `kept`: for how many seconds a day makes familiar, and an address is
-    remembered.  `latest`: UTC seconds of the last mail.
+    remembered.  `latest`: UTC seconds of the last mail.  `exempt`, `outside`:
+    accounts of which mail was not judged, for an exemption or `policy.domains`.
     """
 
     def __init__(
@@ -280,6 +281,8 @@ class Replay:
         # As `pcc_admin.py cleanup` does.
         self.kept = max(setting.config.kept_sightings for setting in settings)
         self.latest = 0.0
+        self.exempt: set[str] = set()
+        self.outside: set[str] = set()
         self._exemptions = exemptions
         self._learn_until = learn_until
         self._stored = stored
@@ -312,6 +315,7 @@ class Replay:
             self.latest = now
         exempt = self._exempt(account, now) if self._exemptions else []
         if exempt and exemption_of_account(exempt):
+            self.exempt.add(account.name)
             return
         account.mails += 1
         client = self._clients.get(submission.client) or self._client(submission.client)
@@ -365,7 +369,9 @@ class Replay:
         """Return the account of a login that is met for the first time, None to leave it alone."""
         name = self._config.normalised_account(text(login))
         account = self._accounts.get(name)
-        if account is None and name and self._config.covers(name):
+        if name and not self._config.covers(name):
+            (self.exempt if self._config.is_in_scope(name) else self.outside).add(name)
+        elif account is None and name:
             policies = [setting.config.policy_for(name) for setting in self.settings]
             key = tuple([id(policy) for policy in policies])
             rules = self._rules.get(key)

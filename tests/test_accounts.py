@@ -374,6 +374,33 @@ def test_wrong_usage_is_2(site: Site, arguments: list[str]) -> None:
     assert site.admin(*arguments).returncode == 2
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["show", ""],
+        ["check", " ", "192.0.2.1"],
+        ["block", ""],
+        ["unblock", "joe", ""],
+        ["held", ""],
+        ["forget", ""],
+    ],
+)
+def test_an_account_that_is_empty_is_wrong_usage(site: Site, arguments: list[str]) -> None:
+    done = site.admin(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "pcc_admin.py: ACCOUNT must not be empty\n"
+
+
+def test_what_is_not_there_cannot_be_moved(site: Site) -> None:
+    source, target = site.folder / "none.db", site.folder / "target.db"
+    done = site.admin("move", str(source), str(target))
+    assert (done.returncode, done.stderr) == (
+        4,
+        f"pcc_admin.py: FROM does not exist: {source}\n",
+    )
+    assert not target.exists()
+
+
 def test_options_stand_before_or_after_the_command(site: Site) -> None:
     assert site.admin("--json", "list").stdout == site.admin("list", "--json").stdout == "[]\n"
 

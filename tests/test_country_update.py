@@ -115,7 +115,7 @@ def test_a_newer_database_is_installed(
     Server.answers["/db?key=secret"] = (200, {}, content)
     done = site.admin("country", "update", f"{url}/db?key=secret" if by == "http" else str(source))
     assert done.returncode == 0, done.stderr
-    assert "1 days old" in done.stdout
+    assert "1 day old" in done.stdout
     assert age(site) == 1
     assert site.countries.read_bytes() == new.read_bytes()
 

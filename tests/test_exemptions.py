@@ -81,7 +81,11 @@ def test_a_value_is_kept_as_it_will_be_matched(
         (("client", "\x1b[2J"), r'got "\x1b[2J"'),
         (("country", "ES"), "invalid choice"),
         (("account", "joe@example.org", "--for", "0d"), "must be a time such as 7d"),
-        (("account", "joe@example.org", "--until", "2020-01-01"), "must be in the future"),
+        (
+            ("account", "joe@example.org", "--until", "2020-01-01"),
+            "pcc_admin.py: --until must be in the future, got 2020-01-01\n",
+        ),
+        (("account", "joe@example.org", "--until", "1970-01-01T00:00Z"), "must be in the future"),
         (("account", "joe@example.org", "--until", "tomorrow"), "must be such as 2026-12-24"),
         (("account", "joe@example.org", "--until", "2099-01-01", "--for", "1d"), "not allowed"),
     ],
@@ -93,6 +97,28 @@ def test_what_can_not_be_meant_is_refused_with_the_rule(
     assert (done.returncode, done.stdout) == (2, "")
     assert complaint in done.stderr
     assert in_database(site) == []
+
+
+def test_unblock_shortens_no_exemption_that_lasts_longer(site: Site) -> None:
+    def until(account: str) -> Any:
+        [row] = [row for row in site.data("exempt", "list") if row["value"] == account]
+        return row["until"]
+
+    joe, ann = "kim@example.org", "lea@example.org"
+    assert site.admin("exempt", "add", "account", joe, "--until", "2090-12-24").returncode == 0
+    assert site.admin("exempt", "add", "account", ann).returncode == 0
+    assert site.admin("block", joe).returncode == 0
+    long = until(joe)
+    done = site.admin("unblock", joe, ann, "--exempt-for", "1d")
+    assert done.returncode == 0
+    assert f"{joe} is unblocked, and stays exempt until 2090-12-25" in done.stdout
+    assert done.stdout.splitlines()[0].endswith(", as before.")
+    assert f"{ann} was not blocked, and stays exempt for good, as before.\n" in done.stdout
+    assert (until(joe), until(ann)) == (long, None)
+    assert site.admin("exempt", "add", "account", joe, "--for", "1h").returncode == 0
+    done = site.admin("unblock", joe, "--exempt-for", "1d")
+    assert "and is exempt until " in done.stdout
+    assert until(joe) > time.strftime("%FT%TZ", time.gmtime(time.time() + 80_000))
 
 
 def test_exempt_alone_is_a_usage_error_that_names_the_actions(site: Site) -> None:

@@ -182,7 +182,7 @@ def test_what_looks_like_a_submission_and_can_not_be_read_is_counted(site: Site,
     path = write(site, "mail.log", log(hop("ES", START)) + line + "\n")
     said = replay(site, path)
     assert (said["parsed"], said["unparsed"]) == (1, 1)
-    assert "1 lines look like submissions" in said["complaints"]
+    assert "1 line looks like a submission but can't be read:" in said["complaints"]
 
 
 @pytest.mark.parametrize(
@@ -420,6 +420,32 @@ def test_overrides_and_further_limits_hold_under_every_setting(site: Site) -> No
         (9, "1m"): 5,
         (9, "1d"): 5,
     }
+
+
+def test_who_was_not_judged_is_told(site: Site) -> None:
+    site.configure(PLAIN + 'domains = ["example.org"]\nexempt_accounts = ["boss@example.org"]\n')
+    assert site.admin("exempt", "add", "account", "eve@example.org").returncode == 0
+    names = ("joe@example.org", "boss@example.org", "eve@example.org", "out@example.net")
+    text = log([mail for name in names for mail in hop("ES FR", START, name)])
+    shown = run(site, "replay", write(site, "mail.log", text)).stdout.decode()
+    assert "2 accounts are exempt: their mail was not judged.\n" in shown
+    assert "1 account is outside policy.domains: its mail was not judged.\n" in shown
+    site.configure(PLAIN)
+    assert site.admin("exempt", "remove", "account", "eve@example.org").returncode == 0
+    shown = run(site, "replay", str(site.folder / "mail.log")).stdout.decode()
+    assert "not judged" not in shown
+
+
+def test_one_of_a_thing_is_told_in_the_singular(site: Site) -> None:
+    path = write(site, "mail.log", log(hop("ES", START)))
+    shown = run(site, "replay", "--import", path).stdout.decode()
+    assert "Imported 1 mail of 1 account from 1 address.  Nobody was blocked.\n" in shown
+    path = write(site, "mail.log", log(hop("ES FR", START)))
+    shown = run(site, "replay", "--import", path).stdout.decode()
+    assert "Imported 1 mail of 1 account from 1 address." in shown  # that is not there already
+    path = write(site, "mail.log", log(hop("BR VN", START + 600)))
+    shown = run(site, "replay", "--import", path).stdout.decode()
+    assert "Imported 2 mails of 1 account from 2 addresses." in shown
 
 
 def test_exemptions_in_the_database_hold(site: Site) -> None:

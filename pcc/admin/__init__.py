@@ -9,4 +9,10 @@ Exit status: 0 done; 1 not found, nothing to do, or a check failed; 2 usage;
 `--json` nothing else does; what is wrong goes to stderr in one sentence.
 """
 
+from pcc.errors import PccError
+
 DONE, NOT_DONE, USAGE, PARTLY, TROUBLE = range(5)
+
+
+class UsageError(PccError):
+    """What was typed can't be meant, though the command line is well-formed."""

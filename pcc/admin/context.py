@@ -10,9 +10,9 @@ from functools import cached_property
 from typing import Any
 
 from pcc import prepared
+from pcc.admin import UsageError
 from pcc.admin.output import Output
 from pcc.config import Config
-from pcc.errors import PccError
 from pcc.escaping import printable
 from pcc.store import open_database
 from pcc.store.interface import Database
@@ -61,10 +61,10 @@ class Context:
             return str(os.getuid())
 
     def account(self, text: str) -> str:
-        """Return the normalised account for what was typed; raises PccError for nothing."""
+        """Return the normalised account for what was typed; raises UsageError for nothing."""
         account = self.config.normalised_account(text)
         if not account:
-            raise PccError("an account is empty")
+            raise UsageError("ACCOUNT must not be empty")
         return account
 
     def command(self, name: str, account: str, *options: str) -> str:

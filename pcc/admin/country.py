@@ -22,6 +22,7 @@ from pcc.country import CountryDatabase, describe
 from pcc.errors import CountryError, PccError
 from pcc.escaping import escaped
 from pcc.policy import DAY
+from pcc.quantity import quantity
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
@@ -131,7 +132,7 @@ def update(context: Context, options: argparse.Namespace) -> int:
     context.output.data({"installed": installed, **_data(info, context.now)})
     what = "installed" if installed else "there already"
     context.output.say(
-        f"{target}: {what}: {escaped(info.type)}, {_days(info, context.now)} days old"
+        f"{target}: {what}: {escaped(info.type)}, {quantity(_days(info, context.now), 'day')} old"
     )
     return DONE
 

@@ -75,7 +75,7 @@ def add_commands(commands: Commands) -> None:
     adding = add_command(actions, "add", add, "add an exemption, or change it", ADD_DETAILS)
     _add_what(adding)
     end = adding.add_mutually_exclusive_group()
-    end.add_argument("--until", type=moment, metavar="DATE", help="when it ends, see above")
+    end.add_argument("--until", type=_end, metavar="DATE", help="when it ends, see above")
     end.add_argument(
         "--for",
         type=duration,
@@ -114,10 +114,12 @@ def add(context: Context, options: argparse.Namespace) -> int:
     except checks.Wrong as fault:
         context.complain(f"{options.kind} {fault.rule}")
         return USAGE
-    until = context.now + options.seconds if options.seconds else options.until or 0
-    if until and until <= context.now:
-        context.complain(f"--until must be in the future, got {local_time(until)}")
-        return USAGE
+    until = context.now + options.seconds if options.seconds else 0
+    if options.until:
+        typed, until = options.until
+        if until <= context.now:
+            context.complain(f"--until must be in the future, got {typed}")
+            return USAGE
     exemptions.add(
         context.database, options.kind, value, until, context.by, options.reason, context.now
     )
@@ -240,6 +242,11 @@ def normalised(config: Config, kind: str, value: str) -> str:
             'must be a login such as "user@example.org"; a domain is of kind domain', value
         )
     return account
+
+
+def _end(text: str) -> tuple[str, float]:
+    """Return a date or time as it was typed, and its moment, for argparse."""
+    return text, moment(text)
 
 
 def moment(text: str) -> float:

@@ -43,7 +43,7 @@ To read one before you decide, as root: postcat -q QUEUE_ID"""
 def add_commands(commands: Commands) -> None:
     """Describe the command to argparse."""
     parser = add_command(commands, "held", held, "list held mail of blocked accounts", _STATES)
-    parser.add_argument("account", metavar="ACCOUNT", nargs="?", default="")
+    parser.add_argument("account", metavar="ACCOUNT", nargs="?")
     parser.add_argument(
         "--settle",
         action="store_true",
@@ -56,7 +56,7 @@ def held(context: Context, options: argparse.Namespace) -> int:
     """List held mail, verified against the queue."""
     if options.settle:
         return settle(context, options)
-    account = context.account(options.account) if options.account else ""
+    account = "" if options.account is None else context.account(options.account)
     status = DONE
     here, elsewhere = by_place(context, account)
     try:

@@ -12,6 +12,7 @@ from pcc.admin import (
     PARTLY,
     TROUBLE,
     USAGE,
+    UsageError,
     accounts,
     country,
     doctor,
@@ -56,6 +57,9 @@ def main(arguments: list[str]) -> int:
     context = Context(options.config, json=options.json)
     try:
         status: int = options.run(context, options)
+    except UsageError as error:
+        context.complain(str(error))
+        return USAGE
     except PccError as error:
         lacks_rights = os.geteuid() and "permission" in str(error).lower()
         context.complain(f"{error}: try it as root" if lacks_rights else str(error))

@@ -17,6 +17,7 @@ from pcc.errors import PccError
 from pcc.escaping import escaped
 from pcc.logfiles import BACKWARDS_SECONDS, STDIN, Log, in_order
 from pcc.networks import CountryMemory
+from pcc.quantity import quantity, verb
 from pcc.replay import Replay, grid, pasts
 from pcc.store import exemptions, imports
 from pcc.submissions import Tally
@@ -102,6 +103,7 @@ def replay(context: Context, options: argparse.Namespace) -> int:
     data = _data(tally, outcomes)
     if tally.parsed:
         _show(context, outcomes, learnt=options.learn > 0)
+        _tell_who_was_not_judged(context, judge)
     if options.imports:
         data["imported"] = _import(context, judge, outcomes)
     context.output.data(data)
@@ -217,6 +219,16 @@ def _show(context: Context, outcomes: list[Outcome], *, learnt: bool) -> None:
         output.say(sentence)
 
 
+def _tell_who_was_not_judged(context: Context, judge: Replay) -> None:
+    exempt, outside = len(judge.exempt), len(judge.outside)
+    if exempt:
+        are = verb(exempt, "is exempt: its", "are exempt: their")
+        context.output.say(f"{quantity(exempt, 'account')} {are} mail was not judged.")
+    if outside:
+        are = verb(outside, "is outside policy.domains: its", "are outside policy.domains: their")
+        context.output.say(f"{quantity(outside, 'account')} {are} mail was not judged.")
+
+
 def _stop_lines(outcomes: list[Outcome]) -> list[list[Any]]:
     """Return a line for each mail that blocked an account, with all settings that it did."""
     alike: dict[tuple[str, float, int], list[tuple[Setting, Stop, Pattern]]] = {}
@@ -256,18 +268,24 @@ def _complain(context: Context, tally: Tally, logs: list[Log]) -> None:
             "no line tells of a submission: is it a log of the Postfix that clients log in to?"
         )
     if tally.unparsed:
-        context.complain(f"{tally.unparsed} lines look like submissions but can't be read:")
+        lines = f"{tally.unparsed:,} lines look like submissions"
+        if tally.unparsed == 1:
+            lines = "1 line looks like a submission"
+        context.complain(f"{lines} but can't be read:")
         for line in tally.unread:
             print(f"  {escaped(line.rstrip()[:LONGEST_SHOWN])}", file=sys.stderr)
     if tally.repeated:
-        context.complain(f"{tally.repeated} mails are in two of the logs; each was counted once")
+        mails = quantity(tally.repeated, "mail")
+        are = verb(tally.repeated, "is", "are")
+        context.complain(f"{mails} {are} in two of the logs; each was counted once")
     for log in logs:
         if not log.is_whole:
             context.complain(f"{log.path}: was read only in part: {log.problem}")
         if log.backwards > BACKWARDS_SECONDS:
+            hours = quantity(round(log.backwards / 3600), "hour")
             context.complain(
-                f"{log.path}: goes back in time by {log.backwards / 3600:.0f} hours: logs that"
-                " were joined in the wrong order can't be judged; name each by itself instead"
+                f"{log.path}: goes back in time by {hours}: logs"
+                " that were joined in the wrong order can't be judged; name each by itself instead"
             )
     if context.config.account == "sender":
         context.complain(
@@ -291,13 +309,15 @@ def _import(context: Context, judge: Replay, outcomes: list[Outcome]) -> dict[st
     say = context.output.say
     say("")
     say(
-        f"Imported {done.mails} mails of {done.accounts} accounts from {done.sightings} addresses."
-        "  Nobody was blocked."
+        f"Imported {quantity(done.mails, 'mail')} of {quantity(done.accounts, 'account')}"
+        f" from {quantity(done.sightings, 'address', 'addresses')}.  Nobody was blocked."
     )
     if done.left_alone:
         say(
-            f"{done.left_alone} accounts were left as they are, because pcc has blocked or observed"
-            " them before: what it has seen itself since then counts."
+            f"{quantity(done.left_alone, 'account')} {verb(done.left_alone, 'was', 'were')} left"
+            " alone, because pcc has blocked or observed"
+            f" {verb(done.left_alone, 'it', 'them')} before: what it has seen itself since then"
+            " counts."
         )
     if thefts:
         names = ", ".join(escaped(name) for name in sorted(thefts)[:10])

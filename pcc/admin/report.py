@@ -16,6 +16,7 @@ from pcc.admin.replacing import replace_file
 from pcc.checks import duration_seconds
 from pcc.escaping import printable
 from pcc.policy import DAY
+from pcc.quantity import quantity
 from pcc.times import date
 
 if TYPE_CHECKING:
@@ -207,12 +208,12 @@ def _show(context: Context, found: Report) -> None:
         say(f"{period} nothing was seen and nothing happened.")
         return
     say(
-        f"{period}: {_number(found.accounts, 'account')}"
-        f" in {_number(len(found.countries), 'country', 'countries')}."
+        f"{period}: {quantity(found.accounts, 'account')}"
+        f" in {quantity(len(found.countries), 'country', 'countries')}."
     )
     say(
-        f"{_number(found.count('enforce'), 'block')},"
-        f" {_number(found.count('observe'), 'observed incident')};"
+        f"{quantity(found.count('enforce'), 'block')},"
+        f" {quantity(found.count('observe'), 'observed incident')};"
         f" now {len(found.blocked_now)} blocked and {len(found.observed_now)} observed."
     )
     for show in (_show_days, _show_countries, _show_incidents, _show_near, _show_alarms):
@@ -321,8 +322,4 @@ def _state_word(row: IncidentRow) -> str:
 
 def _tell_rest(context: Context, count: int, one: str, many: str = "") -> None:
     if count > 0:
-        context.output.say(f"And {_number(count, one, many)} more: see --html or --json.")
-
-
-def _number(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+        context.output.say(f"And {quantity(count, one, many)} more: see --html or --json.")

@@ -16,6 +16,7 @@ from pcc.admin.output import Moment
 from pcc.errors import QueueError
 from pcc.escaping import escaped
 from pcc.heldmail import HELD, LONGEST_SESSION, MISSING, RELEASED, UNSURE
+from pcc.quantity import quantity
 from pcc.queue import HOLD, Queue
 from pcc.store import incidents
 
@@ -40,14 +41,22 @@ _STATES = ("released", "deleted", MISSING, UNSURE, HELD, FAILED)
 class Unblocking:
     """What was done for one account.
 
-    `lifted`: the incident that it ended.  `exempt_until`: UTC seconds, 0 if it was not exempted.
+    `lifted`: the incident that it ended.  `asked_until`: UTC seconds until which it was to be
+    exempted, 0 if it was not; `exempt_until`: until which it is now, 0 for good, None for not.
     `queue_ids`: those of its held mail, by what has become of it.  `unfinished`: something that
     was asked for could not be done.  `decided`: how many mails of other hosts it was decided about.
     """
 
-    def __init__(self, account: str, lifted: IncidentRow | None, exempt_until: float) -> None:
+    def __init__(
+        self,
+        account: str,
+        lifted: IncidentRow | None = None,
+        asked_until: float = 0,
+        exempt_until: float | None = None,
+    ) -> None:
         self.account = account
         self.lifted = lifted
+        self.asked_until = asked_until
         self.exempt_until = exempt_until
         self.queue_ids: dict[str, list[str]] = {state: [] for state in _STATES}
         self.unfinished = False
@@ -61,7 +70,7 @@ class Unblocking:
     @property
     def did_something(self) -> bool:
         """Whether anything was changed for the account."""
-        return bool(self.lifted or self.exempt_until or self.touched_mail or self.decided)
+        return bool(self.lifted or self.asked_until or self.touched_mail or self.decided)
 
 
 def settle(context: Context, options: argparse.Namespace) -> int:
@@ -69,7 +78,7 @@ def settle(context: Context, options: argparse.Namespace) -> int:
     maillog.open_log(context.config.log_name)
     fates = {incidents.TO_RELEASE: "released", incidents.TO_DELETE: "deleted"}
     decided = [row.account for row in by_place(context)[0] if row.state in fates]
-    cases = [Unblocking(account, None, 0) for account in dict.fromkeys(decided)]
+    cases = [Unblocking(account) for account in dict.fromkeys(decided)]
     for case in cases:
         # Without a queue id it was decided by sender.
         deal_with_mail(context, options, case, lambda match: fates.get(match.row.state, ""), fates)
@@ -193,4 +202,4 @@ def _sender(match: Match) -> str:
 
 def counted(count: int) -> str:
     """Return so many held mails in words."""
-    return f"{count} held mail{'s' if count > 1 else ''}"
+    return quantity(count, "held mail")

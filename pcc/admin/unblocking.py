@@ -100,10 +100,11 @@ def _lift(context: Context, options: argparse.Namespace, account: str) -> Unbloc
     if lifted:
         maillog.unblocked(account, by, reason)
     elif until:
-        exemptions.add(database, "account", account, until, by, reason, now)
-    if until:
+        exemptions.lengthen(database, account, until, by, reason, now)
+    end = exemptions.end_for(database, account) if until else None
+    if end == until:
         maillog.exempted("account", account, rfc3339(until) or "", by, reason)
-    return Unblocking(account, lifted, until)
+    return Unblocking(account, lifted, until, end)
 
 
 def _fate(options: argparse.Namespace, match: Match) -> str:
@@ -139,9 +140,8 @@ def _tell(
     """Tell in sentences what was done for an account, and what is left to do."""
     account, queue_ids = case.account, case.queue_ids
     state = "is unblocked" if case.lifted else "was not blocked"
-    if case.exempt_until:
-        until = local_time(case.exempt_until)
-        context.output.say(f"{escaped(account)} {state}, and is exempt until {until}.")
+    if case.asked_until:
+        context.output.say(f"{escaped(account)} {state}, and {_exemption(case)}.")
     elif case.did_something:
         context.output.say(f"{escaped(account)} {state}.")
     elif not case.unfinished:
@@ -162,6 +162,15 @@ def _tell(
             "left on hold, because its queue id was not known when it was held:"
             f" {', '.join(queue_ids[UNSURE])}; --by-sender takes such mail, too"
         )
+
+
+def _exemption(case: Unblocking) -> str:
+    """Return in words until when an account is exempt, as was asked for or already longer."""
+    end = case.exempt_until
+    if end is None:  # removed by somebody else just now
+        return "is not exempt any more"
+    told = f"until {local_time(end)}" if end else "for good"
+    return f"is exempt {told}" if end == case.asked_until else f"stays exempt {told}, as before"
 
 
 def _leave_notice(

@@ -11,6 +11,7 @@ from pcc.admin import DONE, NOT_DONE, PARTLY
 from pcc.admin.commands import add_command
 from pcc.errors import PccError
 from pcc.policy import DAY, Rule
+from pcc.quantity import quantity
 from pcc.store import creation, upkeep
 from pcc.store.address import shown
 
@@ -81,6 +82,8 @@ def move(context: Context, options: argparse.Namespace) -> int:
             checks.store(name)
         except checks.Wrong as fault:
             raise PccError(str(fault).strip()) from None
+    if "://" not in options.source and not os.path.lexists(options.source):
+        raise PccError(f"FROM does not exist: {options.source}")
     host = context.config.store_host or os.uname().nodename
     moved = moving.move(options.source, options.target, host)
     context.output.data(moved)
@@ -138,7 +141,8 @@ def cleanup(context: Context, options: argparse.Namespace) -> int:
     context.output.data(dropped)
     if any(dropped.values()):
         context.output.say(
-            f"dropped {dropped['sightings']} sightings and {dropped['incidents']} incidents"
+            f"dropped {quantity(dropped['sightings'], 'sighting')}"
+            f" and {quantity(dropped['incidents'], 'incident')}"
         )
     return DONE
 

@@ -14,6 +14,7 @@ from pcc.errors import PccError
 from pcc.escaping import escaped
 from pcc.invocation import shell_word
 from pcc.policy import DAY
+from pcc.quantity import quantity, verb
 from pcc.store.address import ServerAddress
 from pcc.store.inspection import Inspection, Trouble, inspect
 
@@ -124,7 +125,7 @@ def _cleanup_faults(config: Config, oldest: float, now: float) -> Iterator[Fault
     if oldest and oldest < now - keep - 3 * DAY:
         yield warn(
             "run `pcc_admin.py cleanup` daily from cron: sightings are kept that should be gone"
-            f" for {int(now - keep - oldest) // DAY} days"
+            f" for {quantity(int(now - keep - oldest) // DAY, 'day')}"
         )
 
 
@@ -132,6 +133,6 @@ def _outbox_faults(seen: Inspection) -> Iterator[Fault]:
     if seen.stuck:
         cause = escaped(seen.last_error) or "nobody has tried"
         yield warn(
-            f"run `pcc_admin.py notify`, and from cron: {seen.stuck} notices wait to be sent for"
-            f" more than 15 minutes: {cause}"
+            f"run `pcc_admin.py notify`, and from cron: {quantity(seen.stuck, 'notice')}"
+            f" {verb(seen.stuck, 'waits', 'wait')} to be sent for more than 15 minutes: {cause}"
         )

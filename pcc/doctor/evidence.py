@@ -13,6 +13,7 @@ from pcc.doctor.identity import User, hindrances
 from pcc.errors import CountryError
 from pcc.origins import open_networks
 from pcc.policy import DAY
+from pcc.quantity import quantity
 
 OLDEST = 180 * DAY
 """Networks change hands more slowly than addresses move."""
@@ -36,4 +37,5 @@ def _faults(user: User, path: str, now: float) -> Iterator[Fault]:
     reader.close()
     age = now - built if isinstance(built, int) else 0
     if age > OLDEST:
-        yield warn(f"fetch a newer database for country.asn: it's {int(age) // DAY} days old")
+        old = quantity(int(age) // DAY, "day")
+        yield warn(f"fetch a newer database for country.asn: it's {old} old")

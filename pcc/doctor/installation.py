@@ -17,6 +17,7 @@ from pcc.errors import CountryError
 from pcc.escaping import escaped
 from pcc.invocation import shell_word
 from pcc.policy import DAY
+from pcc.quantity import quantity
 
 OLDEST_COUNTRY_DATABASE = 60 * DAY
 PROBE = """\
@@ -117,7 +118,8 @@ def _country_faults(user: User, path: str, now: float) -> Iterator[Fault]:
         return
     if age > OLDEST_COUNTRY_DATABASE:
         yield warn(
-            f"run `pcc_admin.py country update URL`, monthly: it's {int(age) // DAY} days old"
+            "run `pcc_admin.py country update URL`, monthly:"
+            f" it's {quantity(int(age) // DAY, 'day')} old"
         )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pcc import evidence
+from pcc.quantity import quantity
 from pcc.report.gathering import details
 from pcc.report.markup import Markup, element, table
 from pcc.report.pieces import codes, limit, quiet, time, travel
@@ -77,13 +78,14 @@ def _account(
         tables.append(_own_incidents(incidents[:MOST_LINES]))
     if told.events:
         tables.append(_events_table(told))
+    addresses = quantity(told.sighting_count, "address", "addresses")
     summary = element(
         "summary",
         element("span", told.account, class_="name"),
         " ",
         element("span", words.get(state, state.lower()), class_=f"state {state}"),
         " ",
-        quiet(f"{told.sighting_count:,} addresses, {told.mails:,} mails"),
+        quiet(f"{addresses}, {quantity(told.mails, 'mail')}"),
     )
     # A link to what is inside opens it.
     return element("details", summary, element("div", *tables, id=anchor))

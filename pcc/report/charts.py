@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+from pcc.quantity import quantity
 from pcc.report.markup import Markup, element, joined
 from pcc.report.world import world
 
@@ -41,11 +42,11 @@ def world_map(countries: Sequence[CountryRow]) -> Markup:
         told = f"{world().name(code)}: none"
         shade = 0
         if row is not None:
-            told = f"{world().name(code)}: {_count(row.mails, 'mail')}"
-            told += f", {_count(row.accounts, 'account')}"
+            told = f"{world().name(code)}: {quantity(row.mails, 'mail')}"
+            told += f", {quantity(row.accounts, 'account')}"
             shade = sum(row.mails >= bound for bound in bounds)
         paths.append(element("path", element("title", told), d=path, class_=f"s{shade}"))
-    told = f"World map shaded by mails from {_count(len(rows), 'country', 'countries')}"
+    told = f"World map shaded by mails from {quantity(len(rows), 'country', 'countries')}"
     drawn = element(
         "svg",
         *paths,
@@ -125,7 +126,3 @@ def share(value: int, most: int) -> Markup:
     rect = element("rect", width=width, height=10, class_="share")
     options = {"viewBox": "0 0 100 10", "preserveAspectRatio": "none", "aria_hidden": "true"}
     return element("svg", rect, class_="cell", **options)
-
-
-def _count(count: int, one: str, many: str = "") -> str:
-    return f"{count:,} {one if count == 1 else many or one + 's'}"

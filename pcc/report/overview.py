@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pcc.policy import MOST_FAMILIAR_DAYS
+from pcc.quantity import quantity
 from pcc.report.activity import bucketed
 from pcc.report.charts import Bar, bars, share, world_map
 from pcc.report.markup import Markup, element, sentence, table
@@ -80,9 +81,10 @@ def _dates(days: Sequence[Day]) -> Markup:
 def _told(day: Day) -> str:
     period = date(day.day) if day.day == day.last else f"{date(day.day)} to {date(day.last)}"
     told = f"{period}: {day.blocked} blocked, {day.observed} observed"
-    if day.accounts is None:
+    if day.accounts is None or day.countries is None:
         return told
-    return f"{told}, {day.accounts:,} accounts in {day.countries} countries"
+    countries = quantity(day.countries, "country", "countries")
+    return f"{told}, {quantity(day.accounts, 'account')} in {countries}"
 
 
 def _days_table(days: Sequence[Day]) -> Markup:
@@ -120,7 +122,8 @@ def countries(found: Report) -> Markup:
         element("h2", "Mails by country"),
         element(
             "p",
-            f"{found.mails:,} mails, counted since each account was first seen in a country.",
+            f"{quantity(found.mails, 'mail')},"
+            " counted since each account was first seen in a country.",
             class_="quiet",
         ),
         world_map(found.countries),

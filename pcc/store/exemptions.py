@@ -47,6 +47,32 @@ def write_exemption(
         blocks.add_event(database, value, "exempted", by, reason, now)
 
 
+def lengthen(
+    database: Database, account: str, until: float, by: str, reason: str, now: float
+) -> None:
+    """Exempt an account until then, in a transaction of its own; see write_if_longer()."""
+    with database:
+        write_if_longer(database, account, until, by, reason, now)
+    database.sync()
+
+
+def write_if_longer(
+    database: Database, account: str, until: float, by: str, reason: str, now: float
+) -> None:
+    """Exempt an account inside the caller's transaction, unless it is so for longer already."""
+    before = end_for(database, account)
+    if before is None or 0 < before < until:
+        write_exemption(database, "account", account, until, by, reason, now)
+
+
+def end_for(database: Database, account: str) -> float | None:
+    """Return until when the account itself is exempt, 0 for good; None if it never was."""
+    row = database.row(
+        "SELECT until FROM exemption WHERE kind = 'account' AND value = ?", (account,)
+    )
+    return None if row is None else float(row[0])
+
+
 def remove(database: Database, kind: str, value: str, by: str, now: float) -> bool:
     """Remove an exemption; return whether it was there."""
     with database:

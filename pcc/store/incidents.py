@@ -228,7 +228,7 @@ def unblock(
     """Lift the block, or clear the observed incident, of an account; return it if there was one.
 
     Counting starts afresh for this account alone.  With `exempt_until` the
-    account is exempt until then, from the same moment on.
+    account is exempt until then at least, from the same moment on.
     """
     with database.turn(account):
         lifted = open_incident(database, account)
@@ -237,7 +237,7 @@ def unblock(
         blocks.end_incident(database, account, lifted.id, now)
         blocks.add_event(database, account, "unblocked", by, reason, now)
         if exempt_until:
-            exemptions.write_exemption(database, "account", account, exempt_until, by, reason, now)
+            exemptions.write_if_longer(database, account, exempt_until, by, reason, now)
     database.sync()
     return lifted
 
