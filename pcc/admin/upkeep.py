@@ -139,7 +139,8 @@ def cleanup(context: Context, options: argparse.Namespace) -> int:
     }
     upkeep.drop_unknown_accounts(database)
     context.output.data(dropped)
-    if any(dropped.values()):
+    # Something is dropped nearly every hour: cron need not hear of it.
+    if any(dropped.values()) and context.output.is_terminal:
         context.output.say(
             f"dropped {quantity(dropped['sightings'], 'sighting')}"
             f" and {quantity(dropped['incidents'], 'incident')}"
