@@ -3,77 +3,55 @@
     make test-install [CLEAN="--suites bookworm,trixie --trees FOLDER --previous COMMIT"]
 
 Each tree comes from debootstrap with the Postfix of that release.  In a copy of it pcc is put there
-by `make install` from this checkout (mounted read-only), and in another as the package that
-`make deb` built in a third; users log in and send mail until the third country is refused; it is
-installed over itself, upgraded from an older package with data, taken away and purged; and then the
-tree must be, file by file, what it was.  All mounts and processes are in namespaces that end with
-this program, and Postfix has a network of its own with nothing but a loopback interface: the
-machine's Postfix is neither read nor touched.  Needs root, debootstrap and a Debian mirror (or
---trees with what an earlier run left there); where something is missing it says so and exits 77.
-It runs outside pytest because it takes minutes, and uses only the standard library.
+by `make install` from this checkout (mounted read-only), in another as the package that `make deb`
+built in a third; users log in and send mail until the third country is refused; it is installed
+over itself, upgraded from an older package with data, has its hour with cron, is taken away and
+purged; and then the tree must be, file by file, what it was.  In one more copy systemd runs, as
+process 1, and its timer.  All mounts and processes are in namespaces that end with this program,
+and Postfix has a network of its own with nothing but a loopback interface: the machine's Postfix
+is neither read nor touched.  Needs root, debootstrap and a mirror of Debian, that of the machine's
+own apt unless --mirror names one (or --trees with what an earlier run left there); where something
+is missing it says so and exits 77.  It runs outside pytest because it takes minutes, and uses only
+the standard library.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import hashlib
-import json
 import os
 import shutil
-import stat
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+from clean_boot import Booted, boot
+from clean_system import (
+    CHECKOUT,
+    CannotRun,
+    System,
+    base_tree,
+    changes,
+    check_same,
+    copy_of,
+    own_mirror,
+)
+
 CANNOT_RUN = 77
-MIRROR = "http://deb.debian.org/debian"
 INSIDE = "PCC_CLEAN_DEBIAN_NAMESPACE"
 
-SERVER = ("postfix", "sasl2-bin", "libsasl2-modules", "ca-certificates")
 FOR_MAKE = ("make", "python3-venv", "python3-tomli")  # a part of what pcc needs
 FOR_DEB = ("python3-geoip2", "python3-rich", "python3-tomli", "adduser")
 FOR_BUILDING = ("build-essential", "debhelper", "dh-python", "lintian")
 """What must be there is installed first, so that afterwards only pcc makes a difference."""
 
-FORWARDED = ("http_proxy", "https_proxy", "no_proxy", "PIP_INDEX_URL", "PIP_CERT", "SSL_CERT_FILE")
-"""Variables of this machine that the clean one's package clients may need to reach anything."""
-
 PRODUCT = """CHANGELOG.md LICENSE Makefile README.md SECURITY.md completions data man
     master.cf.snippet packaging pcc pcc.toml pcc_admin.py pcc_policy.py requirements.txt schema.sql
     systemd tests""".split()
-
-CHANGING = """dev proc sys run tmp mnt root var/log var/cache var/mail var/spool/postfix
-    var/lib/postfix var/lib/apt var/lib/saslauthd""".split()
-CHANGING_FILES = """etc/.pwd.lock etc/ld.so.cache var/lib/dpkg/status-old var/lib/dpkg/lock
-    var/lib/dpkg/lock-frontend var/lib/dpkg/triggers/Lock""".split()
-"""What changes though nobody installs anything, or is somebody else's: logs, queues, mailboxes."""
-
-POSTFIX = """
-set -e
-postconf -e maillog_file=/var/log/mail.log myhostname=mail.example.org \
-    'mydestination=$myhostname localhost' myorigin=mail.example.org \
-    inet_interfaces=127.0.0.1 smtpd_tls_security_level=none smtpd_peername_lookup=no \
-    smtpd_authorized_xclient_hosts=127.0.0.1 cyrus_sasl_config_path=/etc/postfix/sasl \
-    in_flow_delay=0
-postconf -M 'submission/inet=submission inet n - y - - smtpd'
-postconf -P submission/inet/smtpd_sasl_auth_enable=yes \
-    submission/inet/smtpd_recipient_restrictions=permit_sasl_authenticated,reject
-mkdir -p /etc/postfix/sasl /var/spool/postfix/etc
-printf '%s\\n' 'pwcheck_method: auxprop' 'auxprop_plugin: sasldb' 'mech_list: PLAIN' \
-    'sasldb_path: /etc/sasldb2' >/etc/postfix/sasl/smtpd.conf
-for user in anna ben; do
-    printf secret | saslpasswd2 -p -c -f /var/spool/postfix/etc/sasldb2 -u example.org $user
-done
-chown postfix /var/spool/postfix/etc/sasldb2
-printf 'postmaster: root\\n' >/etc/aliases
-newaliases
-"""
 
 THIRD = (
     ("anna@example.org", "90.77.1.1"),  # ES
@@ -83,16 +61,12 @@ THIRD = (
 )
 
 
-class CannotRun(Exception):
-    """Something that this test needs is not here."""
-
-
 def main() -> int:
     """Run; return the exit status."""
     parser = argparse.ArgumentParser(prog="make test-install", description="See the module.")
     parser.add_argument("--suites", default="bookworm,trixie", help="releases of Debian")
     parser.add_argument("--trees", type=Path, help="where to keep the trees for the next time")
-    parser.add_argument("--mirror", default=MIRROR)
+    parser.add_argument("--mirror", help="of Debian; else this machine's own")
     parser.add_argument("--previous", help="commit to build the older package of")
     options = parser.parse_args()
     try:
@@ -139,7 +113,8 @@ def folder(kept: Path | None) -> Iterator[Path]:
 def run_all(options: argparse.Namespace, trees: Path) -> None:
     """Build the packages in the first release, then try everything in each."""
     suites = options.suites.split(",")
-    bases = {suite: base_tree(trees, suite, options.mirror) for suite in suites}
+    mirror = options.mirror or own_mirror()
+    bases = {suite: base_tree(trees, suite, mirror) for suite in suites}
     packages = trees / "packages"
     packages.mkdir(exist_ok=True)
     with copy_of(bases[suites[0]], trees) as system:
@@ -151,162 +126,14 @@ def run_all(options: argparse.Namespace, trees: Path) -> None:
         with copy_of(base, trees) as system:
             step(suite, "Debian package")
             try_package(system, packages)
+        with copy_of(base, trees) as system:
+            step(suite, "systemd")
+            try_systemd(system, packages)
     step("all", f"passed in {', '.join(suites)}")
 
 
 def step(suite: str, what: str) -> None:
     print(f"==== {suite}: {what}", flush=True)
-
-
-# ---- trees ----------------------------------------------------------------------
-
-
-def base_tree(trees: Path, suite: str, mirror: str) -> Path:
-    """Make a clean Debian with a mail server in it, unless an earlier run left one."""
-    tree = trees / suite
-    if (tree / "ready").exists():
-        return tree
-    step(suite, "debootstrap")
-    shutil.rmtree(tree, ignore_errors=True)
-    made = subprocess.run(
-        ["debootstrap", "--variant=minbase", suite, str(tree), mirror],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    if made.returncode:
-        raise CannotRun(f"debootstrap of {suite} from {mirror} failed:\n{made.stdout[-800:]}")
-    # No service is started by its package.
-    (tree / "usr/sbin/policy-rc.d").write_text("#!/bin/sh\nexit 101\n")
-    (tree / "usr/sbin/policy-rc.d").chmod(0o755)
-    for name in ("resolv.conf", "pip.conf"):
-        if Path("/etc", name).exists():
-            shutil.copy(Path("/etc", name), tree / "etc" / name)
-    system = System(tree)
-    system.run("apt-get", "-qq", "update")
-    system.install(*SERVER)
-    for certificate in Path("/usr/local/share/ca-certificates").glob("*.crt"):
-        shutil.copy(certificate, tree / "usr/local/share/ca-certificates")
-    system.run("update-ca-certificates")
-    system.shell(POSTFIX)
-    (tree / "ready").touch()
-    return tree
-
-
-@contextlib.contextmanager
-def copy_of(base: Path, trees: Path) -> Iterator[System]:
-    """A system that begins as `base` and whose changes are thrown away."""
-    work = Path(tempfile.mkdtemp(prefix="copy-", dir=trees))
-    for name in ("upper", "work", "root"):
-        (work / name).mkdir()
-    (work / "upper").chmod(0o755)
-    options = f"lowerdir={base},upperdir={work}/upper,workdir={work}/work"
-    subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, work / "root"], check=True)
-    try:
-        checkout = work / "root/mnt/pcc"
-        checkout.mkdir()
-        subprocess.run(["mount", "--bind", "-o", "ro", CHECKOUT, checkout], check=True)
-        yield System(work / "root")
-        subprocess.run(["umount", checkout], check=True)
-    finally:
-        subprocess.run(["umount", "--recursive", work / "root"], check=True)
-        shutil.rmtree(work)
-
-
-class System:
-    """A clean system: commands run in it as root, in a bare environment."""
-
-    def __init__(self, root: Path) -> None:
-        self.root = root
-
-    def try_run(self, *command: str, alone: bool = False) -> subprocess.CompletedProcess[str]:
-        """Run a command; all that it leaves running ends with it.  `alone`: without a network."""
-        enter = f'mount -t proc proc "{self.root}/proc" && exec chroot "{self.root}" "$@"'
-        namespace = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
-        namespace += ["--net"] if alone else []
-        environment = {
-            "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-            "HOME": "/root",
-            "LANG": "C.UTF-8",
-            "DEBIAN_FRONTEND": "noninteractive",
-            **{name: os.environ[name] for name in FORWARDED if name in os.environ},
-        }
-        return subprocess.run(
-            [*namespace, "sh", "-c", enter, "sh", *command],
-            env=environment,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=900,
-        )
-
-    def run(self, *command: str, alone: bool = False) -> str:
-        """Run a command that must succeed; return what it said on stdout."""
-        done = self.try_run(*command, alone=alone)
-        assert not done.returncode, f"{command}: {done.returncode}\n{done.stdout}{done.stderr}"
-        return done.stdout
-
-    def shell(self, script: str) -> str:
-        return self.run("sh", "-c", script)
-
-    def install(self, *packages: str) -> str:
-        return self.run("apt-get", "-qq", "install", "-y", "--no-install-recommends", *packages)
-
-    def make(self, *arguments: str) -> str:
-        return self.run("make", "-s", "-C", "/mnt/pcc", *arguments)
-
-    def admin(self, *arguments: str) -> Any:
-        return json.loads(self.run("pcc_admin.py", "--json", *arguments))
-
-    def path(self, name: str) -> Path:
-        return self.root / name.lstrip("/")
-
-    def send(self, mails: Iterable[tuple[str, str]]) -> dict[str, Any]:
-        """Start Postfix, let logged-in users send, ask doctor, wait for mail, stop Postfix."""
-        argument = json.dumps(list(mails))
-        script = "/mnt/pcc/tests/clean_session.py"
-        said = self.run("python3", "-B", script, argument, alone=True)
-        result: dict[str, Any] = json.loads(said.splitlines()[-1])
-        return result
-
-    def files(self) -> dict[str, str]:
-        """Every file and folder: its kind, mode, owner, and content or target."""
-        found = {}
-        for place, folders, names in os.walk(self.root):
-            relative = os.path.relpath(place, self.root)
-            prefix = "" if relative == "." else f"{relative}/"
-            folders[:] = [name for name in folders if prefix + name not in CHANGING]
-            for name in [*folders, *names]:
-                path = prefix + name
-                if path not in CHANGING_FILES and not path.endswith("-"):
-                    found[path] = describe(self.root / path)
-        return found
-
-
-def describe(path: Path) -> str:
-    status = path.lstat()
-    text = f"{stat.filemode(status.st_mode)} {status.st_uid}:{status.st_gid}"
-    if stat.S_ISLNK(status.st_mode):
-        return f"{text} -> {path.readlink()}"
-    if stat.S_ISREG(status.st_mode):
-        return f"{text} {hashlib.sha256(path.read_bytes()).hexdigest()}"
-    return text
-
-
-def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """What differs between two lists of files."""
-    names = sorted(before.keys() | after.keys())
-    return [
-        f"{name}: {before.get(name)} -> {after.get(name)}"
-        for name in names
-        if before.get(name) != after.get(name)
-    ]
-
-
-def check_same(before: dict[str, str], after: dict[str, str], *, but: str = "") -> None:
-    """Nothing differs but what begins with `but`, if given."""
-    found = [line for line in changes(before, after) if not but or not line.startswith(but)]
-    assert not found, "\n".join(found)
 
 
 DATABASE = "var/lib/pcc/pcc.db"
@@ -371,6 +198,7 @@ def try_make_install(system: System) -> None:
     assert "-max_countries = 9 " in said and config.read_text() == mine, said
     assert [row["account"] for row in system.admin("list")] == ["anna@example.org"]
 
+    try_cron(system)
     refused = system.try_run("make", "-s", "-C", "/mnt/pcc", "uninstall")
     assert refused.returncode and "Postfix still asks pcc" in refused.stderr, refused
     system.make("uninstall", "POSTFIX=1")
@@ -389,18 +217,45 @@ def try_make_install(system: System) -> None:
     check_same(before, system.files())
 
 
+def try_cron(system: System) -> None:
+    """An hour of cron: waiting notices are sent, old rows go, what other hosts decided is done."""
+    files = {name: system.path(name) for name in ("/etc/cron.d/pcc", "/etc/pcc/pcc.toml")}
+    before = {name: path.read_text() for name, path in files.items()}
+    hourly = before["/etc/cron.d/pcc"]
+    assert "\n7 * * * * pcc " in hourly, hourly
+    settle = system.shell("command -v pcc_admin.py").strip() + " held --settle >/dev/null"
+    every_minute = hourly.replace("\n7 * * * * ", "\n* * * * * ") + f"* * * * * root {settle}\n"
+    files["/etc/cron.d/pcc"].write_text(every_minute)
+    config = before["/etc/pcc/pcc.toml"]
+    files["/etc/pcc/pcc.toml"].write_text(config.replace('"REJECT"', '"HOLD"'))
+    system.run("pcc_admin.py", "block", "ben@example.org")
+
+    hour = system.inside("clean_cron.py", "ben@example.org")
+    assert hour["held"][2] == 250 and hour["waiting"] and "/bin/false" in hour["unblocked"], hour
+    assert hour["mailbox"].count("\nSubject: ") == 2, hour
+    assert "\nSubject: [pcc] ben@example.org unblocked" in hour["mailbox"], hour
+    # A mail of what a command printed would be to the user whose command it was.
+    assert hour["mailboxes"] == ["root"] and "Cron <" not in hour["mailbox"], hour
+    assert not hour["left"] and not hour["sightings"], hour
+    assert sum(" CMD (" in line for line in hour["log"]) >= 2, hour["log"]
+    print(f"     cron: what waited was sent, released and dropped within {hour['seconds']:.0f} s")
+    for name, path in files.items():
+        path.write_text(before[name])
+    system.run("pcc_admin.py", "init")
+
+
 def build_packages(system: System, packages: Path, previous: str | None) -> None:
     """Build an older package and that of this checkout; lintian must find no error."""
     step("all", "make deb, lintian")
     system.install(*FOR_BUILDING)
     for name, commit in (("old", previous), ("new", None)):
-        tree = system.path(f"/root/{name}")
+        tree = system.path(f"/srv/{name}")
         copy_checkout(tree, commit)
         if name == "old":
             lower_version(tree)
-        built = system.run("make", "-s", "-C", f"/root/{name}", "deb").split()[-1]
+        built = system.run("make", "-s", "-C", f"/srv/{name}", "deb").split()[-1]
         shutil.copy(tree / built, packages / f"{name}.deb")
-    said = system.try_run("lintian", "--fail-on", "error", f"/root/new/{built}")
+    said = system.try_run("lintian", "--fail-on", "error", f"/srv/new/{built}")
     print(f"     lintian: {said.stdout.strip() or 'nothing to say'}")
     assert not said.returncode, said.stdout
 
@@ -436,9 +291,9 @@ def try_package(system: System, packages: Path) -> None:
     """Installed, upgraded with data, removed, purged."""
     system.install(*FOR_DEB)
     for name in ("old", "new"):
-        shutil.copy(packages / f"{name}.deb", system.path(f"/root/{name}.deb"))
+        shutil.copy(packages / f"{name}.deb", system.path(f"/srv/{name}.deb"))
     before = system.files()
-    said = system.install("/root/old.deb")
+    said = system.install("/srv/old.deb")
     assert "/usr/lib/pcc/postfix add" in said, said
     check_state_folder(system)
     assert list(system.path("/usr/lib/pcc/pcc/__pycache__").glob("*.pyc"))
@@ -450,7 +305,7 @@ def try_package(system: System, packages: Path) -> None:
     config = system.path("/etc/pcc/pcc.toml")
     mine = config.read_text().replace("max_countries = 3 ", "max_countries = 9 ", 1)
     config.write_text(mine)
-    system.install("-o", "Dpkg::Options::=--force-confold", "/root/new.deb")
+    system.install("-o", "Dpkg::Options::=--force-confold", "/srv/new.deb")
     version = system.run("dpkg-query", "-W", "-f", "${Version}", "pcc")
     assert version != "0.0.1" and version in system.run("pcc_admin.py", "--version")
     assert config.read_text() == mine
@@ -465,17 +320,83 @@ def try_package(system: System, packages: Path) -> None:
     print(f"     upgraded from 0.0.1 to {version}, blocks and sightings kept")
 
     installed = system.files()
-    system.install("--reinstall", "-o", "Dpkg::Options::=--force-confold", "/root/new.deb")
+    system.install("--reinstall", "-o", "Dpkg::Options::=--force-confold", "/srv/new.deb")
     check_same(installed, system.files(), but=DATABASE)
 
+    try_cron(system)
     said = system.try_run("apt-get", "-y", "remove", "pcc").stderr
     assert "Postfix still asks pcc" in said, said
     assert config.read_text() == mine and system.path("/var/lib/pcc/pcc.db").exists()
-    system.install("/root/new.deb")
+    system.install("/srv/new.deb")
     assert [row["account"] for row in system.admin("list")] == ["anna@example.org"]
     system.run("/usr/lib/pcc/postfix", "remove")
     system.run("apt-get", "-qq", "-y", "purge", "pcc")
     check_same(before, system.files())
+
+
+def try_systemd(system: System, packages: Path) -> None:
+    """Where services run: the package and `make install` start their timer, and take it away."""
+    system.install(*FOR_DEB, "make")
+    shutil.copy(packages / "new.deb", system.path("/srv/new.deb"))
+    # From here on packages start their services.
+    system.path("/usr/sbin/policy-rc.d").unlink()
+    with boot(system) as booted:
+        booted.install("/srv/new.deb")
+        check_timer(booted)
+        booted.run("/usr/lib/pcc/postfix", "add")
+        booted.run("systemctl", "restart", "postfix")
+        check_session(booted.send(THIRD))
+        try_timer(booted)
+        booted.run("/usr/lib/pcc/postfix", "remove")
+        booted.run("systemctl", "reload", "postfix")
+        booted.run("apt-get", "-qq", "-y", "purge", "pcc")
+        assert booted.unit("pcc.timer")["LoadState"] == "not-found", booted.unit("pcc.timer")
+
+        booted.make("install", "PACKAGES=system", "TIMER=systemd", "POSTFIX=1")
+        check_timer(booted)
+        booted.run("systemctl", "start", "pcc.service")
+        check_service(booted)
+        booted.make("uninstall", "POSTFIX=1", "PURGE=1")
+        assert booted.unit("pcc.timer")["LoadState"] == "not-found", booted.unit("pcc.timer")
+
+
+def check_timer(booted: Booted) -> None:
+    timer = booted.unit("pcc.timer")
+    assert (timer["ActiveState"], timer["UnitFileState"]) == ("active", "enabled"), timer
+    assert "pcc.service" in booted.run("systemctl", "list-timers", "--no-pager", "pcc.timer")
+
+
+def check_service(booted: Booted) -> None:
+    service = booted.unit("pcc.service")
+    assert (service["Result"], service["ExecMainStatus"]) == ("success", "0"), service
+    assert booted.unit("pcc.timer")["ActiveState"] == "active"
+
+
+def try_timer(booted: Booted) -> None:
+    """The timer makes up for an hour that it missed, and what waited is sent."""
+    config = booted.path("/etc/pcc/pcc.toml").read_text()
+    broken = config.replace('"/usr/sbin/sendmail"', '"/bin/false"')
+    booted.path("/etc/pcc/broken.toml").write_text(broken)
+    booted.run("pcc_admin.py", "-c", "/etc/pcc/broken.toml", "unblock", "anna@example.org")
+    booted.shell("rm /etc/pcc/broken.toml*")
+    # Where the timer does it, cron has nothing to do.
+    _, _, command = booted.path("/etc/cron.d/pcc").read_text().partition("* pcc ")
+    booted.run("runuser", "-u", "pcc", "--", "sh", "-c", command)
+    assert booted.admin("stats")["outbox"] == 1
+
+    booted.run("systemctl", "stop", "pcc.timer")
+    drop_in = booted.path("/etc/systemd/system/pcc.timer.d")
+    drop_in.mkdir()
+    (drop_in / "at-once.conf").write_text("[Timer]\nRandomizedDelaySec=0\n")
+    booted.run("touch", "-d", "2 hours ago", "/var/lib/systemd/timers/stamp-pcc.timer")
+    booted.run("systemctl", "daemon-reload")
+    booted.run("systemctl", "start", "pcc.timer")
+    booted.wait_until("grep -q '^Subject: .pcc. anna@example.org unblocked' /var/mail/root")
+    booted.wait_until("journalctl --unit pcc.service | grep -q 'Finished .*Upkeep'")
+    check_service(booted)
+    assert booted.admin("stats")["outbox"] == 0
+    print("     systemd: an hour that was missed was made up for, its service ended well")
+    shutil.rmtree(drop_in)
 
 
 if __name__ == "__main__":

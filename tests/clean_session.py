@@ -1,11 +1,12 @@
 """One session of a clean system's Postfix; tests/clean_debian.py runs it inside, by its Python.
 
-    clean_session.py JSON      pairs of account and client address, a mail for each
+    clean_session.py JSON            pairs of account and client address, a mail for each
+    clean_session.py JSON booted     where systemd runs, and has started Postfix
 
 It's in namespaces of its own, which end with it: brings the loopback interface up, is the system's
 log, starts Postfix, logs in and sends, asks `doctor` and `replay`, waits until all mail and a
-notice (where something was refused) are in root's mailbox, stops Postfix.  The last line of its
-output is JSON of what happened.
+notice (where something was refused) are in root's mailbox, stops Postfix.  Where systemd runs that
+has done the first three.  The last line of its output is JSON of what happened.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ SET_FLAGS, UP_AND_RUNNING = 0x8914, 0x41  # SIOCSIFFLAGS, IFF_UP | IFF_RUNNING: 
 MAILBOX = Path("/var/mail/root")
 
 
-def main(mails: list[tuple[str, str]]) -> None:
-    raise_loopback()
-    log = listen_to_log()
-    subprocess.run(["postfix", "start"], check=True, stdout=sys.stderr)
+def main(mails: list[tuple[str, str]], *, booted: bool) -> None:
+    log: list[str] = []
+    if not booted:
+        raise_loopback()
+        log = listen_to_log()
+        subprocess.run(["postfix", "start"], check=True, stdout=sys.stderr)
     answers = [answer(account, client_address) for account, client_address in mails]
     passed = sum(code < 400 for _, _, code, _ in answers)
     wait_for_mails(passed + (passed < len(answers)))
@@ -41,9 +44,10 @@ def main(mails: list[tuple[str, str]]) -> None:
         "doctor": admin("doctor"),
         "replay": admin("replay", "/var/log/mail.log"),
         "mailbox": mailbox(),
-        "log": log,
+        "log": journal() if booted else log,
     }
-    subprocess.run(["postfix", "stop"], check=True, stdout=sys.stderr)
+    if not booted:
+        subprocess.run(["postfix", "stop"], check=True, stdout=sys.stderr)
     print(json.dumps(result))
 
 
@@ -68,6 +72,12 @@ def listen_to_log() -> list[str]:
 
     threading.Thread(target=listen, daemon=True).start()
     return lines
+
+
+def journal() -> list[str]:
+    """What systemd's log says of pcc."""
+    command = ["journalctl", "--no-pager", "--identifier=pcc"]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
 
 def answer(account: str, client_address: str) -> tuple[str, str, int, str]:
@@ -109,4 +119,4 @@ def wait_for_mails(count: int) -> None:
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    main(json.loads(sys.argv[1]), booted=sys.argv[2:] == ["booted"])
