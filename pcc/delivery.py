@@ -10,6 +10,7 @@ with the rights of the service user.  All functions raise NoticeError when nobod
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import smtplib
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
     from pcc.config import Config
 
 _LONGEST_ANSWER = 200  # characters of what a program or server says
+
+NAME_SECONDS = 3
+"""How long to wait for the domain of this host."""
 
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -261,10 +265,16 @@ def _answer(code: int, text: bytes | str) -> str:
     return escaped(f"{code} {' '.join(text.split())[:_LONGEST_ANSWER]}")
 
 
+@functools.cache
 def host_name() -> str:
-    """Return this host's name, with its domain if it knows that."""
+    """Return this host's name, with its domain if that is known within NAME_SECONDS."""
     name = socket.gethostname()
     if "." in name:
         return name
-    full = socket.getfqdn(name)
+    found: list[str] = []
+    # A name service that hangs can't be interrupted, only left alone.
+    asking = threading.Thread(target=lambda: found.append(socket.getfqdn(name)), daemon=True)
+    asking.start()
+    asking.join(NAME_SECONDS)
+    full = found[0] if found else ""
     return full if "." in full and not full.startswith("localhost") else name

@@ -140,7 +140,7 @@ def as_mail(
 ) -> EmailMessage:
     """Return the mail to `recipients`, sent at `now` (UTC seconds) from `host`."""
     message = EmailMessage(_Folding())
-    message["From"] = config.notify.sender or f"pcc@{host}"
+    message["From"] = config.notify.sender or _own_address(config, host)
     message["To"] = ", ".join(recipients)
     # A header's value may hold encoded words, which are decoded, newlines and all.
     message["Subject"] = subject(notice).replace("=?", "=\\x3f")
@@ -157,6 +157,17 @@ def as_mail(
     plain = text.isascii() and max(map(len, text.splitlines())) <= _LONGEST_PLAIN_LINE
     message.set_content(text, cte="7bit" if plain else "quoted-printable")
     return message
+
+
+def _own_address(config: Config, host: str) -> str:
+    """Return whom a notice is from where pcc.toml does not tell.
+
+    To a name without a domain sendmail(1) adds nothing, to no name at all what is right here:
+    Postfix its $myorigin.
+    """
+    if "." not in host and config.notify.transport == "sendmail":
+        return "pcc"
+    return f"pcc@{host}"
 
 
 class _Folding(EmailPolicy):

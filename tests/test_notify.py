@@ -33,7 +33,7 @@ from hypothesis import strategies as st
 from postfix import PrivatePostfix, wait_until
 from systemlog import system_log
 
-from pcc import maillog, notice
+from pcc import delivery, maillog, notice
 from pcc.config import DEFAULT_PATH, Config
 from pcc.evidence import Origin
 from pcc.invocation import program_by_path, shell_word
@@ -340,6 +340,22 @@ def test_a_notice_that_comes_late_says_so(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     assert late not in notice.body(told(), config, HOST, NOW + 60)
     assert late in notice.body(told(), config, HOST, NOW + 3600)
+
+
+@pytest.mark.parametrize(
+    ("toml", "host", "sender"),
+    [
+        ("", "mx.example.org", "pcc@mx.example.org"),
+        ("", "mx", "pcc"),
+        ('transport = "smtp"', "mx", "pcc@mx"),
+        ('from = "watch@example.org"', "mx", "watch@example.org"),
+    ],
+)
+def test_a_host_without_a_domain_leaves_it_to_sendmail_to_add_one(
+    tmp_path: Path, toml: str, host: str, sender: str
+) -> None:
+    config = config_of(tmp_path, f"[notify]\n{toml}\n")
+    assert notice.as_mail(told(), config, host, [USER], NOW)["From"] == sender
 
 
 def test_commands_name_the_configuration_unless_it_is_the_default_one(tmp_path: Path) -> None:
@@ -1406,6 +1422,10 @@ def test_the_service_users_sendmail_delivers_to_everybody_also_after_postfix_was
     }
     assert {str(message["Auto-Submitted"]) for message in messages} == {"auto-generated"}
     assert "jürgen@example.org is blocked" in messages[0].get_content()
+    host = delivery.host_name()
+    domain = host if "." in host else "example.org"  # its myorigin
+    assert {str(message["From"]) for message in messages} == {f"pcc@{domain}"}
+    assert {str(message["Return-Path"]) for message in messages} == {f"<pcc@{domain}>"}
     assert recipients(mta, 2) == ["alice@example.net", "postmaster"]
 
 
