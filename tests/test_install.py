@@ -61,17 +61,49 @@ def test_program_command_configuration_and_manuals_are_there(root: Path) -> None
     assert list((program / "pcc").rglob("service.*.pyc"))
 
 
-def test_installing_again_keeps_a_changed_configuration_and_shows_the_difference(
-    root: Path,
-) -> None:
+MINE = """
+[store]
+database = "postgresql://pcc:s3cret%40@db.example.org/pcc?sslmode=require&password=s3cret"
+"""
+
+
+@pytest.fixture(scope="module")
+def said(root: Path) -> str:
+    """What is said when pcc is installed again after changes, under another Python of the system's.
+
+    `MINE` is in the configuration then, and a driver in the virtual environment.
+    """
     config = root / "etc/pcc/pcc.toml"
-    mine = config.read_text().replace("max_countries = 3 ", "max_countries = 4 ")
-    config.write_text(mine)
-    said = make("install", f"DESTDIR={root}")
-    assert config.read_text() == mine
+    text = config.read_text().replace("max_countries = 3 ", "max_countries = 4 ")
+    config.write_text(text + MINE)
+    python = root / "usr/local/lib/pcc/.venv/bin/python"
+    subprocess.run([python, "-m", "pip", "install", "-q", "PyMySQL"], check=True)
+    python.unlink()
+    python.symlink_to("/nowhere/python3.10")
+    return make("install", f"DESTDIR={root}")
+
+
+def test_installing_again_keeps_a_changed_configuration_and_shows_the_difference(
+    root: Path, said: str
+) -> None:
+    assert (root / "etc/pcc/pcc.toml").read_text().endswith(MINE)
     assert "-max_countries = 4 " in said
     assert "+max_countries = 3 " in said
     assert "max_countries = 3 " in (root / "etc/pcc/pcc.toml.new").read_text()
+
+
+def test_the_difference_has_no_password(said: str) -> None:
+    assert "s3cret" not in said
+    shown = "postgresql://pcc:***@db.example.org/pcc?sslmode=require&password=***"
+    assert f'-database = "{shown}"\n' in said
+
+
+def test_a_virtual_environment_that_is_made_anew_has_its_drivers_again(
+    root: Path, said: str
+) -> None:
+    program = root / "usr/local/lib/pcc"
+    subprocess.run([program / ".venv/bin/python", "-c", "import pymysql, geoip2"], check=True)
+    assert not list(program.glob("lost*"))
 
 
 def test_a_prefix_and_a_service_user_of_ones_own_are_in_all_that_names_them(
