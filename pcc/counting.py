@@ -32,14 +32,16 @@ LATE_MAILS = 1000
 RETRY_SECONDS = 0.05
 """Between attempts while others write."""
 
-FAILURE_PAUSE_SECONDS = 10
+FAILURE_PAUSE_SECONDS = 8
 """Between attempts while counting fails."""
 
 COUNTING_SECONDS = 2
 """How long counting may keep the next request waiting."""
 
-LONGEST_SECONDS = FAILURE_PAUSE_SECONDS + LATE_SECONDS + COUNTING_SECONDS
-"""A mail is counted within so long after its reply, unless counting fails again and again."""
+LONGEST_SECONDS = (
+    GROUP_SECONDS + LATE_SECONDS + COUNTING_SECONDS + FAILURE_PAUSE_SECONDS + COUNTING_SECONDS
+)
+"""A mail is counted within so long after its reply, unless counting fails more than once."""
 
 
 class Counting:
