@@ -15,8 +15,11 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from pcc import delivery, maillog, notice
+from pcc import delivery, maillog
 from pcc.errors import NoticeError, StoreError
+from pcc.notice import MOST_SIGHTINGS, Notice
+from pcc.notice.data import as_data
+from pcc.notice.mail import as_mail
 from pcc.notifier import SUFFIX, Turn
 from pcc.origins import Origins
 from pcc.store import incidents, outbox
@@ -184,26 +187,26 @@ class _Sending:
         if row.channel == "command":
             if not config.notify.command:
                 return None
-            return delivery.by_command(config, notice.as_data(told), seconds)
+            return delivery.by_command(config, as_data(told), seconds)
         left = row.recipients.split()
         recipients = [address for address in config.notify.to if not left or address in left]
         if not recipients:
             return None
         host = delivery.host_name()
-        message = notice.as_mail(told, config, host, config.notify.to, time.time())
+        message = as_mail(told, config, host, config.notify.to, time.time())
         if config.notify.transport == "smtp":
             return delivery.by_smtp(config, host, message, recipients, bool(left), seconds)
         return delivery.by_sendmail(config, message, recipients, seconds)
 
-    def _notice(self, row: OutboxRow) -> notice.Notice | None:
+    def _notice(self, row: OutboxRow) -> Notice | None:
         """Return what there is to tell, None if the incident has been forgotten."""
         database = self._database
         incident = incidents.incident(database, row.incident)
         if incident is None:
             return None
-        sightings, count = outbox.evidence(database, incident, notice.MOST_SIGHTINGS)
+        sightings, count = outbox.evidence(database, incident, MOST_SIGHTINGS)
         detail = json.loads(row.detail)
-        return notice.Notice(
+        return Notice(
             row.what,
             row.created,
             incident,

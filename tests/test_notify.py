@@ -33,11 +33,15 @@ from hypothesis import strategies as st
 from postfix import PrivatePostfix, wait_until
 from systemlog import system_log
 
-from pcc import delivery, maillog, notice
+from pcc import delivery, maillog
 from pcc.config import DEFAULT_PATH, Config
 from pcc.evidence import Origin
 from pcc.invocation import program_by_path, shell_word
 from pcc.notice import Notice
+from pcc.notice.advice import command
+from pcc.notice.data import as_data
+from pcc.notice.mail import as_mail
+from pcc.notice.text import body, subject
 from pcc.notifier import Turn
 from pcc.notify import send_due, send_outbox
 from pcc.options import read_values
@@ -155,7 +159,7 @@ def config_of(folder: Path, toml: str = "") -> Config:
 
 
 @pytest.mark.parametrize(
-    ("of", "subject"),
+    ("of", "expected"),
     [
         (told(), "[pcc] user@example.org blocked: mail from ES, FR, BR, VN within 2d"),
         (
@@ -185,13 +189,13 @@ def config_of(folder: Path, toml: str = "") -> Config:
         (told("unblocked", by="alice", **BY_HAND), "[pcc] user@example.org unblocked by alice"),
     ],
 )
-def test_the_subject_says_who_what_and_why(of: Notice, subject: str) -> None:
-    assert notice.subject(of) == subject
+def test_the_subject_says_who_what_and_why(of: Notice, expected: str) -> None:
+    assert subject(of) == expected
 
 
 def test_a_notice_of_a_block_has_the_facts_the_evidence_and_the_commands(tmp_path: Path) -> None:
     config = config_of(tmp_path)
-    message = notice.as_mail(told(), config, HOST, ["postmaster", "alice@example.org"], NOW)
+    message = as_mail(told(), config, HOST, ["postmaster", "alice@example.org"], NOW)
     assert dict(message.items()) == {
         "From": "pcc@mx.example.org",
         "To": "postmaster, alice@example.org",
@@ -330,7 +334,7 @@ Only unblock:
 )
 def test_the_text_says_what_is_so(tmp_path: Path, of: Notice, toml: str, line: str) -> None:
     config = config_of(tmp_path, f"[policy]\n{toml}\n")
-    text = notice.body(of, config, HOST, NOW)
+    text = body(of, config, HOST, NOW)
     assert line in text.replace("\n" + " " * 12, " ").splitlines()
     assert max(len(line) for line in text.splitlines() if "pcc_admin.py" not in line) <= 78
 
@@ -338,8 +342,8 @@ def test_the_text_says_what_is_so(tmp_path: Path, of: Notice, toml: str, line: s
 def test_a_notice_that_comes_late_says_so(tmp_path: Path) -> None:
     late = "This notice comes late: it could not be sent before."
     config = config_of(tmp_path)
-    assert late not in notice.body(told(), config, HOST, NOW + 60)
-    assert late in notice.body(told(), config, HOST, NOW + 3600)
+    assert late not in body(told(), config, HOST, NOW + 60)
+    assert late in body(told(), config, HOST, NOW + 3600)
 
 
 @pytest.mark.parametrize(
@@ -355,18 +359,18 @@ def test_a_host_without_a_domain_leaves_it_to_sendmail_to_add_one(
     tmp_path: Path, toml: str, host: str, sender: str
 ) -> None:
     config = config_of(tmp_path, f"[notify]\n{toml}\n")
-    assert notice.as_mail(told(), config, host, [USER], NOW)["From"] == sender
+    assert as_mail(told(), config, host, [USER], NOW)["From"] == sender
 
 
 def test_commands_name_the_configuration_unless_it_is_the_default_one(tmp_path: Path) -> None:
     config = config_of(tmp_path)
-    text = notice.command(config, "show", USER)
+    text = command(config, "show", USER)
     assert text.endswith(f"/pcc_admin.py -c {tmp_path}/pcc.toml show {USER}")
     default = Config({**read_values(config.path), "path": DEFAULT_PATH})
-    assert notice.command(default, "show", USER).endswith(f"/pcc_admin.py show {USER}")
+    assert command(default, "show", USER).endswith(f"/pcc_admin.py show {USER}")
     odd = tmp_path / "a b's"
     odd.mkdir()
-    words = shlex.split(notice.command(config_of(odd), "show", USER))
+    words = shlex.split(command(config_of(odd), "show", USER))
     assert words[-3] == f"{tmp_path}/a b's/pcc.toml"
 
 
@@ -397,7 +401,7 @@ def check_rendering(config: Config, login: str, name: str) -> None:
     odd = told(
         account=login, client_name=name, queue_id=name, sightings=seen, by=name, origins=places
     )
-    sent = notice.as_mail(odd, config, HOST, ["postmaster"], NOW).as_bytes()
+    sent = as_mail(odd, config, HOST, ["postmaster"], NOW).as_bytes()
     assert sent.isascii()
     assert max(map(len, sent.split(b"\n"))) < 998
     message = email.message_from_bytes(sent, policy=email.policy.default)
@@ -413,13 +417,13 @@ def check_rendering(config: Config, login: str, name: str) -> None:
         "MIME-Version",
     ]
     assert not message.defects
-    subject = notice.subject(odd)
-    assert subject.isprintable()
-    assert message["Subject"] == subject.replace("=?", "=\\x3f")
+    told_subject = subject(odd)
+    assert told_subject.isprintable()
+    assert message["Subject"] == told_subject.replace("=?", "=\\x3f")
     text = message.get_content()
-    assert text == notice.body(odd, config, HOST, NOW)
+    assert text == body(odd, config, HOST, NOW)
     assert all(line.isprintable() for line in text.split("\n"))
-    assert len(json.loads(json.dumps(notice.as_data(odd)))["travel"]) == 1
+    assert len(json.loads(json.dumps(as_data(odd)))["travel"]) == 1
     assert "km in 60 seconds: 130,000 km/h" in " ".join(text.split())
 
 
@@ -445,7 +449,7 @@ def test_a_pasted_login_is_one_inert_word_in_a_shell(tmp_path: Path, shell: str)
 
 
 def test_the_json_for_a_command_has_the_whole_incident() -> None:
-    data = notice.as_data(told("unblocked", by="alice", reason="holiday", released=3))
+    data = as_data(told("unblocked", by="alice", reason="holiday", released=3))
     assert data == {
         "what": "unblocked",
         "account": USER,
@@ -632,7 +636,7 @@ def test_the_evidence_is_what_counted_when_the_incident_began(place: Place) -> N
 def test_what_was_seen_earlier_is_shown_below_what_counted(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     earlier = [outbox.Earlier("ES", 3, 412, NOW - 30 * DAY), outbox.Earlier("PT", 1, 2, NOW - DAY)]
-    text = notice.body(told(earlier=earlier), config, HOST, NOW)
+    text = body(told(earlier=earlier), config, HOST, NOW)
     assert (
         """
 Seen earlier, which did not count:
@@ -645,7 +649,7 @@ What you can do, as root on mx.example.org:
 """
         in text
     )
-    assert "Seen earlier" not in notice.body(told(), config, HOST, NOW)
+    assert "Seen earlier" not in body(told(), config, HOST, NOW)
 
 
 def test_what_was_seen_before_the_last_unblock_is_told_apart(tmp_path: Path) -> None:
@@ -698,7 +702,7 @@ def test_of_very_much_evidence_the_latest_of_every_country_is_shown(place: Place
     assert (len(found), count) == (50, 202)
     assert Counter(seen.country for seen in found) == {"BR": 48, "ES": 1, "VN": 1}
     assert found[0].address == "203.0.113.9"
-    text = notice.body(Notice("blocked", now, row, found, count), place.config, HOST, now)
+    text = body(Notice("blocked", now, row, found, count), place.config, HOST, now)
     assert "\nand 152 more addresses\n" in text
 
 
@@ -1007,7 +1011,7 @@ def test_the_command_says_what_it_did_by_its_exit_status(place: Place) -> None:
 def test_a_pasted_command_does_what_it_says_and_nothing_else(place: Place, odd: str) -> None:
     account = place.config.normalised_account(odd)
     place.incident(account)
-    pasted = notice.command(place.config, "unblock", account, "--reason", "pasted")
+    pasted = command(place.config, "unblock", account, "--reason", "pasted")
     place.configure(to=[])
     done = subprocess.run(
         ["bash", "-c", pasted],

@@ -1,0 +1,66 @@
+"""A notice as data: what notify.command reads as JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from pcc import evidence
+from pcc.times import rfc3339
+
+if TYPE_CHECKING:
+    from pcc.notice import Notice
+
+
+def as_data(notice: Notice) -> dict[str, Any]:
+    """Return what notify.command reads as JSON; times are RFC 3339 in UTC."""
+    incident = notice.incident
+    return {
+        "what": notice.what,
+        "account": incident.account,
+        "rule": incident.rule,
+        "countries": incident.countries.split(",") if incident.countries else [],
+        "country": incident.country or None,
+        "client_address": incident.client_address or None,
+        "client_name": incident.client_name or None,
+        "action": incident.action,
+        "at": rfc3339(notice.at),
+        "queue_id": incident.queue_id or None,
+        "sightings": [
+            {
+                "country": seen.country,
+                "address": seen.address,
+                "client_name": seen.client_name,
+                "mails": seen.mails,
+                "first_seen": rfc3339(seen.first_seen),
+                "last_seen": rfc3339(seen.last_seen),
+                **_origin_data(notice, seen.address),
+            }
+            for seen in notice.sightings
+        ],
+        **_travel_data(notice),
+        "earlier": [
+            {
+                "country": seen.country,
+                "addresses": seen.addresses,
+                "mails": seen.mails,
+                "first_seen": rfc3339(seen.first_seen),
+            }
+            for seen in notice.earlier
+        ],
+        "by": notice.by,
+        "reason": notice.reason or None,
+        "released": notice.released,
+        "deleted": notice.deleted,
+    }
+
+
+def _origin_data(notice: Notice, address: str) -> dict[str, Any]:
+    if not notice.origins:
+        return {}
+    return evidence.origin_data(notice.origins.get(address, evidence.Origin()))
+
+
+def _travel_data(notice: Notice) -> dict[str, Any]:
+    if not notice.origins:
+        return {}
+    return {"travel": [evidence.leg_data(leg) for leg in notice.legs()]}

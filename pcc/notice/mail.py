@@ -1,0 +1,80 @@
+"""A notice as a mail: its headers and encoding.
+
+Logins and host names are chosen by strangers, and can't break a header.
+"""
+
+from __future__ import annotations
+
+from email.header import Header
+from email.message import EmailMessage
+from email.policy import EmailPolicy
+from email.utils import formatdate
+from typing import TYPE_CHECKING, Any
+
+from pcc.notice.text import body, subject
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pcc.config import Config
+    from pcc.notice import Notice
+    from pcc.store.incidents import IncidentRow
+
+_LONGEST_PLAIN_LINE = 900  # RFC 5322 allows 998
+
+
+def as_mail(
+    notice: Notice, config: Config, host: str, recipients: Sequence[str], now: float
+) -> EmailMessage:
+    """Return the mail to `recipients`, sent at `now` (UTC seconds) from `host`."""
+    message = EmailMessage(_Folding())
+    message["From"] = config.notify.sender or _own_address(config, host)
+    message["To"] = ", ".join(recipients)
+    # A header's value may hold encoded words, which are decoded, newlines and all.
+    message["Subject"] = subject(notice).replace("=?", "=\\x3f")
+    message["Date"] = formatdate(now, localtime=True)
+    # The same whenever it is sent: so that a mail system can tell one that was sent twice, and a
+    # mail program shows block and unblock together.
+    message["Message-ID"] = _message_id(notice.incident, notice.what, notice.at, host)
+    if notice.what == "unblocked":
+        incident = notice.incident
+        what = "blocked" if incident.mode == "enforce" else "observed"
+        message["In-Reply-To"] = _message_id(incident, what, incident.began, host)
+    message["Auto-Submitted"] = "auto-generated"
+    text = body(notice, config, host, now)
+    plain = text.isascii() and max(map(len, text.splitlines())) <= _LONGEST_PLAIN_LINE
+    message.set_content(text, cte="7bit" if plain else "quoted-printable")
+    return message
+
+
+def _own_address(config: Config, host: str) -> str:
+    """Return whom a notice is from where pcc.toml does not tell.
+
+    To a name without a domain sendmail(1) adds nothing, to no name at all what is right here:
+    Postfix its $myorigin.
+    """
+    if "." not in host and config.notify.transport == "sendmail":
+        return "pcc"
+    return f"pcc@{host}"
+
+
+class _Folding(EmailPolicy):
+    """Headers as Python folds them, but for the subject.
+
+    Python would leave its first line empty where all of it has room on the second.
+    """
+
+    def fold(self, name: str, value: Any) -> str:
+        if name != "Subject":
+            folded: str = super().fold(name, value)
+            return folded
+        text = str(value)
+        header = Header(text, "us-ascii" if text.isascii() else "utf-8", header_name=name)
+        return f"{name}: {header.encode(linesep=self.linesep)}{self.linesep}"
+
+    def fold_binary(self, name: str, value: Any) -> bytes:
+        return self.fold(name, value).encode("ascii")
+
+
+def _message_id(incident: IncidentRow, what: str, at: float, host: str) -> str:
+    return f"<pcc.{incident.id}.{what}.{int(at * 1000)}@{host}>"

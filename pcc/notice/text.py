@@ -1,0 +1,184 @@
+"""What a notice says in words: its subject, and what happened, by the kind of event.
+
+The evidence is in pcc/notice/tables.py, what to do next in pcc/notice/advice.py.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pcc.escaping import escaped
+from pcc.notice import MOST_COUNTRIES
+from pcc.notice.advice import advice
+from pcc.notice.layout import cut, filled, listed, moment
+from pcc.notice.tables import earlier_table, table, travel
+
+if TYPE_CHECKING:
+    from pcc.config import Config
+    from pcc.notice import Notice
+    from pcc.store.incidents import IncidentRow
+
+LATE_SECONDS = 900
+"""A notice that was sent so long after the event says that it is late."""
+
+_LONGEST_IN_SUBJECT = 80
+
+_COUNTED = {
+    "max_countries": ("country", "countries", "familiar ones together count as one"),
+    "max_addresses": ("address", "addresses", "familiar ones don't count"),
+}
+
+
+def subject(notice: Notice) -> str:
+    """Return the subject, on one line of printable characters."""
+    account = escaped(cut(notice.incident.account, _LONGEST_IN_SUBJECT))
+    return f"[pcc] {account} {_outcome(notice)}"
+
+
+def body(notice: Notice, config: Config, host: str, now: float) -> str:
+    """Return the text of the mail."""
+    parts = _unblock_parts(notice) if notice.what == "unblocked" else _block_parts(notice, config)
+    if now - notice.at > LATE_SECONDS:
+        parts.insert(1, "This notice comes late: it could not be sent before.")
+    parts += advice(notice, config, host)
+    return "\n\n".join(parts) + f"\n\n-- \npcc on {host}, incident {notice.incident.id}\n"
+
+
+def _outcome(notice: Notice) -> str:
+    if notice.what == "unblocked":
+        by = escaped(cut(notice.by, _LONGEST_IN_SUBJECT))
+        return f"unblocked by {by}{_held_mails(notice)}"
+    return f"{notice.what}: mail from {_places(notice.incident)}"
+
+
+def _held_mails(notice: Notice) -> str:
+    counts = [(notice.released, "released"), (notice.deleted, "deleted")]
+    told = [f"{_mails(count, 'held')} {done}" for count, done in counts if count]
+    return f": {' and '.join(told)}" if told else ""
+
+
+def _places(incident: IncidentRow) -> str:
+    """Return from where mail came within which window: `ES, FR within 2d`."""
+    limit, _, window = incident.rule.rpartition(" in ")
+    name, _, most = limit.partition(" ")
+    if name == "max_addresses" and most.isdigit():  # the mail that makes one more crosses it
+        return f"{int(most) + 1} addresses within {window}"
+    countries = incident.countries.split(",")
+    more = len(countries) - MOST_COUNTRIES
+    listed = ", ".join(countries[:MOST_COUNTRIES])
+    return f"{listed}{f' and {more} more' if more > 0 else ''} within {window}"
+
+
+def _block_parts(notice: Notice, config: Config) -> list[str]:
+    incident = notice.incident
+    state = "is blocked" if notice.what == "blocked" else "would be blocked"
+    first = f"{escaped(incident.account)} {state}: mail came from {_places(incident)}."
+    facts = [
+        ("When", moment(notice.at)),
+        ("Limit", _limit(incident, config)),
+        ("Crossed by", _crossing_mail(notice)),
+        ("Now", _consequence(notice, config)),
+    ]
+    return [
+        filled(first),
+        filled(_meaning(incident)),
+        listed(facts),
+        table(notice),
+        *travel(notice),
+        *earlier_table(notice),
+    ]
+
+
+def _meaning(incident: IncidentRow) -> str:
+    """Return what that means, for somebody who has never had such a mail."""
+    kind = "addresses" if incident.rule.startswith("max_addresses") else "countries"
+    return (
+        f"An account that sends from so many {kind} is often a stolen one.  But it can be its"
+        " owner, too: on a journey, behind a VPN, or with an app that sends from its maker's"
+        " machines.  Ask the owner, but not by mail: whoever stole the account can read it."
+    )
+
+
+def _limit(incident: IncidentRow, config: Config) -> str:
+    """Return the limit as in lists, and in words."""
+    limit, _, window = incident.rule.rpartition(" in ")
+    name, _, most = limit.partition(" ")
+    if name not in _COUNTED:
+        return incident.rule
+    one, many, familiar = _COUNTED[name]
+    kind = one if most == "1" else many
+    told = f"{incident.rule}: at most {most} {kind} within {_in_words(window)}"
+    return f"{told}; {familiar}" if config.policy_for(incident.account).familiar_after else told
+
+
+def _in_words(window: str) -> str:
+    """Return a Postfix time in words: `2 days`."""
+    units = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}
+    number, unit = window[:-1], units.get(window[-1:].lower(), "")
+    if not unit or not number.isdigit():
+        return window
+    return f"{int(number)} {unit}{'' if int(number) == 1 else 's'}"
+
+
+def _crossing_mail(notice: Notice) -> str:
+    incident = notice.incident
+    done = "passed" if notice.what == "observed" else _done_with(incident.action)
+    queue_id = f", queue id {escaped(incident.queue_id)}" if incident.queue_id else ""
+    name = escaped(incident.client_name)
+    client = escaped(incident.client_address) + ("" if name == "unknown" else f" ({name})")
+    return f"mail from {client}, {incident.country}{queue_id}: {done}"
+
+
+def _done_with(action: str) -> str:
+    return {"REJECT": "refused", "HOLD": "put on hold"}.get(action, f"answered with {action}")
+
+
+def _consequence(notice: Notice, config: Config) -> str:
+    """Return what is done with the account's mail from now on."""
+    incident = notice.incident
+    policy = config.policy_for(incident.account)
+    if incident.ended is not None:
+        return f"over: it ended {moment(incident.ended)}"
+    if notice.what == "observed" or policy.observes:
+        return "its mail passes: policy.mode is observe"
+    stopped = f"its mail is {_done_with(incident.action)}"
+    if incident.action == "HOLD" and policy.hold_limit:
+        stopped = f"up to {policy.hold_limit} of its mails are put on hold, further ones refused,"
+    if incident.expires:
+        return f"{stopped} until {moment(incident.expires)}, or until you unblock it"
+    return f"{stopped} until you unblock it"
+
+
+def _unblock_parts(notice: Notice) -> list[str]:
+    incident = notice.incident
+    account, by = escaped(incident.account), escaped(notice.by)
+    facts = [
+        ("When", moment(notice.at)),
+        ("Reason", escaped(notice.reason) or "none given"),
+        ("Before", f"{_before(incident)} {moment(incident.began)}"),
+        ("Stopped", _stopped(notice)),
+    ]
+    first = f"{by} has unblocked {account}."
+    if incident.mode == "observe":
+        first = f"{by} has cleared the observed incident of {account}."
+        del facts[-1]
+    return [filled(first), listed(facts), "Only mail from now on counts for this account."]
+
+
+def _before(incident: IncidentRow) -> str:
+    if not incident.client_address:
+        return "blocked by hand"
+    done = "blocked" if incident.mode == "enforce" else "observed"
+    return f"{done} for mail from {_places(incident)},"
+
+
+def _stopped(notice: Notice) -> str:
+    held, stopped = notice.incident.held, notice.incident.tries
+    if not stopped:
+        return "no mail"
+    told = f"{_mails(stopped)}, {held} of them held"
+    return f"{told}{_held_mails(notice).replace(':', ';', 1)}" if held else f"{_mails(stopped)}"
+
+
+def _mails(count: int, kind: str = "") -> str:
+    return f"{count} {f'{kind} ' if kind else ''}mail{'' if count == 1 else 's'}"
