@@ -12,6 +12,7 @@ import os
 from collections.abc import Iterator
 
 from pcc.errors import CountryError
+from pcc.serviceuser import give_to_service_user
 
 BUNDLED = os.path.join(
     os.path.dirname(os.path.dirname(os.path.abspath(__file__))),
@@ -26,15 +27,14 @@ def unpack(target: str) -> None:
     """Write the bundled country database to `target`, which must not exist.
 
     It appears there whole or not at all, readable by its owner and group.  When root does it, it
-    belongs to the owner and group of its folder, as the state folder belongs to the service user.
-    Raises CountryError.
+    belongs to the service user.  Raises CountryError.
     """
     if os.path.lexists(target):
         raise CountryError(f"{target}: exists already and is not replaced by the bundled database")
     temporary = f"{target}.{os.getpid()}-{os.urandom(4).hex()}"
     try:
         with _removed_on_failure(temporary):
-            _write(temporary, os.path.dirname(target) or ".")
+            _write(temporary)
             os.rename(temporary, target)
         sync_folder(os.path.dirname(target) or ".")
     except OSError as error:
@@ -62,13 +62,11 @@ def give_time(path: str, descriptor: int) -> None:
     os.utime(descriptor, ns=(time, time))
 
 
-def _write(temporary: str, folder: str) -> None:
+def _write(temporary: str) -> None:
     descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
     with open(descriptor, "wb") as file:
         os.fchmod(descriptor, _MODE)  # whatever the umask says, the group reads it
-        if os.geteuid() == 0:
-            owner = os.stat(folder)
-            os.fchown(descriptor, owner.st_uid, owner.st_gid)
+        give_to_service_user(descriptor, temporary)
         for chunk in chunks():
             file.write(chunk)
         file.flush()

@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from pcc.errors import NoticeError
 from pcc.escaping import escaped
+from pcc.serviceuser import service_user
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -56,7 +57,7 @@ class Delivery(NamedTuple):
 def by_command(config: Config, data: dict[str, Any], seconds: float) -> Delivery:
     """Run notify.command with these data as JSON."""
     text = json.dumps(data) + "\n"
-    _run(config.notify.command, text.encode(), seconds, _service_user(config))
+    _run(config.notify.command, text.encode(), seconds, _rights(config))
     return Delivery()
 
 
@@ -66,23 +67,22 @@ def by_sendmail(
     """Give a mail to sendmail(1) for all recipients."""
     # -i: a line with a single dot does not end the message.
     program = (config.notify.sendmail, "-i", "-f", message["From"], "--", *recipients)
-    _run(program, message.as_bytes(), seconds, _service_user(config))
+    _run(program, message.as_bytes(), seconds, _rights(config))
     return Delivery()
 
 
-def _service_user(config: Config) -> tuple[int, int] | None:
-    """Return as whom root starts programs, user and group: whom the state folder belongs to.
+def _rights(config: Config) -> tuple[int, int] | None:
+    """Return as whom root starts programs, user and group, None where we are not root.
 
     Raises NoticeError where there is none, as root's rights are for no such program.
     """
     if os.geteuid() != 0:
         return None
-    folder = os.path.dirname(config.state_path)
     try:
-        owner = os.stat(folder)
+        return service_user(config.state_path)
     except OSError as error:
+        folder = os.path.dirname(config.state_path)
         raise NoticeError(f"{folder}: {error.strerror}") from None
-    return owner.st_uid, owner.st_gid
 
 
 def _run(

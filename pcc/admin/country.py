@@ -23,6 +23,7 @@ from pcc.errors import CountryError, PccError
 from pcc.escaping import escaped
 from pcc.policy import DAY
 from pcc.quantity import quantity
+from pcc.serviceuser import give_to_service_user
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
@@ -257,15 +258,14 @@ def _is_tar(path: str) -> bool:
 def _give_rights_of(target: str, descriptor: int) -> None:
     """Give an open file the mode of the one in place, and as root its owner.
 
-    Where none is in place: mode 0640, and the owner of the folder, who is the
-    service user.
+    Where none is in place: mode 0640, and the service user.
     """
     try:
         model = os.lstat(target)
-        mode = stat.S_IMODE(model.st_mode) & 0o644
     except FileNotFoundError:
-        model = os.stat(os.path.dirname(target) or ".")
-        mode = _MODE
-    os.fchmod(descriptor, mode)
+        os.fchmod(descriptor, _MODE)
+        give_to_service_user(descriptor, target)
+        return
+    os.fchmod(descriptor, stat.S_IMODE(model.st_mode) & 0o644)
     if os.geteuid() == 0:
         os.fchown(descriptor, model.st_uid, model.st_gid)

@@ -15,7 +15,7 @@ from pcc.doctor.files import odd_kind
 from pcc.doctor.identity import User, can_become, hindrance
 from pcc.doctor.mailsystem import MailSystem
 from pcc.doctor.restrictions import check_asking
-from pcc.doctor.serviceuser import ServiceUser, check_service_user, service_user
+from pcc.doctor.serviceuser import ServiceUser, check_service_user, find_service_user
 from pcc.errors import ConfigError
 from pcc.invocation import shell_word
 
@@ -45,7 +45,9 @@ class _Examination:
         self._folder = os.path.dirname(config.state_path)
         self._argv = delegation.argv_of(postfix.entry)
         mail_owner = postfix.values.get("mail_owner", "postfix")
-        self._service_user: ServiceUser = service_user(self._folder, self._argv.user, mail_owner)
+        self._service_user: ServiceUser = find_service_user(
+            config.state_path, self._argv.user, mail_owner
+        )
 
     def findings(self) -> Iterator[Finding]:
         """Make all checks."""

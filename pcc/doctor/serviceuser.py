@@ -7,7 +7,6 @@ folder, the entry in master.cf is asked whom it should belong to.
 from __future__ import annotations
 
 import grp
-import os
 import pwd
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -15,6 +14,7 @@ from typing import NamedTuple
 from pcc.doctor import Fault, Finding, fail, finding
 from pcc.doctor.identity import User, user_of
 from pcc.invocation import shell_word
+from pcc.serviceuser import service_user
 
 USUAL = "pcc"
 """The user that `make install` makes."""
@@ -37,9 +37,9 @@ class ServiceUser(NamedTuple):
         return self.user.name if self.user else USUAL
 
 
-def service_user(folder: str, named: str, mail_owner: str) -> ServiceUser:
+def find_service_user(state_path: str, named: str, mail_owner: str) -> ServiceUser:
     """Return the service user.  `named`: what follows user= in master.cf."""
-    owner = user_of(os.stat(folder).st_uid) if os.path.exists(folder) else None
+    owner = _owner(state_path)
     name, _, group = named.partition(":")
     if owner is not None and _would_run(owner, mail_owner):
         return ServiceUser(_with_group(owner, group) if name == owner.name else owner, owner, True)
@@ -47,6 +47,13 @@ def service_user(folder: str, named: str, mail_owner: str) -> ServiceUser:
         if candidate is not None and _would_run(candidate, mail_owner):
             return ServiceUser(candidate, owner, False)
     return ServiceUser(None, owner, False)
+
+
+def _owner(state_path: str) -> User | None:
+    try:
+        return user_of(service_user(state_path)[0])
+    except OSError:
+        return None
 
 
 def _would_run(user: User, mail_owner: str) -> bool:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from pcc.errors import StoreError
 from pcc.store import SCHEMA_VERSION, server_database, upsert, version_message
-from pcc.store.sqlite import APPLICATION_ID, open_side_file, rights_of_owner
+from pcc.store.sqlite import APPLICATION_ID, open_side_file, rights_of_service_user
 
 SCHEMA_FILE = Path(__file__).resolve().parent.parent.parent / "schema.sql"
 
@@ -44,14 +44,14 @@ UPGRADES = {
 def create_or_upgrade(path: str) -> str:
     """Make sure that `path` is a database of this version of pcc; return what was done.
 
-    The result is "created", "upgraded" or "unchanged".  As root, a file gets
-    the owner of its folder.  Raises StoreError, with the database as it was.
+    The result is "created", "upgraded" or "unchanged".  As root, it does
+    so as the service user.  Raises StoreError, with the database as it was.
     """
     try:
         schema = SCHEMA_FILE.read_text(encoding="utf-8")
         if "://" in path:
             return _create_or_upgrade_on_server(path, schema)
-        with rights_of_owner(path):
+        with rights_of_service_user(path):
             if not os.path.exists(path):
                 _create(path, schema)
                 return "created"

@@ -70,7 +70,7 @@ class SQLiteDatabase:
         self.reason = ""
         self._lock = -1
         self._look_at_version = 0.0
-        with rights_of_owner(path):
+        with rights_of_service_user(path):
             self._identity = self._look()
             self.connection = self._open()
 
@@ -350,31 +350,33 @@ def _check_version(path: str, connection: Connection) -> None:
 def open_side_file(path: str, suffix: str) -> int:
     """Open the file beside a database that some lock is on, made if need be.  Raises OSError."""
     flags = posix.O_RDWR | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_CLOEXEC
-    with rights_of_owner(path):
+    with rights_of_service_user(path):
         return posix.open(path + suffix, flags, 0o640)
 
 
-class rights_of_owner:  # noqa: N801, it is used as a function
-    """Within it, root acts with the rights of the owner of the folder of `path`.
+class rights_of_service_user:  # noqa: N801, it is used as a function
+    """Within it, root acts with the rights of the service user, in whose folder `path` is.
 
-    That owner, the service user, may put links into its folder: root must
-    not follow them to files that the service user could not open itself.
+    The service user may put links into its folder: root must not follow them to
+    files that the service user could not open itself.
     """
 
     def __init__(self, path: str) -> None:
-        self._folder = path.rpartition("/")[0] or "."
+        self._path = path
         self._is_root = posix.geteuid() == 0
 
     def __enter__(self) -> None:
-        """Take the owner's effective user and group, where we are root."""
+        """Become the service user, effectively, where we are root."""
         if not self._is_root:
             return
+        from pcc.serviceuser import service_user  # which no policy process needs
+
         try:
-            owner = posix.stat(self._folder)
+            user, group = service_user(self._path)
         except OSError:
             return  # whoever goes on finds out what is wrong there
-        posix.setegid(owner.st_gid)
-        posix.seteuid(owner.st_uid)
+        posix.setegid(group)
+        posix.seteuid(user)
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         """Become root again."""
