@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from pcc.protocol import PolicyRequest
     from pcc.store.interface import Database
     from pcc.store.sightings import Sighting
+    from pcc.unsure import Unsure
+
+    Mails = dict[tuple[str, str], tuple[int, float, str, str, str]]
+    Tries = dict[int, tuple[int, float, str, str]]
 
 DUNNO = "DUNNO"
 
@@ -93,8 +97,10 @@ class Counts:
 
     def __init__(self) -> None:
         self.waiting = 0
-        self._mails: dict[tuple[str, str], tuple[int, float, str, str, str]] = {}
-        self._tries: dict[int, tuple[int, float, str, str]] = {}
+        self._mails: Mails = {}
+        self._tries: Tries = {}
+        self._unsure: Unsure | None = None
+        self._written: tuple[Mails, Tries] | None = None  # in a transaction that may be committed
 
     def add_mail(
         self,
@@ -120,28 +126,48 @@ class Counts:
     def accounts(self) -> set[str]:
         """Return the accounts whose mails and tries wait."""
         of_mails = [account for account, _ in self._mails]
-        return {*of_mails, *[account for *_, account in self._tries.values()]}
+        unsure = self._unsure.accounts() if self._unsure else ()
+        return {*of_mails, *[account for *_, account in self._tries.values()], *unsure}
 
     def write(self, database: Database) -> None:
-        """Write all to the database, in the turn of its accounts; `clear()` after it."""
-        if self._mails:
-            mails = sorted(self._mails.items())  # in the order of the keys, which is the disk's
+        """Write all to the database, in the turn of its accounts.
+
+        `clear()` once it is committed, `keep()` where that failed.
+        """
+        self._written = None
+        mails, tries = self._mails, self._tries
+        if self._unsure is not None:
+            mails, tries = self._unsure.and_more(database, mails, tries)
+        if mails:
+            rows = sorted(mails.items())  # in the order of the keys, which is the disk's
             repeats.count(
                 database,
-                [(*counted[:4], *key) for key, counted in mails],
-                [(*counted[:2], key[0], counted[4]) for key, counted in mails],
+                [(*counted[:4], *key) for key, counted in rows],
+                [(*counted[:2], key[0], counted[4]) for key, counted in rows],
             )
-        if self._tries:
-            self._write_tries(database)
-
-    def _write_tries(self, database: Database) -> None:
-        from pcc.store import blocks  # which few processes need
-
-        for incident, (tries, now, instance, _) in self._tries.items():
-            blocks.count_tries(database, incident, tries, now, instance)
+        if tries:
+            _write_tries(database, tries)
+        self._written = mails, tries
 
     def clear(self) -> None:
         """Forget all: it was committed."""
         self.waiting = 0
         self._mails.clear()
         self._tries.clear()
+        self._unsure = self._written = None
+
+    def keep(self) -> None:
+        """Write all another time, but for what turns out to have been committed all the same."""
+        if self._written is None:  # it did not come to that
+            return
+        from pcc.unsure import Unsure
+
+        self._unsure, self._written = Unsure(*self._written), None
+        self._mails, self._tries = {}, {}
+
+
+def _write_tries(database: Database, counted: Tries) -> None:
+    from pcc.store import blocks  # which few processes need
+
+    for incident, (tries, now, instance, _) in counted.items():
+        blocks.count_tries(database, incident, tries, now, instance)

@@ -8,6 +8,7 @@ by pcc/decision.py, which many processes never need.
 
 from __future__ import annotations
 
+from pcc.errors import PccError
 from pcc.mail import DUNNO, PASSED, Answered, Counts
 from pcc.store import repeats
 
@@ -66,7 +67,11 @@ class Verdicts:
         if not (patiently or self._database.is_free()):
             return False
         counts = self.counts
-        self._database.in_turn(lambda: counts.write(self._database), *counts.accounts())
+        try:
+            self._database.in_turn(lambda: counts.write(self._database), *counts.accounts())
+        except PccError:
+            counts.keep()
+            raise
         counts.clear()
         return True
 

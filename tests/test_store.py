@@ -9,7 +9,9 @@ import io
 import os
 import pty
 import re
+import select
 import signal
+import socket
 import sqlite3
 import subprocess
 import sys
@@ -31,6 +33,8 @@ from servers import PASSWORD, DatabaseServer, MariaDB, PostgreSQL
 from pcc.admin.program import main
 from pcc.errors import StoreError
 from pcc.iso3166 import CODES
+from pcc.lookup import CountryLookup
+from pcc.prepared import load
 from pcc.store import (
     SCHEMA_VERSION,
     blocks,
@@ -44,6 +48,7 @@ from pcc.store.creation import SCHEMA_FILE, create_or_upgrade
 from pcc.store.definitions import tables
 from pcc.store.interface import Database
 from pcc.store.sightings import Sighting
+from pcc.verdict import Verdicts
 
 pytestmark = pytest.mark.subprocess
 
@@ -259,6 +264,92 @@ def test_every_mail_is_counted_once(place: str, make: Callable[..., Site]) -> No
     with ThreadPoolExecutor(6) as pool:
         assert all(pool.map(ask_many, range(6)))
     assert sum(hosts[0].mails(USER).values()) == 6 * 40 + 1
+
+
+class Courier:
+    """Carries what a client and a server say over a socket, until it is told to lose a COMMIT."""
+
+    def __init__(self, path: Path, server: str) -> None:
+        self.loses = ""
+        self._server = server
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        path.chmod(0o777)
+        self._listener.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client = self._listener.accept()[0]
+            except OSError:
+                return  # closed
+            with client, socket.socket(socket.AF_UNIX) as server:
+                server.connect(self._server)
+                self._carry(client, server)
+
+    def _carry(self, client: socket.socket, server: socket.socket) -> None:
+        while True:
+            for ready in select.select([client, server], [], [])[0]:
+                data = ready.recv(65536)
+                is_commit = ready is client and b"COMMIT" in data.replace(b"COMMITTED", b"")
+                if not data or (is_commit and self.loses == "the COMMIT"):
+                    return
+                (server if ready is client else client).sendall(data)
+                if is_commit and self.loses:
+                    server.recv(65536)
+                    return
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._listener.close()
+
+
+@pytest.fixture
+def courier(server: DatabaseServer, tmp_path: Path) -> Iterator[tuple[Courier, str]]:
+    """A courier before each server, and the URL of a new database by way of it."""
+    url = server.new_database()
+    create_or_upgrade(url)
+    if isinstance(server, PostgreSQL):
+        name, theirs = f".s.PGSQL.{server.port}", str(server.folder)
+        carried, path = Courier(tmp_path / name, f"{theirs}/{name}"), str(tmp_path)
+    else:
+        assert isinstance(server, MariaDB)
+        theirs, path = str(server.socket), str(tmp_path / "s")
+        carried = Courier(tmp_path / "s", theirs)
+        url += "&ssl-mode=DISABLED"  # or a courier could not read it
+    yield carried, url.replace(theirs, path)
+    carried.close()
+
+
+@pytest.mark.parametrize("lost", ["the COMMIT", "its answer"])
+def test_mails_are_counted_once_although_the_answer_to_their_commit_is_lost(
+    courier: tuple[Courier, str], make: Callable[..., Site], lost: str
+) -> None:
+    carried, place = courier
+    site = make(place)
+    now, homes = time.time(), [address("ES", number) for number in (1, 2)]
+    config = load(str(site.config))
+    for home in homes:
+        assert is_pass(site.ask(USER, home))
+    assert site.admin("block", USER).returncode == 0
+    with closing(open_database(place)) as database:
+        block = incidents.open_incident(database, USER)
+        assert block is not None
+        verdicts = Verdicts(config, database, CountryLookup(str(site.countries), print))
+        for number, home in enumerate(homes * 2):
+            verdicts.counts.add_mail(USER, home, "ES", f"first.{number}", "unknown", now)
+            verdicts.counts.add_try(block.id, USER, f"try.{number}", now)
+        for number in range(2):
+            carried.loses = lost
+            with pytest.raises(StoreError):
+                verdicts.flush(patiently=True)
+            carried.loses = ""
+            verdicts.counts.add_mail(USER, homes[0], "ES", f"more.{number}", "unknown", now)
+        assert verdicts.flush(patiently=True)
+        assert verdicts.flush(patiently=True)
+    assert site.mails(USER) == {homes[0]: 1 + 2 + 2, homes[1]: 1 + 2}
+    assert [row["tries"] for row in site.data("list")] == [4]
 
 
 def test_a_thief_who_alternates_between_hosts_is_stopped_as_on_one(

@@ -73,6 +73,20 @@ def take_back(database: Database, account: str, judged_by: int) -> None:
     )
 
 
+def latest_mail(database: Database, account: str, address: str) -> str | None:
+    """Return the instance of the latest mail from an address, None where none is known."""
+    row = database.row(
+        "SELECT instance FROM sighting WHERE account = ? AND address = ?", (account, address)
+    )
+    return None if row is None else str(row[0])
+
+
+def latest_try(database: Database, incident: int) -> str | None:
+    """Return the instance of the latest mail that an incident stopped, None where none is known."""
+    row = database.row("SELECT instance FROM incident WHERE id = ?", (incident,))
+    return None if row is None else str(row[0])
+
+
 def count(
     database: Database,
     mails: Iterable[tuple[int, float, str, str, str, str]],
