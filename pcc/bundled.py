@@ -7,11 +7,11 @@ administrator put there is never replaced.
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 
 from pcc.errors import CountryError
+from pcc.replacing import NewFile, sync_folder
 from pcc.serviceuser import give_to_service_user
 
 BUNDLED = os.path.join(
@@ -19,7 +19,9 @@ BUNDLED = os.path.join(
     "data",
     "dbip-country-lite.mmdb.xz",
 )
-_MODE = 0o640
+MODE = 0o640
+"""Of a country database that is new: whatever the umask says, the group reads it."""
+
 _CHUNK = 1 << 20
 
 
@@ -31,12 +33,16 @@ def unpack(target: str) -> None:
     """
     if os.path.lexists(target):
         raise CountryError(f"{target}: exists already and is not replaced by the bundled database")
-    temporary = f"{target}.{os.getpid()}-{os.urandom(4).hex()}"
     try:
-        with _removed_on_failure(temporary):
-            _write(temporary)
-            os.rename(temporary, target)
-        sync_folder(os.path.dirname(target) or ".")
+        with NewFile(target) as new:
+            for chunk in chunks():
+                new.file.write(chunk)
+            new.file.flush()
+            give_time(new.name, new.file.fileno())
+            os.fchmod(new.file.fileno(), MODE)
+            give_to_service_user(new.file.fileno(), target)
+            new.take_place()
+        sync_folder(target)
     except OSError as error:
         raise CountryError(
             f"{target}: the bundled country database can't be written: {error.strerror}"
@@ -62,18 +68,6 @@ def give_time(path: str, descriptor: int) -> None:
     os.utime(descriptor, ns=(time, time))
 
 
-def _write(temporary: str) -> None:
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, _MODE)
-    with open(descriptor, "wb") as file:
-        os.fchmod(descriptor, _MODE)  # whatever the umask says, the group reads it
-        give_to_service_user(descriptor, temporary)
-        for chunk in chunks():
-            file.write(chunk)
-        file.flush()
-        give_time(temporary, descriptor)
-        os.fsync(descriptor)
-
-
 def chunks() -> Iterator[bytes]:
     """Yield the bundled database, unpacked; its own checksum vouches for it."""
     try:
@@ -90,22 +84,3 @@ def chunks() -> Iterator[bytes]:
 
 def _broken(cause: str) -> CountryError:
     return CountryError(f"{BUNDLED}: the bundled country database can't be unpacked: {cause}")
-
-
-@contextlib.contextmanager
-def _removed_on_failure(path: str) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(path)
-        raise
-
-
-def sync_folder(folder: str) -> None:
-    """Make the new name in the folder durable."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -125,20 +125,12 @@ def write(path: str, values: dict[str, Any], source: stat_result) -> None:
     The result has the file's owner and mode, without write permission for
     others.  Raises OSError when it can't be written.
     """
-    import os
+    from pcc.replacing import NewFile
 
-    temporary = f"{path}{SUFFIX}.{os.getpid()}"
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(_head(path, source) + marshal.dumps(values))
-            file.flush()
-            os.fchmod(descriptor, _readers(descriptor, source))
-            os.fsync(descriptor)
-        os.replace(temporary, path + SUFFIX)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with NewFile(path + SUFFIX) as new:
+        new.file.write(_head(path, source) + marshal.dumps(values))
+        posix.fchmod(new.file.fileno(), _readers(new.file.fileno(), source))
+        new.take_place()
 
 
 def _readers(descriptor: int, source: stat_result) -> int:

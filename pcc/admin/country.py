@@ -23,6 +23,7 @@ from pcc.errors import CountryError, PccError
 from pcc.escaping import escaped
 from pcc.policy import DAY
 from pcc.quantity import quantity
+from pcc.replacing import NewFile, sync_folder
 from pcc.serviceuser import give_to_service_user
 
 if TYPE_CHECKING:
@@ -53,8 +54,6 @@ WELL_KNOWN = {
 
 ENOUGH = 10
 """So many of WELL_KNOWN must be where we know them to be."""
-
-_MODE = 0o640
 
 UPDATE_DETAILS = """\
 From a file, an http or https URL, gzipped or not, or without an argument the DB-IP Lite
@@ -144,28 +143,19 @@ def _install(context: Context, source: str, target: str, *, force: bool) -> bool
     Raises CountryError for what is wrong with the source, PccError where the
     target can't be written.
     """
-    temporary = f"{target}.{os.getpid()}-{os.urandom(4).hex()}"
     try:
-        # Open until it has owner and mode: in the service user's folder names can't be trusted.
-        with open(os.open(temporary, _NEW, 0o600), "wb") as file:
-            _write(context, source, file)
-            _check(temporary, source, target, context.now, force=force)
-            if os.path.exists(target) and filecmp.cmp(temporary, target, shallow=False):
+        with NewFile(target) as new:
+            _write(context, source, new.file)
+            _check(new.name, source, target, context.now, force=force)
+            if os.path.exists(target) and filecmp.cmp(new.name, target, shallow=False):
                 return False
-            bundled.give_time(temporary, file.fileno())
-            _give_rights_of(target, file.fileno())
-            os.fsync(file.fileno())
-            os.rename(temporary, target)
-        bundled.sync_folder(os.path.dirname(target) or ".")
+            bundled.give_time(new.name, new.file.fileno())
+            _give_rights_of(target, new.file.fileno())
+            new.take_place()
+        sync_folder(target)
     except OSError as error:
         raise PccError(f"{target}: can't be written: {error.strerror}") from None
-    finally:
-        with contextlib.suppress(OSError):
-            os.unlink(temporary)
     return True
-
-
-_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def _write(context: Context, source: str, file: Any) -> None:
@@ -263,7 +253,7 @@ def _give_rights_of(target: str, descriptor: int) -> None:
     try:
         model = os.lstat(target)
     except FileNotFoundError:
-        os.fchmod(descriptor, _MODE)
+        os.fchmod(descriptor, bundled.MODE)
         give_to_service_user(descriptor, target)
         return
     os.fchmod(descriptor, stat.S_IMODE(model.st_mode) & 0o644)

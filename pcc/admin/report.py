@@ -12,11 +12,11 @@ from pcc import evidence
 from pcc.admin import DONE, USAGE
 from pcc.admin.commands import add_command
 from pcc.admin.output import local_time, rfc3339
-from pcc.admin.replacing import replace_file
 from pcc.checks import duration_seconds
 from pcc.escaping import printable
 from pcc.policy import DAY
 from pcc.quantity import quantity
+from pcc.replacing import replace_file
 from pcc.times import date
 
 if TYPE_CHECKING:

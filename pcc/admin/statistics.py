@@ -15,8 +15,8 @@ from pcc import VERSION
 from pcc.admin import DONE, USAGE
 from pcc.admin.commands import add_command
 from pcc.admin.output import local_time
-from pcc.admin.replacing import replace_file
 from pcc.errors import CountryError
+from pcc.replacing import replace_file
 from pcc.store import upkeep
 
 if TYPE_CHECKING:
