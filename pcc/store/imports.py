@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from pcc.policy import MOST_FAMILIAR_DAYS, Seen
+from pcc.policy import Seen, joined_days
 from pcc.store import sightings
 from pcc.store.sightings import Sighting
 
@@ -155,12 +155,6 @@ def _merged(known: AnySeen | None, seen: AnySeen) -> AnySeen | None:
     known.first_seen = min(known.first_seen, seen.first_seen)
     known.last_seen = max(known.last_seen, seen.last_seen)
     known.mails += seen.mails
-    known.days = _united(known.days, seen.days)
+    known.days = joined_days(known.days, seen.days)
     after = (known.first_seen, known.last_seen, known.mails, known.days)
     return known if after != before else None
-
-
-def _united(some: str, others: str) -> str:
-    """Return the latest days of both, newest first."""
-    days = sorted({int(day) for day in (*some.split(), *others.split())}, reverse=True)
-    return " ".join([str(day) for day in days[: MOST_FAMILIAR_DAYS + 1]])
