@@ -42,7 +42,7 @@ class DeadlineError(PccError):
 
 
 class CountryError(PccError):
-    """The country database, or that of operators, is missing, broken or of the wrong type."""
+    """The country database, or that of networks, is missing, broken or of the wrong type."""
 
     exit_status = 66  # EX_NOINPUT
 

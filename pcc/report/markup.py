@@ -63,11 +63,7 @@ def table(
 
     With `is_stacked` each row becomes a block of lines there instead.
     """
-    are_numbers = [
-        any(isinstance(row[n], int) for row in rows)
-        and all(row[n] is None or isinstance(row[n], int) for row in rows)
-        for n in range(len(columns))
-    ]
+    are_numbers = [_are_numbers([row[n] for row in rows]) for n in range(len(columns))]
     head = [
         element("th", name, scope="col", class_="number" if is_number else None)
         for name, is_number in zip(columns, are_numbers, strict=True)
@@ -93,6 +89,11 @@ def table(
         class_="stacked" if is_stacked else None,
     )
     return element("div", whole, class_="scroll", tabindex=0, role="region", aria_label=caption)
+
+
+def _are_numbers(values: Sequence[Any]) -> bool:
+    known = [value for value in values if value is not None]
+    return bool(known) and all(isinstance(value, int) for value in known)
 
 
 def _cell(value: Any, *, is_number: bool, label: str | None) -> Markup:

@@ -195,26 +195,24 @@ def block(
                 return False
             blocks.end_incident(database, account, before.id, now)
         blocks.void_unfamiliar_days(database, account, are_familiar)
-        blocks.insert_incident(
-            database,
-            account,
-            {
-                "mode": "enforce",
-                "rule": "by hand",
-                "window_seconds": 0,
-                "countries": "",
-                "country": "",
-                "client_address": "",
-                "client_name": "",
-                "queue_id": "",
-                "action": action,
-                "began": now,
-                "expires": expires,
-            },
-        )
+        blocks.insert_incident(database, account, _by_hand(action, now, expires))
         blocks.add_event(database, account, "blocked", by, reason, now)
     database.sync()
     return True
+
+
+def _by_hand(action: str, began: float, expires: float) -> dict[str, object]:
+    """Return the columns of an incident that no mail has begun."""
+    without = ("countries", "country", "client_address", "client_name", "queue_id")
+    return {
+        "mode": "enforce",
+        "rule": "by hand",
+        "window_seconds": 0,
+        **dict.fromkeys(without, ""),
+        "action": action,
+        "began": began,
+        "expires": expires,
+    }
 
 
 def unblock(
