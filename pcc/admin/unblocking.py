@@ -59,7 +59,10 @@ def add_commands(commands: Commands) -> None:
         "--by-sender", action="store_true", help="with --release or --delete: unsure mail, too"
     )
     parser.add_argument(
-        "--exempt-for", type=duration, metavar="TIME", help="and exempt them for so long, e.g. 7d"
+        "--exempt-for",
+        type=duration,
+        metavar="TIME",
+        help="and exempt them for so long, e.g. 7d, unless they are for longer",
     )
     add_reason(parser)
     add_mail_config(parser)
