@@ -152,7 +152,7 @@ def on_site(scene: Scene, text: str) -> str:
         "/var/log/mail.log": str(scene.log),
         "/var/lib/prometheus/node-exporter": str(scene.pcc.folder),
         "/run/pcc": str(scene.pcc.folder / "pcc"),
-        "sudo -u pcc": f"runuser -u {scene.pcc.user} --",
+        "runuser -u pcc ": f"runuser -u {scene.pcc.user} ",
         "user=pcc": f"user={scene.pcc.user}",
         "submission/inet": f"127.0.0.1:{scene.mta.submission}/inet",
         "submissions/inet": f"127.0.0.1:{scene.mta.submissions}/inet",
