@@ -385,9 +385,14 @@ def try_timer(booted: Booted) -> None:
     assert booted.admin("stats")["outbox"] == 1
 
     booted.run("systemctl", "stop", "pcc.timer")
-    drop_in = booted.path("/etc/systemd/system/pcc.timer.d")
-    drop_in.mkdir()
-    (drop_in / "at-once.conf").write_text("[Timer]\nRandomizedDelaySec=0\n")
+    added = {
+        "timer": "[Timer]\nRandomizedDelaySec=0\n",
+        "service": "[Service]\nExecStart=+/usr/sbin/pcc_admin.py held --settle\n",
+    }
+    for kind, text in added.items():
+        drop_in = booted.path(f"/etc/systemd/system/pcc.{kind}.d")
+        drop_in.mkdir()
+        (drop_in / "test.conf").write_text(text)
     booted.run("touch", "-d", "2 hours ago", "/var/lib/systemd/timers/stamp-pcc.timer")
     booted.run("systemctl", "daemon-reload")
     booted.run("systemctl", "start", "pcc.timer")
@@ -396,7 +401,8 @@ def try_timer(booted: Booted) -> None:
     check_service(booted)
     assert booted.admin("stats")["outbox"] == 0
     print("     systemd: an hour that was missed was made up for, its service ended well")
-    shutil.rmtree(drop_in)
+    for kind in added:
+        shutil.rmtree(booted.path(f"/etc/systemd/system/pcc.{kind}.d"))
 
 
 if __name__ == "__main__":
