@@ -19,7 +19,7 @@ from simulator import DAY, HOUR, SentMail, log, log_line, simulate, utc
 from pcc import bundled
 from pcc.address import address_text
 from pcc.country import CountryDatabase
-from pcc.networks import CountryMemory
+from pcc.replay.networks import CountryMemory
 
 pytestmark = pytest.mark.subprocess
 

@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any
 from pcc.admin import DONE, NOT_DONE, PARTLY
 from pcc.admin.commands import add_command
 from pcc.admin.output import local_time, rfc3339
-from pcc.advice import Outcome, advice
 from pcc.checks import duration_seconds
 from pcc.errors import PccError
 from pcc.escaping import escaped
-from pcc.logfiles import BACKWARDS_SECONDS, STDIN, Log, in_order
-from pcc.networks import CountryMemory
 from pcc.quantity import quantity, verb
-from pcc.replay import Replay, grid, pasts
+from pcc.replay.advice import Outcome, advice
+from pcc.replay.judging import Replay, grid, pasts
+from pcc.replay.logfiles import BACKWARDS_SECONDS, STDIN, Log, in_order
+from pcc.replay.networks import CountryMemory
+from pcc.replay.submissions import Tally
 from pcc.store import exemptions, imports
-from pcc.submissions import Tally
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
-    from pcc.advice import Pattern
-    from pcc.replay import Setting, Stop
+    from pcc.replay.advice import Pattern
+    from pcc.replay.judging import Setting, Stop
 
 LONGEST_SHOWN = 300
 """Characters of a line that could not be read which are shown."""

@@ -15,9 +15,9 @@ from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pcc import checks
-from pcc.advice import CLOUDS
 from pcc.config import Policy
 from pcc.policy import DAY, History, Place, Rule, Seen
+from pcc.replay.advice import CLOUDS
 from pcc.report.world import world
 
 if TYPE_CHECKING:

@@ -16,6 +16,8 @@ import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
+from pcc.policy import DAY
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
@@ -47,7 +49,7 @@ _MONTHS = {
     for number, name in enumerate(b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)
 }
 
-HALF_A_YEAR = 365.2425 / 2 * 86400
+HALF_A_YEAR = 365.2425 / 2 * DAY
 AMBIGUOUS_SECONDS = 900
 """A local time that lies further back than the line before may be one that came twice that day."""
 

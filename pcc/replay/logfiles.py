@@ -19,7 +19,8 @@ from itertools import chain, count
 from typing import TYPE_CHECKING
 
 from pcc.errors import PccError
-from pcc.submissions import (
+from pcc.policy import DAY
+from pcc.replay.submissions import (
     HALF_A_YEAR,
     LogClock,
     Submission,
@@ -41,8 +42,6 @@ CHUNK = 1 << 18
 
 END = 1 << 16
 """Bytes at the end of a plain file in which its last date is looked for."""
-
-DAY = 86400.0
 
 RECENT_MAILS = 20_000
 """The latest mails whose lines are recognised when they come from another file, too."""

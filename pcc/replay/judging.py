@@ -20,21 +20,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pcc.case import exemption_of_account
 from pcc.config import Config, Policy
 from pcc.options import checked_values, read_document
-from pcc.past import Client, Past
 from pcc.policy import CLOCK_SLACK, History, Rule, judge
+from pcc.replay.past import Client, Past
+from pcc.replay.submissions import text
 from pcc.store.imports import AccountPast
 from pcc.store.sightings import Sighting
-from pcc.submissions import text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pcc.config import Limit, Record
-    from pcc.past import Address, CountryOf
     from pcc.policy import Crossing, Place
+    from pcc.replay.past import Address, CountryOf
+    from pcc.replay.submissions import Submission
     from pcc.store.exemptions import ExemptionRow
     from pcc.store.imports import Stored
-    from pcc.submissions import Submission
 
 CLIENTS_KEPT = 50_000
 """Clients of which it is remembered what is to be done with their mail."""

@@ -8,7 +8,7 @@ from pcc import address as addresses
 from pcc.case import exemption_of_country, is_exempt_client
 from pcc.policy import History, Place, Seen, clock_shift
 from pcc.protocol import PolicyRequest
-from pcc.submissions import text
+from pcc.replay.submissions import text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pcc.policy import Seen
-    from pcc.replay import Setting, Stop
+    from pcc.replay.judging import Setting, Stop
 
 BEFORE, AFTER = 2 * DAY, 2 * DAY
 """Seconds around the crossing mail that are looked at."""
