@@ -96,7 +96,7 @@ class PolicyProcess:
 
     def send(self, text: str | bytes) -> None:
         """Send bytes as they are."""
-        self.socket.sendall(text if isinstance(text, bytes) else text.encode())
+        self.socket.sendall(text if isinstance(text, bytes) else os.fsencode(text))
 
     def reply(self) -> str | None:
         """Return the action of the next reply, None if the process disconnected instead."""

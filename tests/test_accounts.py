@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from checkout import Site, address
+from checkout import ROOT, Site, address
 from systemlog import system_log
 
 pytestmark = pytest.mark.subprocess
@@ -271,18 +274,18 @@ def test_forget_removes_every_trace_and_says_what(site: Site) -> None:
 
 def test_forget_counts_each_kind_of_trace(site: Site) -> None:
     crossing(site, "joe")
-    assert site.data("forget", "joe") == {
-        "account": "joe",
-        "removed": {
-            "sightings": 2,
-            "countries": 2,
-            "held_mails": 0,
-            "incidents": 1,
-            "events": 1,
-            "notices": 0,
-            "exemptions": 0,
-        },
+    removed = {
+        "sightings": 2,
+        "countries": 2,
+        "held_mails": 0,
+        "incidents": 1,
+        "events": 1,
+        "notices": 0,
+        "exemptions": 0,
     }
+    assert site.data("forget", "joe") == {"account": "joe", "removed": removed}
+    nothing = dict.fromkeys(removed, 0)
+    assert site.data("forget", "joe") == {"account": "joe", "removed": nothing}
 
 
 def test_whatever_is_done_leaves_a_line_in_the_mail_log_with_who_did_it(site: Site) -> None:
@@ -357,6 +360,17 @@ def test_odd_logins_are_shown_harmlessly_and_can_be_handled(site: Site, login: s
     assert site.data("list") == []
 
 
+def test_a_login_that_is_no_utf8_can_be_typed_as_the_client_typed_it(site: Site) -> None:
+    login = os.fsdecode(b"j\xf6sef@example.org")
+    crossing(site, login)
+    assert site.data("list")[0]["account"] == "j\\xf6sef@example.org"
+    site.admin("exempt", "add", "account", login, "--reason", login)
+    assert site.admin("exempt", "remove", "account", login).returncode == 0
+    for command in (["show"], ["unblock", "--reason", login], ["held"], ["block"], ["forget"]):
+        done = site.admin(*command, login)
+        assert (done.returncode, done.stderr) == (0, ""), command
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -370,8 +384,10 @@ def test_odd_logins_are_shown_harmlessly_and_can_be_handled(site: Site, login: s
         ["list", "--all"],
     ],
 )
-def test_wrong_usage_is_2(site: Site, arguments: list[str]) -> None:
-    assert site.admin(*arguments).returncode == 2
+def test_wrong_usage_is_2_and_leaves_stdout_to_data(site: Site, arguments: list[str]) -> None:
+    done = site.admin(*arguments)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr
 
 
 @pytest.mark.parametrize(
@@ -389,6 +405,37 @@ def test_an_account_that_is_empty_is_wrong_usage(site: Site, arguments: list[str
     done = site.admin(*arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "pcc_admin.py: ACCOUNT must not be empty\n"
+
+
+def test_what_can_not_be_written_is_told_in_a_sentence(site: Site) -> None:
+    crossing(site, "joe")
+    command = f"{sys.executable} {ROOT / 'pcc_admin.py'} -c {site.config}"
+    for arguments in ("list", "--json list"):
+        done = subprocess.run(
+            f"{command} {arguments} >/dev/full", shell=True, capture_output=True, text=True
+        )
+        assert (done.returncode, done.stderr) == (
+            4,
+            "pcc_admin.py: the output can't be written: No space left on device\n",
+        )
+
+
+def test_a_stdout_that_is_closed_is_no_trouble(site: Site) -> None:
+    crossing(site, "joe")
+    command = f"{sys.executable} {ROOT / 'pcc_admin.py'} -c {site.config} list >&-"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_locale_that_lacks_a_character_has_it_escaped_but_json_is_utf8(site: Site) -> None:
+    crossing(site, "jösé")
+    command = [sys.executable, str(ROOT / "pcc_admin.py"), "-c", str(site.config), "list"]
+    ascii_only = {**os.environ, "PYTHONIOENCODING": "ascii"}
+    plain = subprocess.run(command, env=ascii_only, capture_output=True, text=True)
+    assert (plain.returncode, plain.stderr) == (0, "")
+    assert "j\\xf6s\\xe9" in plain.stdout
+    data = subprocess.run([*command, "--json"], env=ascii_only, capture_output=True)
+    assert json.loads(data.stdout.decode())[0]["account"] == "jösé"
 
 
 def test_what_is_not_there_cannot_be_moved(site: Site) -> None:

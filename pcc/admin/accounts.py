@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pcc import maillog
 from pcc.address import packed_address
 from pcc.admin import DONE, NOT_DONE, USAGE
-from pcc.admin.commands import add_command, add_reason
+from pcc.admin.commands import add_command, add_reason, typed
 from pcc.admin.exemptions import CONFIGURATION, Shown, of_account
 from pcc.admin.output import Lines, Moment, local_time, rfc3339
 from pcc.admin.whereabouts import COLUMNS, Whereabouts
@@ -152,7 +152,7 @@ def _add_show(commands: Commands) -> None:
         "it is blocked or exempt; what happened, and who did it.\n\n"
         "Exit status 1 if nothing is known of it.",
     )
-    parser.add_argument("account", metavar="ACCOUNT")
+    parser.add_argument("account", type=typed, metavar="ACCOUNT")
 
 
 def show(context: Context, options: argparse.Namespace) -> int:
@@ -320,10 +320,14 @@ def _add_check(commands: Commands) -> None:
         "tell the verdict that a mail would get now, and why",
         "Writes nothing.  Exit status 1 if the mail would be stopped; in observe mode none is.",
     )
-    parser.add_argument("account", metavar="ACCOUNT")
+    parser.add_argument("account", type=typed, metavar="ACCOUNT")
     parser.add_argument("address", metavar="ADDRESS", help="the client's IP address")
     parser.add_argument(
-        "--client-name", metavar="NAME", default="unknown", help="the client's verified host name"
+        "--client-name",
+        type=typed,
+        metavar="NAME",
+        default="unknown",
+        help="the client's verified host name",
     )
 
 
@@ -373,7 +377,7 @@ def _add_block(commands: Commands) -> None:
         "Its mail is answered with policy.action from now on, until it is unblocked.\n\n"
         "--json: blocked: a list with the account.",
     )
-    parser.add_argument("account", metavar="ACCOUNT")
+    parser.add_argument("account", type=typed, metavar="ACCOUNT")
     add_reason(parser)
 
 
@@ -423,7 +427,7 @@ def _add_forget(commands: Commands) -> None:
         "--json: account, removed: how many sightings, countries, held_mails, incidents, events,\n"
         "notices and exemptions.",
     )
-    parser.add_argument("account", metavar="ACCOUNT")
+    parser.add_argument("account", type=typed, metavar="ACCOUNT")
 
 
 def forget(context: Context, options: argparse.Namespace) -> int:

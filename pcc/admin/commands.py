@@ -93,6 +93,14 @@ def add_global_options(
     )
 
 
+def typed(text: str) -> str:
+    """Return what was typed as a policy process reads the like, for argparse.
+
+    A login may hold bytes that are no UTF-8; both write them out.
+    """
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
 def duration(text: str) -> int:
     """Return the seconds of a Postfix time such as `7d`, for argparse."""
     from pcc.checks import duration_seconds
@@ -112,6 +120,7 @@ def add_reason(parser: argparse.ArgumentParser) -> None:
     """Add --reason, the same for all commands that have it."""
     parser.add_argument(
         "--reason",
+        type=typed,
         metavar="TEXT",
         default="",
         help="kept for administrators; what a client reads is policy.reason",

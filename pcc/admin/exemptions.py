@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pcc import checks, maillog
 from pcc.address import network_text
 from pcc.admin import DONE, NOT_DONE, USAGE
-from pcc.admin.commands import add_command, duration
+from pcc.admin.commands import add_command, duration, typed
 from pcc.admin.output import Lines, Moment, local_time, rfc3339
 from pcc.escaping import escaped
 from pcc.store import exemptions, incidents
@@ -83,7 +83,9 @@ def add_commands(commands: Commands) -> None:
         dest="seconds",
         help="how long it lasts, e.g. 14d",
     )
-    adding.add_argument("--reason", metavar="TEXT", default="", help="kept for administrators")
+    adding.add_argument(
+        "--reason", type=typed, metavar="TEXT", default="", help="kept for administrators"
+    )
     add_command(
         actions,
         "list",
@@ -104,7 +106,7 @@ def add_commands(commands: Commands) -> None:
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("kind", metavar="KIND", choices=KINDS, help="account, domain or client")
-    parser.add_argument("value", metavar="VALUE")
+    parser.add_argument("value", type=typed, metavar="VALUE")
 
 
 def add(context: Context, options: argparse.Namespace) -> int:

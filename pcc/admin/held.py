@@ -6,7 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from pcc.admin import DONE, PARTLY
-from pcc.admin.commands import add_command
+from pcc.admin.commands import add_command, typed
 from pcc.admin.onhold import NULL_SENDER, add_mail_config, by_place, find, unblock_words
 from pcc.admin.output import Lines, Moment, rfc3339
 from pcc.admin.settling import settle
@@ -43,7 +43,7 @@ To read one before you decide, as root: postcat -q QUEUE_ID"""
 def add_commands(commands: Commands) -> None:
     """Describe the command to argparse."""
     parser = add_command(commands, "held", held, "list held mail of blocked accounts", _STATES)
-    parser.add_argument("account", metavar="ACCOUNT", nargs="?")
+    parser.add_argument("account", type=typed, metavar="ACCOUNT", nargs="?")
     parser.add_argument(
         "--settle",
         action="store_true",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 
@@ -51,12 +52,14 @@ def main(arguments: list[str]) -> int:
     parser = command_line()
     options = parser.parse_args(arguments)
     if not hasattr(options, "run"):
-        parser.print_help()
+        parser.print_help(sys.stderr)
         return USAGE
     os.umask(0o027)
+    prepare_stdout(json=options.json)
     context = Context(options.config, json=options.json)
     try:
         status: int = options.run(context, options)
+        sys.stdout.flush()
     except UsageError as error:
         context.complain(str(error))
         return USAGE
@@ -65,14 +68,34 @@ def main(arguments: list[str]) -> int:
         context.complain(f"{error}: try it as root" if lacks_rights else str(error))
         return TROUBLE
     except BrokenPipeError:  # whoever read our output has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_output()
         return DONE
+    except OSError as error:
+        if error.filename is not None:  # no file of ours: stdout
+            raise
+        _discard_output()
+        context.complain(f"the output can't be written: {error.strerror}")
+        return TROUBLE
     except KeyboardInterrupt:
         print("pcc_admin.py: interrupted", file=sys.stderr)
         return PARTLY
     finally:
         context.close()
     return status
+
+
+def prepare_stdout(*, json: bool) -> None:
+    """Have every character find its way out, whatever the locale: JSON is UTF-8."""
+    if sys.stdout is None:  # closed: no file that is opened later may take its place
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")
+    elif isinstance(sys.stdout, io.TextIOWrapper):
+        encoding = "utf-8" if json else sys.stdout.encoding
+        sys.stdout.reconfigure(encoding=encoding, errors="backslashreplace")
+
+
+def _discard_output() -> None:
+    """Have the interpreter not try once more to write what can't be written."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def command_line() -> argparse.ArgumentParser:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from pcc import maillog
 from pcc.admin import DONE, NOT_DONE, PARTLY, USAGE
-from pcc.admin.commands import add_command, add_reason, duration
+from pcc.admin.commands import add_command, add_reason, duration, typed
 from pcc.admin.onhold import add_mail_config, by_place, unblock_words
 from pcc.admin.output import local_time, rfc3339
 from pcc.admin.settling import FAILED, Unblocking, counted, deal_with_mail, result
@@ -49,7 +49,7 @@ def add_commands(commands: Commands) -> None:
         "lift the block of accounts, and deal with their held mail",
         _ABOUT,
     )
-    parser.add_argument("accounts", metavar="ACCOUNT", nargs="+")
+    parser.add_argument("accounts", type=typed, metavar="ACCOUNT", nargs="+")
     fate = parser.add_mutually_exclusive_group()
     fate.add_argument(
         "--release", action="store_true", help="release their held mail, and have it delivered"

@@ -152,7 +152,6 @@ TRACES = {
 def forget(database: Database, account: str) -> dict[str, int]:
     """Remove every trace of an account; return how many of each kind there were."""
     removed = {}
-    was_there = database.row("SELECT 1 FROM account WHERE account = ?", (account,)) is not None
     with database.turn(account):
         database.write("UPDATE account SET incident = NULL WHERE account = ?", (account,))
         for name, table in TRACES.items():
@@ -161,8 +160,6 @@ def forget(database: Database, account: str) -> dict[str, int]:
         removed["exemptions"] = database.write(
             "DELETE FROM exemption WHERE kind = 'account' AND value = ?", (account,)
         )
-    if not was_there:  # its turn alone made it
-        removed["account"] = 0
     database.sync()
     return removed
 
