@@ -90,29 +90,13 @@ def _run(
 ) -> None:
     """Run a program with `text` on its stdin; raise NoticeError unless it ends with status 0.
 
-    `rights`: the user and the only group it gets, None for the caller's own.
-
     At the time limit all that it has started is killed with it.
     """
     name = escaped(program[0])
-    with os.fdopen(os.memfd_create("notice"), "w+b") as stdin:  # unlike a pipe it never makes wait
-        stdin.write(text)
-        stdin.seek(0)
-        try:
-            process = subprocess.Popen(
-                program,
-                stdin=stdin,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                cwd="/",
-                env=_environment(),
-                start_new_session=True,
-                user=rights[0] if rights else None,
-                group=rights[1] if rights else None,
-                extra_groups=[] if rights else None,
-            )
-        except OSError as error:
-            raise NoticeError(f"{name} can't be run: {error.strerror}") from None
+    try:
+        process = _started(program, text, rights)
+    except OSError as error:
+        raise NoticeError(f"{name} can't be run: {error.strerror}") from None
     assert process.stderr is not None
     complaint = _FirstLine(process.stderr)
     try:
@@ -126,6 +110,30 @@ def _run(
     if status:
         how = f"ended with status {status}" if status > 0 else f"was killed by signal {-status}"
         raise NoticeError(f"{name} {how}{complaint.text()}")
+
+
+def _started(
+    program: Sequence[str], text: bytes, rights: tuple[int, int] | None
+) -> subprocess.Popen[bytes]:
+    """Start a program in a session of its own.  Raises OSError.
+
+    `rights`: the user and the only group it gets, None for the caller's own.
+    """
+    with os.fdopen(os.memfd_create("notice"), "w+b") as stdin:  # unlike a pipe it never makes wait
+        stdin.write(text)
+        stdin.seek(0)
+        return subprocess.Popen(
+            program,
+            stdin=stdin,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            cwd="/",
+            env=_environment(),
+            start_new_session=True,
+            user=rights[0] if rights else None,
+            group=rights[1] if rights else None,
+            extra_groups=[] if rights else None,
+        )
 
 
 def _environment() -> dict[str, str]:
