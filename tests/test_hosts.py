@@ -136,6 +136,17 @@ def test_doctor_as_the_service_user_looks_for_nothing_in_the_home_of_root(
     assert finding["result"] == "OK", finding
 
 
+def notices(hosts: list[Host], count: int) -> list[str] | None:
+    """Return the subjects of the notices that have arrived, None while there are too few."""
+    found = [
+        str(mail["Subject"])
+        for host in hosts
+        for mail in host.mta.delivered()
+        if mail["X-Original-To"].startswith("postmaster")
+    ]
+    return sorted(found) if len(found) >= count else None
+
+
 def test_a_thief_who_alternates_between_hosts_is_held_on_both_and_settled_on_each(
     hosts: list[Host],
 ) -> None:
@@ -172,18 +183,7 @@ def test_a_thief_who_alternates_between_hosts_is_held_on_both_and_settled_on_eac
     mails = [*arrived[0](3, 20), *arrived[1](3, 20)]
     recipients = [mail["X-Original-To"] for mail in mails]
     assert recipients.count("recipient@example.net") >= 5
-
-    def notices() -> list[str] | None:
-        found = [
-            str(mail["Subject"])
-            for host in hosts
-            for mail in host.mta.delivered()
-            if mail["X-Original-To"].startswith("postmaster")
-        ]
-        return sorted(found) if len(found) >= 2 else None
-
-    told_of = wait_until(notices, 20, "both notices")
-    assert told_of == [
+    assert wait_until(lambda: notices(hosts, 2), 20, "both notices") == [
         f"[pcc] {THIEF} blocked: mail from ES, FR, BR, VN within 2d",
         f"[pcc] {THIEF} unblocked by root: 1 held mail released",
     ]

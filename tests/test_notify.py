@@ -193,23 +193,8 @@ def test_the_subject_says_who_what_and_why(of: Notice, expected: str) -> None:
     assert subject(of) == expected
 
 
-def test_a_notice_of_a_block_has_the_facts_the_evidence_and_the_commands(tmp_path: Path) -> None:
-    config = config_of(tmp_path)
-    message = as_mail(told(), config, HOST, ["postmaster", "alice@example.org"], NOW)
-    assert dict(message.items()) == {
-        "From": "pcc@mx.example.org",
-        "To": "postmaster, alice@example.org",
-        "Subject": "[pcc] user@example.org blocked: mail from ES, FR, BR, VN within 2d",
-        "Date": "Wed, 22 Jul 2026 03:12:44 +0200",
-        "Message-ID": "<pcc.7.blocked.1784682764000@mx.example.org>",
-        "Auto-Submitted": "auto-generated",
-        "Content-Type": 'text/plain; charset="utf-8"',
-        "Content-Transfer-Encoding": "7bit",
-        "MIME-Version": "1.0",
-    }
-    admin = f"{' '.join(program_by_path())} -c {tmp_path}/pcc.toml"
-    assert message.get_content() == (
-        f"""\
+BLOCKED = (
+    """\
 user@example.org is blocked: mail came from ES, FR, BR, VN within 2d.
 
 An account that sends from so many countries is often a stolen one.  But it
@@ -248,8 +233,30 @@ Only unblock:
   {admin} unblock user@example.org
 
 """
-        "-- \npcc on mx.example.org, incident 7\n"
-    )
+    "-- \npcc on mx.example.org, incident 7\n"
+)
+
+
+def test_a_mail_about_a_block_has_the_headers_of_a_program_s(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    message = as_mail(told(), config, HOST, ["postmaster", "alice@example.org"], NOW)
+    assert dict(message.items()) == {
+        "From": "pcc@mx.example.org",
+        "To": "postmaster, alice@example.org",
+        "Subject": "[pcc] user@example.org blocked: mail from ES, FR, BR, VN within 2d",
+        "Date": "Wed, 22 Jul 2026 03:12:44 +0200",
+        "Message-ID": "<pcc.7.blocked.1784682764000@mx.example.org>",
+        "Auto-Submitted": "auto-generated",
+        "Content-Type": 'text/plain; charset="utf-8"',
+        "Content-Transfer-Encoding": "7bit",
+        "MIME-Version": "1.0",
+    }
+
+
+def test_a_notice_of_a_block_has_the_facts_the_evidence_and_the_commands(tmp_path: Path) -> None:
+    message = as_mail(told(), config_of(tmp_path), HOST, ["postmaster"], NOW)
+    admin = f"{' '.join(program_by_path())} -c {tmp_path}/pcc.toml"
+    assert message.get_content() == BLOCKED.format(admin=admin)
 
 
 @pytest.mark.parametrize(
