@@ -147,9 +147,9 @@ def text(source: str) -> list[str]:
     return lines
 
 
-def sections(source: str, mark: str = "# ") -> list[Section]:
+def sections(source: str) -> list[Section]:
     """Return the titled parts of a prose file."""
-    parts = re.split(rf"^{mark}(.+)\n", source, flags=re.MULTILINE)[1:]
+    parts = re.split(r"^# (.+)\n", source, flags=re.MULTILINE)[1:]
     return [
         Section(title, body.strip("\n"))
         for title, body in zip(parts[::2], parts[1::2], strict=True)

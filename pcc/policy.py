@@ -87,14 +87,12 @@ class History:
         generation: int,
         countries: dict[str, Seen],
         addresses_since: Callable[[float], Iterable[Seen]],
-        incident: str = "",
-        expires: float = 0,
     ) -> None:
         self.generation = generation
         self.countries = countries
         self.addresses_since = addresses_since
-        self.incident = incident
-        self.expires = expires
+        self.incident = ""
+        self.expires: float = 0
 
     def start_afresh(self) -> None:
         """Forget the incident, and count from now on only what is seen from now on."""

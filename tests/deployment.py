@@ -297,9 +297,9 @@ def run_as(
     )
 
 
-def deploy(folder: Path | None = None) -> Deployment:
-    """Copy the product into `folder` (default: a new public one), for the service user to run."""
-    folder = folder or public_folder("pcc")
+def deploy() -> Deployment:
+    """Copy the product into a new public folder, for the service user to run."""
+    folder = public_folder("pcc")
     user = service_user()
     for name in PRODUCT:
         source = CHECKOUT / name

@@ -82,8 +82,8 @@ class Session:
         """Connect and read the greeting; the server may take `timeout` seconds for any answer."""
         self._socket = socket.create_connection(("127.0.0.1", port), timeout)
         self._answers = self._socket.makefile("rb")
-        self.greeting = self.answer()
-        self.ehlo = self.command("EHLO client.example")
+        self.answer()
+        self.command("EHLO client.example")
 
     def __enter__(self) -> Session:
         return self
@@ -132,7 +132,7 @@ class Session:
         name = xtext(client_name) if client_name else "[UNAVAILABLE]"
         login = xtext(account) if account is not None else "[UNAVAILABLE]"
         self._expect(220, self.command(f"XCLIENT ADDR={address} NAME={name} LOGIN={login}"))
-        self.ehlo = self.command("EHLO client.example")
+        self.command("EHLO client.example")
 
     def login(self, account: str, password: str) -> Answer:
         """Log in by AUTH PLAIN; 235 is success."""

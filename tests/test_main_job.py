@@ -18,14 +18,14 @@ pytestmark = pytest.mark.postfix
 TEXT = "Sending is blocked"
 
 
-def installation(policy: str = "", more: str = "") -> Deployment:
+def installation(policy: str = "") -> Deployment:
     """Install the product for a service user, its country database one that the tests know."""
     pcc = deploy()
     write_country_database(pcc.state / "country.mmdb", {**NETWORKS, **IPV6_NETWORKS})
     (pcc.state / "country.mmdb").chmod(0o644)
     pcc.write_config(
         f'[policy]\nfamiliar_after = 0\n{policy}\n[store]\ndatabase = "{pcc.state}/pcc.db"\n'
-        f'[country]\ndatabase = "{pcc.state}/country.mmdb"\n{more}'
+        f'[country]\ndatabase = "{pcc.state}/country.mmdb"\n'
     )
     done = pcc.admin("init")
     assert done.returncode == 0, done.stderr

@@ -13,6 +13,7 @@ import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from pcc.checks import UNITS
 from pcc.errors import PccError
 
 LISTS_AT_RCPT = (
@@ -182,11 +183,11 @@ def entry(line: str, overrides: Mapping[str, Mapping[str, str]]) -> Entry:
     )
 
 
-def words_of(text: str, separators: str = ", \t\r\n") -> list[str]:
+def words_of(text: str) -> list[str]:
     """Return the words of a list, `{ }` with what is inside as part of one word."""
     words, word, depth = [], "", 0
     for character in text:
-        if character in separators and not depth:
+        if character in ", \t\r\n" and not depth:
             if word:
                 words.append(word)
             word = ""
@@ -248,9 +249,11 @@ def _taken_apart(text: str) -> tuple[str, dict[str, str]]:
     return endpoint, {name.strip(): bare(value.strip()) for name, _, value in pairs}
 
 
-def seconds(text: str, default_unit: str = "s") -> int:
-    """Return the seconds of a Postfix time; 0 for what is none."""
-    units = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-    number = text.strip().rstrip("".join(units))
-    unit = text.strip()[len(number) :] or default_unit
-    return int(number) * units.get(unit, 0) if number.isascii() and number.isdigit() else 0
+def seconds(text: str) -> int:
+    """Return the seconds of a Postfix time, of which they are the unit where it has none.
+
+    0 for what is no time.
+    """
+    number = text.strip().rstrip("".join(UNITS))
+    unit = text.strip()[len(number) :] or "s"
+    return int(number) * UNITS.get(unit, 0) if number.isascii() and number.isdigit() else 0
