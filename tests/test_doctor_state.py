@@ -251,6 +251,25 @@ def test_a_state_folder_of_root_or_of_postfix_is_given_to_the_service_user(
 
 
 @pytest.mark.postfix
+def test_without_a_service_user_what_lies_in_the_state_folder_is_looked_at_all_the_same(
+    patient: Patient,
+) -> None:
+    chown(".", "root")(patient)
+    country = patient.pcc.state / "country.mmdb"
+    good = country.read_bytes()
+    try:
+        country.write_bytes(b"rubbish")
+        turned = patient.differing(patient.findings())
+        assert {name: result for name, (result, _) in turned.items()} == {
+            "service user": "FAIL",
+            "country database": "FAIL",
+        }
+    finally:
+        country.write_bytes(good)
+        chown(".", "service")(patient)
+
+
+@pytest.mark.postfix
 def test_where_nobody_names_a_service_user_it_is_made(patient: Patient) -> None:
     chown(".", "root")(patient)
     master(f"user={patient.pcc.user}", "user=root")(patient)

@@ -12,7 +12,7 @@ from pcc.doctor import Finding, delegation, evidence, fail, finding, installatio
 from pcc.doctor.answer import Running, check_answer
 from pcc.doctor.database import check_database, check_password
 from pcc.doctor.files import odd_kind
-from pcc.doctor.identity import User, can_become, hindrance
+from pcc.doctor.identity import User, can_become, hindrance, user_of
 from pcc.doctor.mailsystem import MailSystem
 from pcc.doctor.restrictions import check_asking
 from pcc.doctor.serviceuser import ServiceUser, check_service_user, find_service_user
@@ -67,16 +67,20 @@ class _Examination:
         if not self._config.is_on_server:
             yield state.check_file_system(self._config.store_database)
         user = self._service_user.user
-        if user is None:
-            return
-        if not can_become(user):
+        if user and not can_become(user):
             fix = f"run this as root or {user.name}: the rights of {user.name} were not checked"
             yield finding("rights", [warn(fix)])
             return
-        yield from self._program(user)
-        if self._service_user.fits:  # else all that follows would say the same again
-            yield from self._state(user)
-        yield installation.check_notices(self._config, user)
+        if user:
+            yield from self._program(user)
+        if user and self._service_user.fits:
+            reader = user
+            yield from self._rights(user)
+        else:  # its rights would be the same fault again, but root can look at what is there
+            reader = user_of(0)
+        if can_become(reader) and state.is_reachable(reader, self._folder):
+            yield from self._contents(reader)
+        yield installation.check_notices(self._config, user or reader)
 
     def _missing_state_folder(self) -> str:
         """Return what to do where the state folder can't be looked at, "" where it can."""
@@ -100,7 +104,7 @@ class _Examination:
         yield installation.check_interpreter(user, interpreter)
         yield installation.check_code(user, script)
 
-    def _state(self, user: User) -> Iterator[Finding]:
+    def _rights(self, user: User) -> Iterator[Finding]:
         config = self._config
         yield state.check_state_folder(user, config.state_path)
         if not state.is_reachable(user, self._folder):
@@ -109,6 +113,9 @@ class _Examination:
             yield check_password(self._path, config.store_database)
         else:
             yield state.check_database_rights(user, config.store_database)
+
+    def _contents(self, user: User) -> Iterator[Finding]:
+        config = self._config
         yield from check_database(config, user, self._now)
         yield installation.check_country_database(user, self._config.country_database, self._now)
         if self._config.country_asn:
