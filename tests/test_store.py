@@ -668,7 +668,7 @@ def test_a_transaction_in_the_way_of_another_is_done_again(server: DatabaseServe
         thread.start()
         ours.in_turn(work, USER)
         thread.join()
-    assert len(tries) == 2
+    assert len(tries) > 1  # and once more where the other is still at it
 
 
 def read_only(server: DatabaseServer) -> tuple[Callable[[str], str], Callable[[], None]]:
