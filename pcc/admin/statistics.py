@@ -70,7 +70,8 @@ def add_commands(commands: Commands) -> None:
         "  pcc_admin.py stats --prometheus /var/lib/prometheus/node-exporter/pcc.prom\n"
         "The file is replaced as a whole; node_exporter exports its age, too.\n\n"
         f"--json: {_json_keys()}.\n"
-        "Ages are seconds, null where there is nothing; the size is in bytes.",
+        "Ages are seconds, null where there is nothing (0 for an empty outbox); the size is in\n"
+        "bytes.",
     )
     parser.add_argument(
         "--prometheus",
