@@ -47,9 +47,9 @@ STEP = 100_000
 def fill(database: Path, accounts: int, places: int, *, first: int = 0, days_ago: int = 0) -> None:
     """Add accounts with so many known addresses each, seen on that day and the one before.
 
-    Seen that long ago to the minute; account numbers begin at `first`.
+    Account numbers begin at `first`.
     """
-    seen = time.time() - 60 - days_ago * DAY
+    seen = time.time() - days_ago * DAY  # in this hour: a repeat is one within an hour
     today = int(seen // DAY)
     made = database.with_name("country.mmdb").stat().st_mtime
     identity = prepared.load(str(database.with_name("pcc.toml"))).identity
