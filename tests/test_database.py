@@ -182,6 +182,31 @@ def test_root_does_not_follow_links_that_the_service_user_planted() -> None:
 
 
 @as_root
+def test_root_s_own_groups_open_nothing_to_the_service_user() -> None:
+    folder = public_folder("groups")
+    group, before = 54321, os.getgroups()
+    other, state = folder / "other", folder / "state"
+    for made in (other, state):
+        made.mkdir()
+    create_or_upgrade(str(other / "pcc.db"))
+    os.chown(other, 0, group)
+    os.chmod(other, 0o770)
+    os.chown(other / "pcc.db", 0, group)
+    os.chmod(other / "pcc.db", 0o660)
+    os.chown(state, 65534, 65534)
+    (state / "pcc.db").symlink_to(other / "pcc.db")
+    os.setgroups([*before, group])
+    try:
+        groups = sorted(os.getgroups())
+        with pytest.raises(StoreError, match="no permission"):
+            open_database(str(state / "pcc.db"))
+        assert sorted(os.getgroups()) == groups
+        assert (os.geteuid(), os.getegid()) == (0, 0)
+    finally:
+        os.setgroups(before)
+
+
+@as_root
 def test_whatever_root_s_command_makes_belongs_to_the_service_user() -> None:
     site = Site(public_folder("owners"), "familiar_after = 0\n")
     for path in (site.folder, *site.folder.glob("pcc.db*")):

@@ -11,7 +11,7 @@ from pcc.doctor.files import is_read_only, mount_point, odd_kind
 from pcc.doctor.identity import User, hindrances
 from pcc.invocation import shell_word
 
-SIDE_FILES = ("-wal", "-shm", ".lock", ".notify")
+SIDE_FILES = ("-wal", "-shm", ".lock", ".notify", ".checkpoint")
 """What SQLite and pcc keep beside the database."""
 
 FULL_BYTES = 1_000_000

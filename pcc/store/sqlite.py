@@ -358,12 +358,14 @@ class rights_of_service_user:  # noqa: N801, it is used as a function
     """Within it, root acts with the rights of the service user, in whose folder `path` is.
 
     The service user may put links into its folder: root must not follow them to
-    files that the service user could not open itself.
+    files that the service user could not open itself.  Root's supplementary groups
+    are left behind, too.
     """
 
     def __init__(self, path: str) -> None:
         self._path = path
         self._is_root = posix.geteuid() == 0
+        self._before: tuple[int, list[int]] | None = None  # root's group and others
 
     def __enter__(self) -> None:
         """Become the service user, effectively, where we are root."""
@@ -375,14 +377,18 @@ class rights_of_service_user:  # noqa: N801, it is used as a function
             user, group = service_user(self._path)
         except OSError:
             return  # whoever goes on finds out what is wrong there
+        self._before = posix.getegid(), posix.getgroups()
+        posix.setgroups([group])
         posix.setegid(group)
         posix.seteuid(user)
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         """Become root again."""
-        if self._is_root:
+        if self._before is not None:
+            group, others = self._before
             posix.seteuid(0)
-            posix.setegid(0)
+            posix.setegid(group)
+            posix.setgroups(others)
 
 
 def _size(path: str) -> int:
