@@ -10,6 +10,7 @@ with the rights of the service user.  All functions raise NoticeError when nobod
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
@@ -18,17 +19,19 @@ import socket
 import subprocess
 import threading
 import time
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pcc.errors import NoticeError
 from pcc.escaping import escaped
 from pcc.serviceuser import service_user
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from email.message import EmailMessage
 
     from pcc.config import Config
+
+Answer = TypeVar("Answer")
 
 _LONGEST_ANSWER = 200  # characters of what a program or server says
 
@@ -213,9 +216,22 @@ class _SmtpClient:
 
     def open(self, server: str, port: int) -> None:
         """Connect and greet."""
-        self._expect(220, *self._smtp.connect(server, port))
+        self._expect(220, *self._connect(server, port))
         self._limit()
         self._smtp.ehlo_or_helo_if_needed()
+
+    def _connect(self, server: str, port: int) -> tuple[int, bytes]:
+        """Connect to the first of the server's addresses that takes it; return its greeting."""
+        places = _answer_of_names(
+            lambda: socket.getaddrinfo(server, port, type=socket.SOCK_STREAM), self._left()
+        )
+        *others, last = dict.fromkeys(str(place[4][0]) for place in places)
+        for address in others:
+            self._smtp.timeout = self._left()
+            with contextlib.suppress(OSError):
+                return self._smtp.connect(address, port)
+        self._smtp.timeout = self._left()
+        return self._smtp.connect(last, port)
 
     def deliver(
         self, message: EmailMessage, recipients: Sequence[str]
@@ -279,10 +295,32 @@ def host_name() -> str:
     name = socket.gethostname()
     if "." in name:
         return name
-    found: list[str] = []
-    # A name service that hangs can't be interrupted, only left alone.
-    asking = threading.Thread(target=lambda: found.append(socket.getfqdn(name)), daemon=True)
-    asking.start()
-    asking.join(NAME_SECONDS)
-    full = found[0] if found else ""
+    try:
+        full = _answer_of_names(lambda: socket.getfqdn(name), NAME_SECONDS)
+    except TimeoutError:
+        return name
     return full if "." in full and not full.startswith("localhost") else name
+
+
+def _answer_of_names(question: Callable[[], Answer], seconds: float) -> Answer:
+    """Return what a name service answers, or raise what the question does.
+
+    TimeoutError when it takes longer: one that hangs can't be interrupted, only left alone.
+    """
+    answers: list[Answer] = []
+    errors: list[Exception] = []
+
+    def ask() -> None:
+        try:
+            answers.append(question())
+        except (OSError, ValueError) as error:  # the latter for what can't be a name
+            errors.append(error)
+
+    asking = threading.Thread(target=ask, daemon=True)
+    asking.start()
+    asking.join(seconds)
+    if errors:
+        raise errors[0]
+    if not answers:
+        raise TimeoutError
+    return answers[0]

@@ -1532,3 +1532,49 @@ def test_an_smtp_server_that_hangs_is_left_after_the_time_limit(place: Place) ->
     assert sent == 0
     assert [failure.partition(" took")[2] for failure in failures] == [" longer than 0.3 seconds"]
     assert [row[1] for row in place.waiting()] == [1, 0]
+
+
+HANGING_NAMES = """\
+import fcntl, pathlib, socket, struct, sys
+from pcc import notify
+from test_notify import Place
+
+ifreq = struct.pack("16sh14x", b"lo", 1)  # IFF_UP
+names = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+fcntl.ioctl(names, 0x8914, ifreq)  # SIOCSIFFLAGS
+names.bind(("127.0.0.1", 53))  # where nobody answers
+notify.HANGING_SECONDS = 9
+place = Place(pathlib.Path(sys.argv[1]))
+command = place.program("command", place.recording)
+place.configure(transport="smtp", smtp="mail.example.org:25", command=[str(command)])
+for _ in range(2):
+    place.notice(channels=("mail", "command"))
+print(*place.send(seconds=0.5))
+"""
+
+
+@pytest.mark.subprocess
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, for a network of its own")
+def test_a_name_service_that_hangs_keeps_no_other_notice(tmp_path: Path) -> None:
+    resolver = tmp_path / "resolv.conf"
+    resolver.write_text("nameserver 127.0.0.1\noptions timeout:30 attempts:2\n")
+    (tmp_path / "place").mkdir()
+    script = f'mount --bind {resolver} /etc/resolv.conf && exec "$@"'
+    done = subprocess.run(
+        ["unshare", "--mount", "--net", "sh", "-c", script, "sh"]
+        + [sys.executable, "-c", HANGING_NAMES, str(tmp_path / "place")],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=30,
+    )
+    if "unshare failed" in done.stdout or "permission denied" in done.stdout:
+        pytest.skip(done.stdout)
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.endswith(
+        "2 ['notice 1 (blocked, incident 1) by mail: mail.example.org:25 took longer than"
+        " 0.5 seconds']\n"
+    )
