@@ -1561,8 +1561,10 @@ def test_a_name_service_that_hangs_keeps_no_other_notice(tmp_path: Path) -> None
     (tmp_path / "place").mkdir()
     script = f'mount --bind {resolver} /etc/resolv.conf && exec "$@"'
     done = subprocess.run(
-        ["unshare", "--mount", "--net", "sh", "-c", script, "sh"]
-        + [sys.executable, "-c", HANGING_NAMES, str(tmp_path / "place")],
+        [
+            *("unshare", "--mount", "--net", "sh", "-c", script, "sh"),
+            *(sys.executable, "-c", HANGING_NAMES, str(tmp_path / "place")),
+        ],
         cwd=ROOT,
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
         stdout=subprocess.PIPE,
