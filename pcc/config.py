@@ -98,11 +98,6 @@ class Policy(Record):
         return self.action_word == "HOLD"
 
     @property
-    def limits_addresses(self) -> bool:
-        """Whether any limit is one on addresses."""
-        return any(limit.max_addresses for limit in self.limits)
-
-    @property
     def observes(self) -> bool:
         """Whether mail passes that would be stopped in enforce mode."""
         return self.mode == "observe"

@@ -157,25 +157,25 @@ class Decisions:
         rule = Rule(case.policy, now, self._config.keep_sightings)
         history = self._settled_history(case, now)
         seen = case.known.sighting or sightings.Sighting(case.address, case.country, now, now)
-        is_new = case.country not in history.countries
+        is_first = case.known.sighting is None or case.country not in history.countries
         presence = history.countries.setdefault(case.country, Seen(case.country, now, now))
         if seen.country != case.country:  # another country database says so
             presence.days = joined_days(presence.days, seen.days)
             self._correct_country(case, history, seen)
         seen.looked_up = case.looked_up
         place = Place(presence, seen)
-        decides = is_new or case.known.sighting is None or rule.adds(history, place)
-        # Whether others may have let mail of the account be repeats without knowing of this.
-        concerns_others = decides and (
-            is_new or case.policy.limits_addresses or rule.adds_country(history, presence)
-        )
+        decides = is_first or rule.adds(history, place)
+        # Others may have let mail of the account be repeats without knowing of this: what was away
+        # for so long may be new in a window of theirs, if not in ours.
+        concerns_others = decides or seen.last_seen < now - 3600
         judgement = judge(rule, history, place)
         seen.instance = mail.instance
         seen.client_name = mail.request.client_name
         seen.repeats_until = self._repeats_until(rule, history, place)
         seen.judged_by = repeats.judged_by(self._config.identity, case.looked_up)
         if concerns_others:
-            repeats.take_back(database, case.account, seen.judged_by)
+            hour = sightings.hour(now)
+            repeats.take_back(database, case.account, seen.judged_by, hour)
         sightings.save_sighting(database, case.account, seen)
         sightings.save_presence(database, case.account, presence)
         if not (judgement.ended or judgement.begins):

@@ -264,10 +264,7 @@ class Rule:
         """
         if not self.is_familiar(place.address) and self._is_back(place.address, history):
             return True
-        return self.adds_country(history, place.country)
-
-    def adds_country(self, history: History, country: Seen) -> bool:
-        """Whether a mail from a country makes that country count; see adds()."""
+        country = place.country
         return not self.is_familiar_country(country, history) and (
             self._is_back(country, history) or not self._has_min_mails(country)
         )

@@ -42,10 +42,11 @@ def sql(site: Site, *statements: str) -> None:
             connection.execute(statement)
 
 
-def pass_minutes(site: Site) -> None:
-    """Have all that was recorded be a minute old."""
+def pass_minutes(site: Site, minutes: int = 1) -> None:
+    """Have all that was recorded be a minute older, or more."""
+    seconds = 60 * minutes
     for table in ("sighting", "presence"):
-        times = "first_seen = first_seen - 60, last_seen = last_seen - 60"
+        times = f"first_seen = first_seen - {seconds}, last_seen = last_seen - {seconds}"
         sql(site, f"UPDATE {table} SET {times}")
 
 
@@ -178,6 +179,32 @@ def test_what_another_configuration_let_pass_is_judged_by_the_strict_one(
     assert other.end() == 0
     assert repeats(site) == [address("FR"), address("BR")]
     assert is_refusal(strict.ask(client_address=address("ES")))
+
+
+@pytest.mark.parametrize(
+    ("limit", "seen"),
+    [
+        ("max_countries = 1\nwindow = '2h'\n", address("FR")),
+        ("max_addresses = 1\nwindow = '2h'\n", address("ES", 2)),
+    ],
+)
+def test_what_comes_back_in_a_window_that_only_the_strict_configuration_has_is_known_to_it(
+    make: Callable[..., Site], limit: str, seen: str
+) -> None:
+    site = make("familiar_after = 0\n")
+    other = site.policy()
+    assert is_pass(other.ask(client_address=seen))
+    other.end()
+    pass_minutes(site, 180)
+    strict = site.config.with_name("strict.toml")
+    strict.write_text(f"{site.config.read_text()}[[limit]]\n{limit}")
+    process = PolicyProcess([site.python, str(ROOT / "pcc_policy.py"), "--config", str(strict)])
+    assert is_pass(process.ask(client_address=address("ES")))
+    pass_minutes(site)
+    assert is_pass(process.ask(client_address=address("ES")))  # a repeat
+    assert is_pass(site.ask(client_address=seen))
+    assert is_refusal(process.ask(client_address=address("ES")))
+    process.end()
 
 
 def test_what_the_same_configuration_records_leaves_the_repeats(make: Callable[..., Site]) -> None:

@@ -60,16 +60,16 @@ def find(
     return row
 
 
-def take_back(database: Database, account: str, judged_by: int) -> None:
+def take_back(database: Database, account: str, judged_by: int, hour: int) -> None:
     """Have an account's mail be no repeat where it is one by another judgement than this.
 
-    For who records what that judgement did not know of, in the same transaction.  Looks at all
-    addresses of the account.
+    For who records what that judgement did not know of, in the same transaction.  `hour`: that of
+    now; what was last seen before it is no repeat any more, but other hosts' clocks may be behind.
     """
     database.write(
         "UPDATE sighting SET repeats_until = 0"
-        " WHERE account = ? AND repeats_until > 0 AND judged_by <> ?",
-        (account, judged_by),
+        " WHERE account = ? AND hour >= ? AND repeats_until > 0 AND judged_by <> ?",
+        (account, hour - 1, judged_by),
     )
 
 
