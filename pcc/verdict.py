@@ -69,10 +69,10 @@ class Verdicts:
         counts = self.counts
         try:
             self._database.in_turn(lambda: counts.write(self._database), *counts.accounts())
-        except PccError:
+            counts.clear()
+        except PccError:  # also that of a deadline which is over just now
             counts.keep()
             raise
-        counts.clear()
         return True
 
     def checkpoint_if_due(self) -> None:
