@@ -24,7 +24,7 @@ CREATE TABLE sighting (
     runs        TEXT    NOT NULL,  -- for min_mails, see pcc/policy.py; empty where that is 1
     instance    TEXT    NOT NULL,  -- Postfix's instance of the latest mail, so that a retry counts once
     hour        INTEGER NOT NULL,  -- last_seen in whole hours since 1970
-    repeats_until REAL  NOT NULL DEFAULT 0,  -- seconds; until then a mail from here changes nothing but counts
+    repeats_until REAL  NOT NULL DEFAULT 0,  -- seconds; until then a mail from here changes nothing but counts; negative as long as this may not be on disk
     judged_by   INTEGER NOT NULL DEFAULT 0,  -- the configuration and country database by which that is so
     PRIMARY KEY (account, address)
 ) WITHOUT ROWID;

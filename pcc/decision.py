@@ -17,7 +17,6 @@ from pcc.errors import StoreError
 from pcc.mail import DUNNO, Mail, Verdict
 from pcc.policy import Place, Rule, Seen, clock_shift, end_of_incident, joined_days, judge
 from pcc.store import repeats, sightings
-from pcc.store.repeats import FRESH_SECONDS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -78,7 +77,7 @@ class Decisions:
         if self._answered.answer(account, mail.instance)[0]:
             return self._pass(mail)
         known = case.known.sighting
-        if known is not None and now - known.first_seen < FRESH_SECONDS:
+        if known is not None and not repeats.is_on_disk(known, now):
             self._database.sync()  # another process may have recorded it and be about to
         if mail.is_latest(known):
             return self._pass(mail)
@@ -157,21 +156,23 @@ class Decisions:
         rule = Rule(case.policy, now, self._config.keep_sightings)
         history = self._settled_history(case, now)
         seen = case.known.sighting or sightings.Sighting(case.address, case.country, now, now)
-        is_first = case.known.sighting is None or case.country not in history.countries
+        is_on_disk = case.known.sighting is not None and repeats.is_on_disk(seen, now)
+        is_new_country = case.country not in history.countries
         presence = history.countries.setdefault(case.country, Seen(case.country, now, now))
         if seen.country != case.country:  # another country database says so
             presence.days = joined_days(presence.days, seen.days)
             self._correct_country(case, history, seen)
         seen.looked_up = case.looked_up
         place = Place(presence, seen)
-        decides = is_first or rule.adds(history, place)
+        decides = is_new_country or not is_on_disk or rule.adds(history, place)
         # Others may have let mail of the account be repeats without knowing of this: what was away
         # for so long may be new in a window of theirs, if not in ours.
         concerns_others = decides or seen.last_seen < now - 3600
         judgement = judge(rule, history, place)
         seen.instance = mail.instance
         seen.client_name = mail.request.client_name
-        seen.repeats_until = self._repeats_until(rule, history, place)
+        until = self._repeats_until(rule, history, place)
+        seen.repeats_until = until if is_on_disk else -until
         seen.judged_by = repeats.judged_by(self._config.identity, case.looked_up)
         if concerns_others:
             hour = sightings.hour(now)

@@ -8,6 +8,12 @@ the configuration and the country database are those it was judged by
 repeats cost one look at one row.  Who has another configuration, and records
 what begins to count, takes back what was written down by this one.  Whatever is
 doubtful here is no repeat, and judged by pcc/decision.py.
+
+What was just recorded is synced before its mail is answered, but another
+process may see it sooner, and must not answer on the strength of it before
+it is on disk.  So `sighting.repeats_until` is negative at first, and that it is
+on disk is certain only after a while; but who counts a mail, which was answered
+after a sync, turns it round.
 """
 
 from __future__ import annotations
@@ -17,9 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from pcc.store.interface import Database
+    from pcc.store.sightings import Sighting
 
 FRESH_SECONDS = 10
-"""So long after its first mail a sighting may not be on disk yet.
+"""So long after its first mail a sighting may not be on disk yet: longer than any decision takes.
 
 Also, times of several processes that lie so close may be in any order.
 """
@@ -36,8 +43,9 @@ def judged_by(identity: int, made: float) -> int:
 _REPEAT = f"""
     SELECT country, instance
     FROM sighting LEFT JOIN account ON account.account = sighting.account
-    WHERE sighting.account = ? AND address = ? AND judged_by = ? AND repeats_until > ?
-        AND first_seen < ? AND last_seen < ? AND incident IS NULL
+    WHERE sighting.account = ? AND address = ? AND judged_by = ?
+        AND abs(repeats_until) > ? AND (repeats_until > 0 OR first_seen < ?)
+        AND last_seen < ? AND incident IS NULL
         AND sighting.generation = coalesce(account.generation, 0)
         AND NOT EXISTS (SELECT 1 FROM exemption WHERE kind = 'client')
         AND last_seen > coalesce((SELECT max(created) FROM exemption), 0) + {FRESH_SECONDS}
@@ -60,6 +68,11 @@ def find(
     return row
 
 
+def is_on_disk(seen: Sighting, now: float) -> bool:
+    """Whether a sighting that was read is certainly on disk."""
+    return seen.repeats_until > 0 or now - seen.first_seen >= FRESH_SECONDS
+
+
 def take_back(database: Database, account: str, judged_by: int, hour: int) -> None:
     """Have an account's mail be no repeat where it is one by another judgement than this.
 
@@ -68,7 +81,7 @@ def take_back(database: Database, account: str, judged_by: int, hour: int) -> No
     """
     database.write(
         "UPDATE sighting SET repeats_until = 0"
-        " WHERE account = ? AND hour >= ? AND repeats_until > 0 AND judged_by <> ?",
+        " WHERE account = ? AND hour >= ? AND repeats_until <> 0 AND judged_by <> ?",
         (account, hour - 1, judged_by),
     )
 
@@ -99,8 +112,8 @@ def count(
     country.  All came in the hour in which the address was last seen.
     """
     database.write_many(
-        f"UPDATE sighting SET {_COUNTED}, instance = ?, client_name = ?"
-        " WHERE account = ? AND address = ?",
+        f"UPDATE sighting SET {_COUNTED}, instance = ?, client_name = ?,"
+        " repeats_until = abs(repeats_until) WHERE account = ? AND address = ?",
         [(n, now, now, *others) for n, now, *others in mails],
     )
     database.write_many(

@@ -67,13 +67,14 @@ class Sighting(Seen):
         client_name: str = "",
         instance: str = "",
         looked_up: float = 0,
+        repeats_until: float = 0,
     ) -> None:
         super().__init__(address, first_seen, last_seen, mails, generation, days, runs)
         self.country = country
         self.client_name = client_name
         self.instance = instance
         self.looked_up = looked_up
-        self.repeats_until = 0.0
+        self.repeats_until = repeats_until
         self.judged_by = 0
 
 
@@ -141,7 +142,7 @@ _KNOWN = """
     SELECT EXISTS (SELECT 1 FROM exemption), coalesce(account.generation, 0), account.incident,
         sighting.country, sighting.first_seen, sighting.last_seen, sighting.mails,
         sighting.generation, sighting.days, sighting.runs, client_name, instance, looked_up,
-        presence.country, presence.first_seen, presence.last_seen, presence.mails,
+        repeats_until, presence.country, presence.first_seen, presence.last_seen, presence.mails,
         presence.generation, presence.days, presence.runs
     FROM (SELECT 1 AS one) AS mail
         LEFT JOIN account ON account.account = ?
@@ -163,9 +164,9 @@ def known(database: Database, account: str, address: str) -> Known:
     if first[2] is not None:
         result.incident = _incident(database, first[2])
     if first[3] is not None:
-        result.sighting = Sighting(address, *first[3:13])
-    if first[13] is not None:
-        result.countries = {row[13]: Seen(*row[13:]) for row in rows}
+        result.sighting = Sighting(address, *first[3:14])
+    if first[14] is not None:
+        result.countries = {row[14]: Seen(*row[14:]) for row in rows}
     return result
 
 
