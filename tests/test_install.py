@@ -126,7 +126,8 @@ def test_a_prefix_and_a_service_user_of_ones_own_are_in_all_that_names_them(
     expected = {
         "opt/etc/cron.d/pcc": "[ ! -x /opt/lib/pcc/pcc_admin.py ] ||"
         f" {{ {command} notify; {command} cleanup; }}",
-        "opt/lib/systemd/system/pcc.service": f"ExecStart={command} cleanup",
+        "opt/lib/systemd/system/pcc.service": f"ExecStart=-{command} notify\n"
+        f"ExecStart={command} cleanup\n",
         "opt/etc/pcc/pcc.toml": 'database = "/srv/pcc/pcc.db"',
         "opt/lib/pcc/pcc_admin.py": "#!/usr/bin/python3 -I",
         "opt/lib/pcc/postfix": "spawn user=mailcheck argv=/usr/bin/python3 -I -S"
