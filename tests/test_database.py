@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -12,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from checkout import Site, address, is_pass, is_refusal
+from checkout import ROOT, Site, address, is_pass, is_refusal
 from deployment import public_folder
 from systemlog import system_log
 
@@ -204,6 +206,35 @@ def test_root_s_own_groups_open_nothing_to_the_service_user() -> None:
         assert (os.geteuid(), os.getegid()) == (0, 0)
     finally:
         os.setgroups(before)
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("before", "owner", "said"),
+    [
+        ("setpriv --bounding-set=-setgid --inh-caps=-setgid", 65534, "the service user, 65534"),
+        ("unshare --map-root-user", 0, ""),
+    ],
+)
+def test_root_that_may_not_act_as_the_service_user_is_told(
+    before: str, owner: int, said: str
+) -> None:
+    site = Site(public_folder("confined"))
+    for path in (site.folder, *site.folder.glob("pcc.db*")):
+        os.chown(path, owner, owner)
+    done = subprocess.run(
+        [
+            *(*before.split(), sys.executable, str(ROOT / "pcc_admin.py")),
+            *("-c", str(site.config), "block", "joe"),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    site.close()
+    if "unshare failed" in done.stderr:
+        pytest.skip(done.stderr)
+    assert (done.returncode, said in done.stderr) == (4 if said else 0, True), done.stderr
 
 
 @as_root

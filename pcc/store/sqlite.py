@@ -368,7 +368,7 @@ class rights_of_service_user:  # noqa: N801, it is used as a function
         self._before: tuple[int, list[int]] | None = None  # root's group and others
 
     def __enter__(self) -> None:
-        """Become the service user, effectively, where we are root."""
+        """Become the service user, effectively, where we are root.  Raises StoreError."""
         if not self._is_root:
             return
         from pcc.serviceuser import service_user  # which no policy process needs
@@ -378,9 +378,15 @@ class rights_of_service_user:  # noqa: N801, it is used as a function
         except OSError:
             return  # whoever goes on finds out what is wrong there
         self._before = posix.getegid(), posix.getgroups()
-        posix.setgroups([group])
-        posix.setegid(group)
-        posix.seteuid(user)
+        try:
+            if user:  # else nothing is gained, and a namespace of root's alone doesn't let us
+                posix.setgroups([group])
+            posix.setegid(group)
+            posix.seteuid(user)
+        except OSError as error:
+            raise StoreError(
+                f"{self._path}: root can't act as the service user, {user}: {error.strerror}"
+            ) from None
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         """Become root again."""
@@ -388,7 +394,8 @@ class rights_of_service_user:  # noqa: N801, it is used as a function
             group, others = self._before
             posix.seteuid(0)
             posix.setegid(group)
-            posix.setgroups(others)
+            if posix.getgroups() != others:
+                posix.setgroups(others)
 
 
 def _size(path: str) -> int:
