@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import pty
+import re
 import select
 import sqlite3
 import subprocess
@@ -150,6 +151,22 @@ def test_a_known_account_needs_few_modules_of_the_standard_library(site: Site) -
         *("__future__", "_functools", "_signal", "_socket", "_sqlite3", "_stat"),
         *("fcntl", "imported package", "itertools", "select"),
     }
+
+
+def test_the_map_of_the_house_begins_with_what_known_mail_imports(site: Site) -> None:
+    house = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    rows = house.partition("|---|---|\n")[2].partition("\n\n")[0].splitlines()
+    told = {
+        name.replace("/", ".")
+        for row in rows
+        for name in re.findall("`(.+?)`", row[: row.index(" | ")])
+    }
+    with Watched(site) as process:
+        process.ask(request_text())
+        imported = process.imported()
+    ours = {name.removeprefix("pcc.") for name in imported if name.startswith("pcc.")}
+    # Packages have no row; whose the folder is, only root looks at.
+    assert told == ours - {"store", "serviceuser"}
 
 
 def test_without_a_login_no_database_is_opened(site: Site) -> None:
