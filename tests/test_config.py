@@ -242,7 +242,7 @@ def test_the_shipped_file_says_the_defaults_and_two_further_limits(path: Path) -
     ]
 
 
-def test_the_shipped_file_shows_every_key_once_in_order_with_its_default() -> None:
+def test_the_shipped_file_shows_every_key_once_with_its_default() -> None:
     import tomli
 
     document = tomli.loads(SHIPPED.read_text(encoding="utf-8"))
