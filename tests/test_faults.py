@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from faults import broken, crowd, failing, kill, mta, power, preload, watchdogs, world
@@ -45,6 +46,11 @@ def test_a_power_cut_loses_nothing_that_was_answered_for(
     workers: int, mails_per_process: int
 ) -> None:
     assert power.run(4, workers, mails_per_process=mails_per_process).promised > 0
+
+
+@needs_compiler
+def test_nobody_answers_on_the_strength_of_what_may_not_be_on_disk(tmp_path: Path) -> None:
+    assert power.answers_without_syncs(tmp_path) == 0
 
 
 @needs_compiler

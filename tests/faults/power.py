@@ -17,14 +17,17 @@ from __future__ import annotations
 import fcntl
 import os
 import random
+import select
 import shutil
 import sqlite3
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from checkout import PolicyProcess, Site, is_pass, is_refusal
+from checkout import PolicyProcess, Site, is_pass, is_refusal, request_text
 
 from faults.ledger import CONFIG, Asked, Load, Recorded
 from faults.preload import on_failing_disk
@@ -56,11 +59,17 @@ class Disk:
             names.append(f"{inode} {file.name}\n")  # as disk.c does
         (shadow / "names").write_text("".join(names))
 
+    @contextmanager
+    def without_syncs(self) -> Iterator[None]:
+        """Have all who sync wait."""
+        with (self.shadow / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
     def take_picture(self, picture: Path) -> None:
         """Copy both to a new folder, with syncing stopped for as long as that takes."""
         picture.mkdir()
-        with (self.shadow / "lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with self.without_syncs():
             (picture / "synced").mkdir()
             (picture / "written").mkdir()
             for line in (self.shadow / "names").read_text().splitlines():
@@ -144,6 +153,31 @@ def run(cuts: int, workers: int = 6, seed: int = 1, mails_per_process: int = 0) 
         finally:
             site.close()
     return Cut(cuts, cuts * len(KINDS), promised, len(load.asked))
+
+
+def answers_without_syncs(folder: Path) -> int:
+    """Return how many of two processes answer an account's first mails before any is on disk.
+
+    The second is asked when it can see what the first has recorded.
+    """
+    (folder / "site").mkdir()
+    site = Site(folder / "site", CONFIG)
+    disk = Disk(site.folder, folder / "shadow")
+    environment = on_failing_disk(site.folder, shadow=disk.shadow)
+    processes = [site.policy(environment=environment) for _ in range(2)]
+    try:
+        for process in processes:  # SQLite syncs the head of a new log itself
+            assert is_pass(process.ask(sasl_username="ann@example.org"))
+        with disk.without_syncs():
+            for process in processes:
+                process.send(request_text())
+                time.sleep(0.5)
+                assert site.mails()
+            answered = select.select([process.socket for process in processes], [], [], 1)[0]
+        assert all(is_pass(process.reply()) for process in processes)
+    finally:
+        site.close()
+    return len(answered)
 
 
 def _look(site: Site, folder: Path, known: list[Asked], choice: random.Random) -> int:
