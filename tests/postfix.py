@@ -15,6 +15,7 @@ root in an ordinary container does not have.
 
 from __future__ import annotations
 
+import contextlib
 import email
 import email.message
 import email.policy
@@ -111,6 +112,14 @@ def wait_until(happened: Callable[[], Found | None], timeout: float, what: str) 
         assert time.monotonic() < deadline, f"after {timeout} s there was still no {what}"
         time.sleep(0.01)
     return result
+
+
+class StuckLoggingError(Exception):
+    """Postfix's processes wait for ever to be able to log.
+
+    They log by postlogd(8), which master(8) starts anew after a reload.  Seen once, under load: the
+    socket's queue was full, and nobody read it, as if master waited with them.
+    """
 
 
 @dataclass(frozen=True)
@@ -335,8 +344,23 @@ class PrivatePostfix:
 
         What has not ended after `patience` seconds is killed; returns the command lines of that.
         """
-        self._postfix("stop")
+        try:
+            self._postfix("stop", timeout=20)
+        except subprocess.TimeoutExpired:
+            waits = self._waits()
+            end_processes_of(self.folder, patience=0)
+            if "unix_wait_for_peer" in waits.values():
+                raise StuckLoggingError(f"postfix stop: {waits}") from None
+            raise AssertionError(f"postfix stop does not end: {waits}") from None
         return end_processes_of(self.folder, patience)
+
+    def _waits(self) -> dict[str, str]:
+        """What its processes wait for in the kernel, by process and command."""
+        waits = {}
+        for process, command in processes_of(self.folder).items():
+            with contextlib.suppress(OSError):
+                waits[f"{process} {command[0]}"] = Path(f"/proc/{process}/wchan").read_text()
+        return waits
 
     def reload(self) -> None:
         """Let it read its configuration again; wait until no idle smtpd(8) has the old one."""
@@ -352,8 +376,8 @@ class PrivatePostfix:
         found = processes_of(self.folder).items()
         return {process for process, command in found if command[0] == "smtpd"}
 
-    def _postfix(self, command: str) -> None:
-        done = self.run(["postfix", command])
+    def _postfix(self, command: str, timeout: float = 60) -> None:
+        done = self.run(["postfix", command], timeout=timeout)
         assert done.returncode == 0, f"postfix {command}: {done.stderr}\n{self.log()[-4000:]}"
 
     def master_process(self) -> int | None:

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from checkout import COUNTRIES, NETWORKS, address
 from deployment import Deployment, deploy, processes_of
 from mmdb import write_country_database
-from postfix import Policy, PrivatePostfix
+from postfix import Policy, PrivatePostfix, StuckLoggingError
 from smtp import Session
 
 MAX_COUNTRIES = 3
@@ -56,6 +56,13 @@ class Loaded(NamedTuple):
 
 def run(connections: int, seconds: float, reloads: int = 3, seed: int = 1) -> Loaded:
     """Load a Postfix for so long; raise AssertionError for whatever is wrong afterwards."""
+    try:
+        return _run(connections, seconds, reloads, seed)
+    except StuckLoggingError:  # Postfix's own, and rare
+        return _run(connections, seconds, reloads, seed)
+
+
+def _run(connections: int, seconds: float, reloads: int, seed: int) -> Loaded:
     pcc = _installed()
     policy = Policy(
         pcc.policy_argv(), ("data",), default_action=f"{DEFAULT_CODE} 4.3.0 pcc can not answer"
