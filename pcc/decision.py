@@ -37,6 +37,12 @@ Longer than a mail waits to be counted, also while that fails (see pcc/counting.
 else a country could leave a window although it was seen within it.
 """
 
+AWAY_SECONDS = 3600
+"""What was away for so long may be new in a window of another configuration, if not in ours.
+
+So mail of the account that is a repeat by that one must be judged anew.
+"""
+
 
 class Decisions:
     """Decides about the mails of one policy connection; see pcc/verdict.py.
@@ -165,18 +171,18 @@ class Decisions:
         seen.looked_up = case.looked_up
         place = Place(presence, seen)
         decides = is_new_country or not is_on_disk or rule.adds(history, place)
-        # Others may have let mail of the account be repeats without knowing of this: what was away
-        # for so long may be new in a window of theirs, if not in ours.
-        concerns_others = decides or seen.last_seen < now - 3600
+        seen.judged_by = repeats.judged_by(self._config.identity, case.looked_up)
+        if decides or seen.last_seen < now - AWAY_SECONDS:
+            is_grave = is_new_country or presence.last_seen < now - AWAY_SECONDS
+            hour = sightings.hour(now)
+            repeats.take_back(
+                database, case.account, seen.judged_by, hour, whatever_it_costs=is_grave
+            )
         judgement = judge(rule, history, place)
         seen.instance = mail.instance
         seen.client_name = mail.request.client_name
         until = self._repeats_until(rule, history, place)
         seen.repeats_until = until if is_on_disk else -until
-        seen.judged_by = repeats.judged_by(self._config.identity, case.looked_up)
-        if concerns_others:
-            hour = sightings.hour(now)
-            repeats.take_back(database, case.account, seen.judged_by, hour)
         sightings.save_sighting(database, case.account, seen)
         sightings.save_presence(database, case.account, presence)
         if not (judgement.ended or judgement.begins):

@@ -32,6 +32,10 @@ Also, times of several processes that lie so close may be in any order.
 """
 
 
+MANY_ADDRESSES = 200
+"""Of one account in two hours: to look at each of them for every new one would be too dear."""
+
+
 def judged_by(identity: int, made: float) -> int:
     """Return what stands for a configuration and a country database in `judged_by`.
 
@@ -73,16 +77,27 @@ def is_on_disk(seen: Sighting, now: float) -> bool:
     return seen.repeats_until > 0 or now - seen.first_seen >= FRESH_SECONDS
 
 
-def take_back(database: Database, account: str, judged_by: int, hour: int) -> None:
+def take_back(
+    database: Database, account: str, judged_by: int, hour: int, *, whatever_it_costs: bool
+) -> None:
     """Have an account's mail be no repeat where it is one by another judgement than this.
 
     For who records what that judgement did not know of, in the same transaction.  `hour`: that of
     now; what was last seen before it is no repeat any more, but other hosts' clocks may be behind.
+    Unless `whatever_it_costs`, an account with MANY_ADDRESSES in these hours is left alone.
     """
+    recent = (account, hour - 1)
+    if not whatever_it_costs:
+        addresses = database.rows(
+            f"SELECT address FROM sighting WHERE account = ? AND hour >= ? LIMIT {MANY_ADDRESSES}",
+            recent,
+        )
+        if len(addresses) == MANY_ADDRESSES:
+            return
     database.write(
         "UPDATE sighting SET repeats_until = 0"
         " WHERE account = ? AND hour >= ? AND repeats_until <> 0 AND judged_by <> ?",
-        (account, hour - 1, judged_by),
+        (*recent, judged_by),
     )
 
 
