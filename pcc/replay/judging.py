@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pcc.case import exemption_of_account
 from pcc.config import Config, Policy
 from pcc.options import checked_values, read_document
-from pcc.policy import CLOCK_SLACK, History, Rule, judge
+from pcc.policy import History, Rule, judge
 from pcc.replay.past import Client, Past
 from pcc.replay.submissions import text
 from pcc.store.imports import AccountPast
@@ -148,10 +148,6 @@ class Branch(Past):
         place = self.place(replay.country_of, now - replay.kept, self._policy, client, now)
         if place is None:
             return
-        if now > self.latest:
-            self.latest = now
-        elif now < self.latest - CLOCK_SLACK:
-            self.mend_clock(now)
         rule = Rule(self._policy, now, replay.keep)
         if judge(rule, history, place).begins:
             self._begin_block(rule)
@@ -332,10 +328,6 @@ class Replay:
         place = past.place(self.country_of, now - self.kept, policy, client, now, stored)
         if place is None:
             return
-        if now > past.latest:
-            past.latest = now
-        elif now < past.latest - CLOCK_SLACK:
-            past.mend_clock(now)
         history = past.history
         rule = Rule(policy, now, self.keep)
         is_repeat = rule.is_repeat(history, place, 0)

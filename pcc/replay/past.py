@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pcc import address as addresses
 from pcc.case import exemption_of_country, is_exempt_client
-from pcc.policy import History, Place, Seen, clock_shift
+from pcc.policy import CLOCK_SLACK, History, Place, Seen, clock_shift
 from pcc.protocol import PolicyRequest
 from pcc.replay.submissions import text
 
@@ -103,7 +103,8 @@ class Past:
         """Return the records of a client's country and address, None where none counts.
 
         The country is the one that the address had before, if it is known here
-        or `stored`.  Addresses that were last seen before `kept_since` are forgotten.
+        or `stored`.  Addresses that were last seen before `kept_since` are forgotten;
+        where the clock has jumped back, times are mended.
         """
         known = self.addresses.pop(client.recorded, None)
         if known is None:
@@ -117,9 +118,13 @@ class Past:
         presence = self.history.countries.get(known.country)
         if presence is None:
             presence = self.history.countries[known.country] = Seen(known.country, now, now)
+        if now > self.latest:
+            self.latest = now
+        elif now < self.latest - CLOCK_SLACK:
+            self._mend_clock(now)
         return Place(presence, known)
 
-    def mend_clock(self, now: float) -> None:
+    def _mend_clock(self, now: float) -> None:
         """Put times back that lie ahead because the clock has jumped, as a verdict does."""
         self.latest = now
         since, seconds = clock_shift(self.history, now)
