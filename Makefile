@@ -36,12 +36,12 @@ test: $(VENV)/made-dev ## set up and pass the tests, a real Postfix among them
 
 faults: $(VENV)/made-dev ## break all that can break, for minutes, and print figures (FAULTS=: options)
 	tests/install-packages
-	PYTHONPATH=tests:. $(RUN) -m faults $(FAULTS)
+	PYTHONPATH=tests/tools:. $(RUN) -m faults $(FAULTS)
 
 fuzz: $(VENV)/made-dev ## a million requests and fragments against simple models (FUZZ=: options)
 	@# Guided by coverage, too, where there is a wheel of atheris.
 	-$(RUN) -m pip install --quiet --disable-pip-version-check --only-binary :all: atheris
-	PYTHONPATH=tests:. $(RUN) -m fuzz $(FUZZ)
+	PYTHONPATH=tests/tools:. $(RUN) -m fuzz $(FUZZ)
 
 bench: $(VENV)/made-dev ## measure how fast pcc is (QUICK=1: in under two minutes; BENCH=: only some)
 	$(RUN) -m benchmarks $(if $(QUICK),--quick) $(BENCH)
@@ -49,7 +49,7 @@ bench: $(VENV)/made-dev ## measure how fast pcc is (QUICK=1: in under two minute
 lint: $(VENV)/made-dev ## check style and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	$(RUN) -m mypy pcc pcc_policy.py pcc_admin.py examples tests benchmarks data manual
+	$(RUN) -m mypy pcc pcc_policy.py pcc_admin.py examples tests faults fuzz benchmarks data manual
 
 # What packaging/install and packaging/uninstall may be told, empty where they choose.
 SETTINGS = PREFIX SYSCONFDIR STATEDIR SERVICEUSER DESTDIR PACKAGES TIMER ZSHDIR POSTFIX PURGE
@@ -65,11 +65,11 @@ deb: ## build a package for Debian and Ubuntu in dist/ (needs debhelper and dh-p
 
 test-install: ## install, upgrade, remove in clean Debian trees, for minutes (CLEAN=: options)
 	@# By the system's Python, which needs nothing for it; 77 is the status where it can't run.
-	PYTHONPATH=tests $(PYTHON) -m clean_debian $(CLEAN)
+	PYTHONPATH=tests/tools $(PYTHON) -m clean_debian $(CLEAN)
 
 manual: $(VENV)/made ## make manual pages, completions and docs/reference anew from the programs
 	$(RUN) -m manual.build
 
 pictures: $(VENV)/made-dev ## make docs/pictures anew of what commands show
 	tests/install-packages
-	PYTHONPATH=tests:. $(RUN) -m pictures
+	PYTHONPATH=tests/tools:. $(RUN) -m pictures

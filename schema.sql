@@ -21,7 +21,7 @@ CREATE TABLE sighting (
     counts_since REAL    NOT NULL DEFAULT 0,  -- seconds: the first mail since then; 0: first_seen
     generation  INTEGER NOT NULL,  -- counts while it is that of the account
     days        TEXT    NOT NULL,  -- the latest days it was seen on, newest first, parted by blanks
-    runs        TEXT    NOT NULL,  -- for min_mails, see pcc/policy.py; empty where that is 1
+    runs        TEXT    NOT NULL,  -- for min_mails, see pcc/rule.py; empty where that is 1
     instance    TEXT    NOT NULL,  -- Postfix's instance of the latest mail, so that a retry counts once
     hour        INTEGER NOT NULL,  -- last_seen in whole hours since 1970
     repeats_until REAL  NOT NULL DEFAULT 0,  -- seconds; until then a mail from here changes nothing but counts; negative as long as this may not be on disk
@@ -51,7 +51,7 @@ CREATE TABLE presence (
 CREATE TABLE account (
     account     TEXT    NOT NULL PRIMARY KEY,
     generation  INTEGER NOT NULL,  -- how often counting has started afresh
-    turns       INTEGER NOT NULL,  -- how often somebody had its turn to write, on a server; see pcc/store/server.py
+    turns       INTEGER NOT NULL,  -- how often somebody had its turn to write, on a server; see pcc/store/engine/server.py
     incident    INTEGER REFERENCES incident (id)  -- the one that is open, if any
 ) WITHOUT ROWID;
 

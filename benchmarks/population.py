@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from benchmarks.traffic import COUNTRIES
-from pcc import prepared
+from pcc.config import prepared
 from pcc.store import repeats
 
 DAY = 86400

@@ -68,7 +68,7 @@ def play(config: Path, admin: list[str]) -> None:
 def show(attributes: dict[str, str], action: str, config: Path) -> None:
     """Print a line about a mail."""
     sys.path.insert(0, str(ROOT))
-    from pcc.country import CountryDatabase
+    from pcc.places.country import CountryDatabase
 
     countries = CountryDatabase(str(config.with_name("country.mmdb")))
     country = countries.country(attributes["client_address"]) or "-"

@@ -10,7 +10,7 @@ import re
 from pathlib import Path
 
 from manual import pages
-from pcc.store.definitions import tables
+from pcc.store.engine.definitions import tables
 
 SCHEMA = Path(__file__).resolve().parent.parent / "schema.sql"
 

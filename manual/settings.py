@@ -1,6 +1,6 @@
 """The keys of pcc.toml as plain records.
 
-Keys and defaults come from the table of options in pcc/options.py, the
+Keys and defaults come from the table of options in pcc/config/options.py, the
 descriptions from the comments of the pcc.toml we ship, and what a value may be
 from the checks themselves: each is asked about values that are wrong in many
 ways, and says in its message what it wants.
@@ -14,8 +14,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pcc import options
-from pcc.checks import Wrong
+from pcc.config import options
+from pcc.config.checks import Wrong
 
 SHIPPED = Path(__file__).resolve().parent.parent / "pcc.toml"
 

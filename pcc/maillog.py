@@ -14,7 +14,7 @@ their callers.
 from __future__ import annotations
 
 from pcc.escaping import escaped, printable
-from pcc.syslog import ERROR, INFO, NOTICE, WARNING, log, open_log
+from pcc.host.syslog import ERROR, INFO, NOTICE, WARNING, log, open_log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

@@ -24,8 +24,7 @@ import sys
 from select import POLLIN, poll
 from time import time
 
-from pcc import prepared
-from pcc.config import DEFAULT_PATH
+from pcc.config import DEFAULT_PATH, prepared
 from pcc.errors import DeadlineError, PccError, ProtocolError
 from pcc.protocol import RequestReader, reply
 
@@ -35,10 +34,10 @@ if TYPE_CHECKING:
     from signal import signal as on_signal
 
     from pcc.config import Config
-    from pcc.counting import Counting
-    from pcc.mail import Verdict
     from pcc.protocol import PolicyRequest
-    from pcc.verdict import Verdicts
+    from pcc.verdict import Verdict
+    from pcc.verdict.counting import Counting
+    from pcc.verdict.repeat import Verdicts
 else:  # `signal` would cost more than all the rest: it makes enums of these
     from _signal import SIG_IGN, SIGALRM, SIGCHLD, SIGPIPE, SIGTERM, alarm
     from _signal import signal as on_signal
@@ -166,10 +165,10 @@ class PolicyService:
         return self._verdicts.verdict(account, request, time())
 
     def _open(self) -> Verdicts:
-        from pcc.counting import Counting
-        from pcc.lookup import CountryLookup
+        from pcc.places.lookup import CountryLookup
         from pcc.store import open_database
-        from pcc.verdict import Verdicts
+        from pcc.verdict.counting import Counting
+        from pcc.verdict.repeat import Verdicts
 
         lookup = CountryLookup(self._config.country_database, self._problems.append)
         verdicts = Verdicts(self._config, open_database(self._config.store_database), lookup)
@@ -238,7 +237,7 @@ class PolicyService:
         raise DeadlineError(f"not done within {self._seconds} seconds")
 
     def _start_notifier(self) -> None:
-        from pcc.notifier import start
+        from pcc.notice.notifier import start
 
         try:
             start(self._config_path, self._config.state_path)

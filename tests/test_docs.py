@@ -23,8 +23,9 @@ from checkout import ROOT
 from scene import CLIENTS, Scene
 from smtp import Session
 
-from pcc import VERSION, options
-from pcc.admin.statistics import FIGURES
+from pcc import VERSION
+from pcc.admin.stats import FIGURES
+from pcc.config import options
 
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 FENCE = re.compile(

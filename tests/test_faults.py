@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
 from faults import broken, crowd, failing, kill, mta, power, preload, watchdogs, world
 
 pytestmark = pytest.mark.subprocess

@@ -9,11 +9,11 @@ from pcc import maillog
 from pcc.address import packed_address
 from pcc.admin import DONE, NOT_DONE, USAGE
 from pcc.admin.commands import add_command, add_reason, typed
-from pcc.admin.exemptions import CONFIGURATION, Shown, of_account
+from pcc.admin.exempt import CONFIGURATION, Shown, of_account
 from pcc.admin.output import Lines, Moment, local_time, rfc3339
 from pcc.admin.whereabouts import COLUMNS, Whereabouts
 from pcc.escaping import escaped
-from pcc.policy import Rule
+from pcc.rule import Rule
 from pcc.store import incidents, upkeep
 
 if TYPE_CHECKING:
@@ -333,7 +333,7 @@ def _add_check(commands: Commands) -> None:
 
 def check(context: Context, options: argparse.Namespace) -> int:
     """Tell the verdict that a mail would get now."""
-    from pcc.preview import preview
+    from pcc.verdict.preview import preview
 
     account = context.account(options.account)
     if packed_address(options.address) is None and options.address != "unknown":

@@ -103,7 +103,7 @@ def typed(text: str) -> str:
 
 def duration(text: str) -> int:
     """Return the seconds of a Postfix time such as `7d`, for argparse."""
-    from pcc.checks import duration_seconds
+    from pcc.config.checks import duration_seconds
 
     try:
         seconds = duration_seconds(text)

@@ -9,13 +9,12 @@ import time
 from functools import cached_property
 from typing import Any
 
-from pcc import prepared
 from pcc.admin import UsageError
 from pcc.admin.output import Output
-from pcc.config import Config
+from pcc.config import Config, prepared
 from pcc.escaping import printable
 from pcc.store import open_database
-from pcc.store.interface import Database
+from pcc.store.engine.interface import Database
 
 
 class Context:

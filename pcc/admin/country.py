@@ -14,23 +14,23 @@ import stat
 import sys
 from typing import TYPE_CHECKING, Any
 
-from pcc import bundled
 from pcc.admin import DONE, NOT_DONE, USAGE
 from pcc.admin.commands import add_command
 from pcc.admin.output import Moment, rfc3339
-from pcc.country import CountryDatabase, describe
 from pcc.errors import CountryError, PccError
 from pcc.escaping import escaped
-from pcc.policy import DAY
-from pcc.quantity import quantity
-from pcc.replacing import NewFile, sync_folder
-from pcc.serviceuser import give_to_service_user
+from pcc.host.files import NewFile, sync_folder
+from pcc.host.serviceuser import give_to_service_user
+from pcc.places import bundled
+from pcc.places.country import CountryDatabase, describe
+from pcc.rule import DAY
+from pcc.wording import quantity
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
-    from pcc.country import DatabaseInfo
-    from pcc.fetching import Progress
+    from pcc.places.country import DatabaseInfo
+    from pcc.places.download import Progress
 
 
 WELL_KNOWN = {
@@ -112,7 +112,9 @@ def _days(info: DatabaseInfo, now: float) -> int:
 
 def update(context: Context, options: argparse.Namespace) -> int:
     """Install a country database after checking it."""
-    from pcc import fetching  # with HTTP and TLS half of what all commands would cost to start
+    from pcc.places import (
+        download as fetching,  # with HTTP and TLS half of what all commands would cost to start
+    )
 
     source, target = options.source, context.config.country_database
     try:
@@ -159,7 +161,7 @@ def _install(context: Context, source: str, target: str, *, force: bool) -> bool
 
 
 def _write(context: Context, source: str, file: Any) -> None:
-    from pcc import fetching
+    from pcc.places import download as fetching
 
     with contextlib.ExitStack() as stack:
         for chunk in (

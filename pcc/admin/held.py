@@ -9,12 +9,12 @@ from pcc.admin import DONE, PARTLY
 from pcc.admin.commands import add_command, typed
 from pcc.admin.onhold import NULL_SENDER, add_mail_config, by_place, find, unblock_words
 from pcc.admin.output import Lines, Moment, rfc3339
-from pcc.admin.settling import settle
+from pcc.admin.settle import settle
 from pcc.errors import QueueError
 from pcc.escaping import escaped
-from pcc.heldmail import Match
 from pcc.invocation import shell_word
-from pcc.queue import Queue
+from pcc.postfix.heldmail import Match
+from pcc.postfix.queue import Queue
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pcc import heldmail
 from pcc.admin.output import Word
-from pcc.heldmail import Match
-from pcc.queue import Queue, QueuedMail
+from pcc.postfix import heldmail
+from pcc.postfix.heldmail import Match
+from pcc.postfix.queue import Queue, QueuedMail
 from pcc.store import incidents
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
-from pcc import times
+from pcc import wording
 from pcc.escaping import escaped, printable
 
 if TYPE_CHECKING:
@@ -251,7 +251,7 @@ def _time(seconds: int, between: str) -> str:
 
 def rfc3339(seconds: float | None) -> str | None:
     """Return UTC seconds as RFC 3339, None for none or 0."""
-    return times.rfc3339(seconds) if seconds else None
+    return wording.rfc3339(seconds) if seconds else None
 
 
 def local_time(seconds: float) -> str:

@@ -17,13 +17,19 @@ from pcc.admin import (
     accounts,
     country,
     doctor,
-    exemptions,
     held,
     replay,
     report,
-    statistics,
-    unblocking,
     upkeep,
+)
+from pcc.admin import (
+    exempt as exemptions,
+)
+from pcc.admin import (
+    stats as statistics,
+)
+from pcc.admin import (
+    unblock as unblocking,
 )
 from pcc.admin.commands import HelpFormatter, add_global_options
 from pcc.admin.context import Context

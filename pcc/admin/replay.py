@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any
 from pcc.admin import DONE, NOT_DONE, PARTLY
 from pcc.admin.commands import add_command
 from pcc.admin.output import local_time, rfc3339
-from pcc.checks import duration_seconds
+from pcc.config.checks import duration_seconds
 from pcc.errors import PccError
 from pcc.escaping import escaped
-from pcc.quantity import quantity, verb
+from pcc.places.memory import CountryMemory
 from pcc.replay.advice import Outcome, advice
 from pcc.replay.judging import Replay, grid, pasts
 from pcc.replay.logfiles import BACKWARDS_SECONDS, STDIN, Log, in_order
-from pcc.replay.networks import CountryMemory
 from pcc.replay.submissions import Tally
 from pcc.store import exemptions, imports
+from pcc.wording import quantity, verb
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

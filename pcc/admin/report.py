@@ -8,21 +8,20 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pcc import evidence
 from pcc.admin import DONE, USAGE
 from pcc.admin.commands import add_command
 from pcc.admin.output import local_time, rfc3339
-from pcc.checks import duration_seconds
+from pcc.config.checks import duration_seconds
 from pcc.escaping import printable
-from pcc.policy import DAY
-from pcc.quantity import quantity
-from pcc.replacing import replace_file
-from pcc.times import date
+from pcc.host.files import replace_file
+from pcc.places import travel as evidence
+from pcc.rule import DAY
+from pcc.wording import date, quantity
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
-    from pcc.origins import Origins
+    from pcc.places.origins import Origins
     from pcc.report.alarms import Alarm
     from pcc.report.gathering import Report
     from pcc.store.incidents import IncidentRow
@@ -111,7 +110,7 @@ def beginning(text: str) -> tuple[float, bool]:
 
 
 def _origins(context: Context) -> Origins:
-    from pcc.origins import Origins
+    from pcc.places.origins import Origins
 
     return Origins(context.config.country_database, context.config.country_asn, context.complain)
 

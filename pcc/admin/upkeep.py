@@ -6,14 +6,16 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from pcc import checks, maillog
+from pcc import maillog
 from pcc.admin import DONE, NOT_DONE, PARTLY
 from pcc.admin.commands import add_command
+from pcc.config import checks
+from pcc.config.databaseurl import shown
 from pcc.errors import PccError
-from pcc.policy import DAY, Rule
-from pcc.quantity import quantity
-from pcc.store import creation, upkeep
-from pcc.store.address import shown
+from pcc.rule import DAY, Rule
+from pcc.store import upkeep
+from pcc.store.engine import creation
+from pcc.wording import quantity
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
@@ -75,7 +77,7 @@ def _add_move(commands: Commands) -> None:
 
 def move(context: Context, options: argparse.Namespace) -> int:
     """Copy the database to another one."""
-    from pcc.store import moving  # with what it needs of servers
+    from pcc.store.engine import moving  # with what it needs of servers
 
     for name in (options.source, options.target):
         try:
@@ -110,7 +112,7 @@ def init(context: Context, options: argparse.Namespace) -> int:
 
 
 def _ready_country_database(context: Context) -> None:
-    from pcc import bundled
+    from pcc.places import bundled
 
     path = context.config.country_database
     if os.path.exists(path):
@@ -150,7 +152,7 @@ def cleanup(context: Context, options: argparse.Namespace) -> int:
 
 def notify(context: Context, options: argparse.Namespace) -> int:
     """Send what is in the outbox."""
-    from pcc import notify as notices
+    from pcc.notice import outbox as notices
 
     try:
         send = notices.send_due if options.due else notices.send_outbox

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pcc import evidence
 from pcc.escaping import escaped
+from pcc.places import travel as evidence
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,7 +57,7 @@ class Whereabouts:
 
 
 def _look_up(context: Context, seen: Sequence[SightingRow]) -> dict[str, evidence.Origin]:
-    from pcc.origins import Origins
+    from pcc.places.origins import Origins
 
     config = context.config
     origins = Origins(config.country_database, config.country_asn, context.complain)

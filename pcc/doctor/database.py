@@ -7,16 +7,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pcc.config import Config
+from pcc.config.databaseurl import ServerAddress
 from pcc.doctor import Fault, Finding, fail, finding, warn
 from pcc.doctor.files import odd_kind
 from pcc.doctor.identity import User, as_user, hindrances, user_of
 from pcc.errors import PccError
 from pcc.escaping import escaped
 from pcc.invocation import shell_word
-from pcc.policy import DAY
-from pcc.quantity import quantity, verb
-from pcc.store.address import ServerAddress
-from pcc.store.inspection import Inspection, Trouble, inspect
+from pcc.rule import DAY
+from pcc.store.engine.inspection import Inspection, Trouble, inspect
+from pcc.wording import quantity, verb
 
 EARLIEST = 1735689600
 """2025-01-01: no clock that is right says anything earlier."""

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pcc.doctor import Fault, Finding, fail, finding, warn
-from pcc.doctor.postfix import Entry, seconds
 from pcc.invocation import shell_word
+from pcc.postfix.configuration import Entry, seconds
 
 SCRIPT = "pcc_policy.py"
 DEFAULT_NAME = "pcc"

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pcc.doctor import Fault, Finding, finding, warn
 from pcc.doctor.identity import User, hindrances
 from pcc.errors import CountryError
-from pcc.origins import open_networks
-from pcc.policy import DAY
-from pcc.quantity import quantity
+from pcc.places.origins import open_networks
+from pcc.rule import DAY
+from pcc.wording import quantity
 
 OLDEST = 180 * DAY
 """Networks change hands more slowly than addresses move."""

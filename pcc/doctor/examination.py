@@ -6,8 +6,7 @@ import os
 import sys
 from collections.abc import Iterator
 
-from pcc import options
-from pcc.config import Config
+from pcc.config import Config, options
 from pcc.doctor import Finding, delegation, evidence, fail, finding, installation, state, warn
 from pcc.doctor.answer import Running, check_answer
 from pcc.doctor.database import check_database, check_password

@@ -7,17 +7,16 @@ import stat
 import subprocess
 from collections.abc import Iterator, Sequence
 
-from pcc import prepared
-from pcc.config import Config
-from pcc.country import describe
+from pcc.config import Config, prepared
 from pcc.doctor import Fault, Finding, fail, finding, warn
 from pcc.doctor.files import odd_kind
 from pcc.doctor.identity import User, as_user, hindrances, run
 from pcc.errors import CountryError
 from pcc.escaping import escaped
 from pcc.invocation import shell_word
-from pcc.policy import DAY
-from pcc.quantity import quantity
+from pcc.places.country import describe
+from pcc.rule import DAY
+from pcc.wording import quantity
 
 OLDEST_COUNTRY_DATABASE = 60 * DAY
 PROBE = """\

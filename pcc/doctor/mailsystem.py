@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 
 from pcc.doctor import delegation
-from pcc.doctor.postfix import Entry, Postconf, Service
 from pcc.doctor.restrictions import Asking
 from pcc.errors import PccError
 from pcc.invocation import shell_word
+from pcc.postfix.configuration import Entry, Postconf, Service
 
 LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]", "[127.0.0.1]")
 LOGS = ("/var/log/mail.log", "/var/log/maillog")

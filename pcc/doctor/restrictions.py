@@ -7,7 +7,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from pcc.doctor import Fault, Finding, fail, finding, warn
-from pcc.doctor.postfix import (
+from pcc.postfix.configuration import (
     CHECK,
     LISTS_AT_RCPT,
     PolicyCheck,

@@ -13,8 +13,8 @@ from typing import NamedTuple
 
 from pcc.doctor import Fault, Finding, fail, finding
 from pcc.doctor.identity import User, user_of
+from pcc.host.serviceuser import service_user
 from pcc.invocation import shell_word
-from pcc.serviceuser import service_user
 
 USUAL = "pcc"
 """The user that `make install` makes."""

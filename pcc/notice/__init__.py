@@ -1,52 +1,5 @@
-"""A notice: one event that administrators are told of, by a mail or as JSON for a program.
+"""What administrators are told, and how it gets to them.
 
-An administrator may read the mail at night on a telephone, and may never have
-heard of pcc: what happened comes first, then the evidence, then the commands to
-paste.  Pure: no clock, and no I/O but to see how pcc_admin.py is called here.
+`notice` is one event, `text`, `mail` and `data` its forms; `outbox` sends what waits, by
+`delivery`; `notifier` starts that in a process of its own.
 """
-
-from __future__ import annotations
-
-from typing import TYPE_CHECKING, NamedTuple
-
-from pcc import evidence
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from pcc.evidence import Leg, Origin
-    from pcc.store.incidents import IncidentRow, SightingRow
-    from pcc.store.outbox import Earlier
-
-MOST_SIGHTINGS = 50
-"""Lines of the table; the rest is only counted."""
-
-MOST_COUNTRIES = 12
-"""Countries in a subject; the rest is only counted."""
-
-
-class Notice(NamedTuple):
-    """One event that administrators are told of.
-
-    `what`: "blocked", "observed" or "unblocked".  `at`: UTC seconds.  `sightings`: what had
-    counted, latest first, as far as it is shown; `sighting_count`: how many there are.  `by` and
-    `reason`: who did it and why, `by` being "pcc" for the program itself.  `earlier`: what was
-    seen before and did not count.  `origins`: where the addresses of the sightings are, if that
-    can be looked up.
-    """
-
-    what: str
-    at: float
-    incident: IncidentRow
-    sightings: Sequence[SightingRow]
-    sighting_count: int
-    by: str = "pcc"
-    reason: str = ""
-    released: int = 0
-    deleted: int = 0
-    earlier: Sequence[Earlier] = ()
-    origins: Mapping[str, Origin] | None = None
-
-    def legs(self) -> list[Leg]:
-        """Return the ways between the places of the sightings, as far as these are known."""
-        return evidence.legs(evidence.visits(self.sightings, self.origins or {}))

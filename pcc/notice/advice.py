@@ -12,7 +12,7 @@ from pcc.invocation import about_account, command_line, program_by_path
 
 if TYPE_CHECKING:
     from pcc.config import Config
-    from pcc.notice import Notice
+    from pcc.notice.notice import Notice
 
 
 def advice(notice: Notice, config: Config, host: str) -> list[str]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pcc import evidence
-from pcc.times import rfc3339
+from pcc.places import travel as evidence
+from pcc.wording import rfc3339
 
 if TYPE_CHECKING:
-    from pcc.notice import Notice
+    from pcc.notice.notice import Notice
 
 
 def as_data(notice: Notice) -> dict[str, Any]:

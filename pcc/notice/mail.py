@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pcc.config import Config
-    from pcc.notice import Notice
+    from pcc.notice.notice import Notice
     from pcc.store.incidents import IncidentRow
 
 _LONGEST_PLAIN_LINE = 900  # RFC 5322 allows 998

@@ -6,13 +6,13 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from pcc import address as addresses
-from pcc import evidence
 from pcc.escaping import escaped
-from pcc.notice import MOST_COUNTRIES
 from pcc.notice.layout import columns, day, filled, plain, short_time, tail
+from pcc.notice.notice import MOST_COUNTRIES
+from pcc.places import travel as evidence
 
 if TYPE_CHECKING:
-    from pcc.notice import Notice
+    from pcc.notice.notice import Notice
     from pcc.store.incidents import SightingRow
 
 MOST_LEGS = 5

@@ -8,14 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pcc.escaping import escaped
-from pcc.notice import MOST_COUNTRIES
 from pcc.notice.advice import advice
 from pcc.notice.layout import cut, filled, listed, moment
+from pcc.notice.notice import MOST_COUNTRIES
 from pcc.notice.tables import earlier_table, table, travel
 
 if TYPE_CHECKING:
     from pcc.config import Config
-    from pcc.notice import Notice
+    from pcc.notice.notice import Notice
     from pcc.store.incidents import IncidentRow
 
 LATE_SECONDS = 900

@@ -13,13 +13,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pcc.escaping import escaped
-from pcc.policy import DAY
+from pcc.rule import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pcc.policy import Seen
     from pcc.replay.judging import Setting, Stop
+    from pcc.rule import Seen
 
 BEFORE, AFTER = 2 * DAY, 2 * DAY
 """Seconds around the crossing mail that are looked at."""

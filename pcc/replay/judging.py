@@ -17,22 +17,22 @@ from __future__ import annotations
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pcc.case import exemption_of_account
 from pcc.config import Config, Policy
-from pcc.options import checked_values, read_document
-from pcc.policy import History, Rule, judge
+from pcc.config.options import checked_values, read_document
 from pcc.replay.past import Client, Past
 from pcc.replay.submissions import text
+from pcc.rule import History, Rule, judge
 from pcc.store.imports import AccountPast
 from pcc.store.sightings import Sighting
+from pcc.verdict.case import exemption_of_account
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pcc.config import Limit, Record
-    from pcc.policy import Crossing, Place
     from pcc.replay.past import Address, CountryOf
     from pcc.replay.submissions import Submission
+    from pcc.rule import Crossing, Place
     from pcc.store.exemptions import ExemptionRow
     from pcc.store.imports import Stored
 

@@ -19,7 +19,6 @@ from itertools import chain, count
 from typing import TYPE_CHECKING
 
 from pcc.errors import PccError
-from pcc.policy import DAY
 from pcc.replay.submissions import (
     HALF_A_YEAR,
     LogClock,
@@ -29,6 +28,7 @@ from pcc.replay.submissions import (
     last_time,
     submissions,
 )
+from pcc.rule import DAY
 
 if TYPE_CHECKING:
     from io import BufferedReader

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pcc import address as addresses
-from pcc.case import exemption_of_country, is_exempt_client
-from pcc.policy import CLOCK_SLACK, History, Place, Seen, clock_shift
 from pcc.protocol import PolicyRequest
 from pcc.replay.submissions import text
+from pcc.rule import CLOCK_SLACK, History, Place, Seen, clock_shift
+from pcc.verdict.case import exemption_of_country, is_exempt_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -16,7 +16,7 @@ import re
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
-from pcc.policy import DAY
+from pcc.rule import DAY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

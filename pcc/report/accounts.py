@@ -8,21 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pcc import evidence
-from pcc.quantity import quantity
+from pcc.places import travel as evidence
 from pcc.report.gathering import details
 from pcc.report.markup import Markup, element, table
 from pcc.report.pieces import codes, limit, quiet, time, travel
 from pcc.report.world import world
+from pcc.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pcc.origins import Origins
+    from pcc.places.origins import Origins
     from pcc.report.gathering import AccountDetails, Report
     from pcc.report.nearness import Near
+    from pcc.store.engine.interface import Database
     from pcc.store.incidents import IncidentRow
-    from pcc.store.interface import Database
 
 MOST_ACCOUNTS = 200
 MOST_LINES = 30

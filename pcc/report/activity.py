@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from pcc.policy import DAY, MOST_FAMILIAR_DAYS
+from pcc.rule import DAY, MOST_FAMILIAR_DAYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pcc.policy import Seen
+    from pcc.rule import Seen
     from pcc.store.incidents import IncidentRow
 
 LEAST_DAYS = 7

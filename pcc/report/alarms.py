@@ -14,17 +14,16 @@ import re
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
-from pcc import checks
-from pcc.config import Policy
-from pcc.policy import DAY, History, Place, Rule, Seen
+from pcc.config import Policy, checks
 from pcc.replay.advice import CLOUDS
 from pcc.report.world import world
+from pcc.rule import DAY, History, Place, Rule, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from pcc.config import Config
-    from pcc.evidence import Leg
+    from pcc.places.travel import Leg
     from pcc.store.history import LiftRow
     from pcc.store.incidents import IncidentRow, SightingRow
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from pcc.quantity import quantity
 from pcc.report.markup import Markup, element, joined
 from pcc.report.world import world
+from pcc.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

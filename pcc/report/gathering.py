@@ -5,21 +5,21 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, NamedTuple
 
-from pcc import evidence
-from pcc.policy import DAY
+from pcc.places import travel as evidence
 from pcc.report import alarms
 from pcc.report.activity import Activity, CountryRow, Day
 from pcc.report.nearness import Near, Nearness
+from pcc.rule import DAY
 from pcc.store import exemptions, history, incidents
 
 if TYPE_CHECKING:
     from pcc.config import Config
-    from pcc.evidence import Leg, Origin
-    from pcc.origins import Origins
+    from pcc.places.origins import Origins
+    from pcc.places.travel import Leg, Origin
     from pcc.report.alarms import Alarm, Command
+    from pcc.store.engine.interface import Database
     from pcc.store.history import LiftRow
     from pcc.store.incidents import EventRow, IncidentRow, SightingRow
-    from pcc.store.interface import Database
 
 MOST_NEAR = 100
 """Accounts near their limit that are told, of however many."""

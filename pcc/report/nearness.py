@@ -5,11 +5,11 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from pcc.policy import Crossing, Rule
+from pcc.rule import Crossing, Rule
 
 if TYPE_CHECKING:
     from pcc.config import Config, Limit, Policy
-    from pcc.policy import History
+    from pcc.rule import History
     from pcc.store.history import AccountRow
 
 SHARE = 0.5

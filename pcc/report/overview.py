@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pcc.policy import MOST_FAMILIAR_DAYS
-from pcc.quantity import quantity
 from pcc.report.activity import bucketed
 from pcc.report.charts import Bar, bars, share, world_map
 from pcc.report.markup import Markup, element, sentence, table
 from pcc.report.pieces import quiet
 from pcc.report.world import world
-from pcc.times import date
+from pcc.rule import MOST_FAMILIAR_DAYS
+from pcc.wording import date, quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,19 +14,19 @@ from typing import TYPE_CHECKING
 
 from pcc import VERSION
 from pcc.errors import CountryError
-from pcc.policy import DAY
 from pcc.report.accounts import account_sections, chosen_accounts
 from pcc.report.cases import alarms, incidents, near_limits
 from pcc.report.markup import Markup, element, joined
 from pcc.report.overview import countries, timeline
 from pcc.report.pieces import moment
-from pcc.times import date
+from pcc.rule import DAY
+from pcc.wording import date
 
 if TYPE_CHECKING:
     from pcc.config import Config
-    from pcc.origins import Origins
+    from pcc.places.origins import Origins
     from pcc.report.gathering import Report
-    from pcc.store.interface import Database
+    from pcc.store.engine.interface import Database
 
 _STYLE = os.path.join(
     os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
@@ -118,7 +118,7 @@ def _figures(found: Report) -> Markup:
 
 
 def _footer(config: Config) -> Markup:
-    from pcc.country import describe
+    from pcc.places.country import describe
 
     try:
         is_dbip = describe(config.country_database).type.startswith("DBIP")

@@ -5,15 +5,15 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
-from pcc import evidence
+from pcc.places import travel as evidence
 from pcc.report.markup import Markup, element
 from pcc.report.world import world
-from pcc.times import rfc3339
+from pcc.wording import rfc3339
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pcc.evidence import Leg
+    from pcc.places.travel import Leg
 
 
 def moment(seconds: float) -> str:

@@ -13,8 +13,8 @@ from __future__ import annotations
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pcc.store.interface import Database
-    from pcc.store.server import ServerDatabase
+    from pcc.store.engine.interface import Database
+    from pcc.store.engine.server import ServerDatabase
 
 
 SCHEMA_VERSION = 2
@@ -27,25 +27,25 @@ def open_database(name: str) -> Database:
         database = server_database(name)
         database.open()
         return database
-    from pcc.store.sqlite import SQLiteDatabase
+    from pcc.store.engine.sqlite import SQLiteDatabase
 
     return SQLiteDatabase(name)
 
 
 def server_database(url: str) -> ServerDatabase:
     """Return the database on a server, not yet connected.  Raises StoreError."""
+    from pcc.config.databaseurl import ServerAddress
     from pcc.errors import StoreError
-    from pcc.store.address import ServerAddress
 
     try:
         address = ServerAddress(url)
     except ValueError as error:
         raise StoreError(f"the database's URL {error}") from None
     if address.scheme == "mysql":
-        from pcc.store.mysql import MySQLDatabase
+        from pcc.store.engine.mysql import MySQLDatabase
 
         return MySQLDatabase(address)
-    from pcc.store.postgresql import PostgreSQLDatabase
+    from pcc.store.engine.postgresql import PostgreSQLDatabase
 
     return PostgreSQLDatabase(address)
 

@@ -6,16 +6,16 @@ crossed the limit and the notice about it are there together or not at all.
 
 from __future__ import annotations
 
-from pcc.policy import CLOCK_SLACK
+from pcc.rule import CLOCK_SLACK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pcc.config import Policy
-    from pcc.policy import Crossing
     from pcc.protocol import PolicyRequest
-    from pcc.store.interface import Database
+    from pcc.rule import Crossing
+    from pcc.store.engine.interface import Database
 
 
 def begin_incident(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from pcc.store import blocks, upsert
-from pcc.store.interface import Database
+from pcc.store.engine.interface import Database
 
 
 class ExemptionRow(NamedTuple):

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pcc.policy import History, Seen
+from pcc.rule import History, Seen
 from pcc.store.incidents import SightingRow
 from pcc.store.sightings import hour
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from pcc.store.interface import Database
+    from pcc.store.engine.interface import Database
 
 PAGE = 5000
 """Accounts that are read by one statement."""

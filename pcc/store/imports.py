@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from pcc.policy import Seen, joined_days
+from pcc.rule import Seen, joined_days
 from pcc.store import sightings
 from pcc.store.sightings import Sighting
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pcc.store.interface import Database
+    from pcc.store.engine.interface import Database
 
 AnySeen = TypeVar("AnySeen", bound=Seen)
 

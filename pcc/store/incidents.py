@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, NamedTuple
 
 from pcc.store import blocks, exemptions
-from pcc.store.interface import Database
+from pcc.store.engine.interface import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pcc.store.engine.interface import Database
 from pcc.store.incidents import IncidentRow, SightingRow
-from pcc.store.interface import Database
 
 LEASE_SECONDS = 120
 """How long a process has what it took; longer than any way of sending may take."""

@@ -7,7 +7,7 @@ the configuration and the country database are those it was judged by
 (`sighting.judged_by`).  The one who judges writes both down, so that the many
 repeats cost one look at one row.  Who has another configuration, and records
 what begins to count, takes back what was written down by this one.  Whatever is
-doubtful here is no repeat, and judged by pcc/decision.py.
+doubtful here is no repeat, and judged by pcc/verdict/decision.py.
 
 What was just recorded is synced before its mail is answered, but another
 process may see it sooner, and must not answer on the strength of it before
@@ -22,7 +22,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from pcc.store.interface import Database
+    from pcc.store.engine.interface import Database
     from pcc.store.sightings import Sighting
 
 FRESH_SECONDS = 10

@@ -7,14 +7,14 @@ an account gets blocked is in pcc/store/blocks.py.
 
 from __future__ import annotations
 
-from pcc.policy import History, Seen
+from pcc.rule import History, Seen
 from pcc.store import upsert
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from pcc.store.interface import Database
+    from pcc.store.engine.interface import Database
 
 
 class Incident:

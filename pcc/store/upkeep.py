@@ -9,13 +9,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pcc.store import blocks, sightings
+from pcc.store.engine.interface import Database
 from pcc.store.incidents import STILL_HELD
-from pcc.store.interface import Database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pcc.policy import Rule
+    from pcc.rule import Rule
 
 BATCH = 500
 """Rows that are looked at, and at most deleted, at a time."""

@@ -1,0 +1,177 @@
+"""The command `stats`: figures for people, and for Prometheus by node_exporter.
+
+Metrics are gauges in the text exposition format.  A figure that does not exist
+yet (the age of the last sighting where there is none) has no sample.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+from typing import TYPE_CHECKING, NamedTuple
+
+from pcc import VERSION
+from pcc.admin import DONE, USAGE
+from pcc.admin.commands import add_command
+from pcc.admin.output import local_time
+from pcc.errors import CountryError
+from pcc.host.files import replace_file
+from pcc.store import upkeep
+
+if TYPE_CHECKING:
+    from pcc.admin.commands import Commands
+    from pcc.admin.context import Context
+
+    Figures = dict[str, int | None]
+
+
+class Figure(NamedTuple):
+    """A figure: its name in JSON, its metric, and what it is."""
+
+    name: str
+    metric: str
+    meaning: str
+
+
+FIGURES = (
+    Figure("accounts", "pcc_accounts", "Accounts seen sending, as far as is remembered"),
+    Figure("countries", "pcc_countries", "Countries that accounts were seen sending from"),
+    Figure("sightings", "pcc_sightings", "Client addresses that accounts were seen at"),
+    Figure("mails", "pcc_mails", "Mails counted in what is remembered"),
+    Figure("blocked", "pcc_blocked_accounts", "Accounts that are blocked"),
+    Figure("observed", "pcc_observed_accounts", "Accounts that would be blocked in enforce mode"),
+    Figure("held", "pcc_held_mails", "Mails that were put on hold and not dealt with since"),
+    Figure("outbox", "pcc_outbox_notices", "Notices still to be sent"),
+    Figure("outbox_age", "pcc_outbox_age_seconds", "Age of the oldest notice still to be sent"),
+    Figure("last_sighting_age", "pcc_last_sighting_age_seconds", "Time since the latest mail"),
+    Figure(
+        "oldest_sighting_age",
+        "pcc_oldest_sighting_age_seconds",
+        "Time since the first mail that is remembered",
+    ),
+    Figure("database_size", "pcc_database_size_bytes", "Size of the database and its log"),
+    Figure(
+        "country_database_age",
+        "pcc_country_database_age_seconds",
+        "Time since the country database was built",
+    ),
+)
+
+
+def add_commands(commands: Commands) -> None:
+    """Describe the command to argparse."""
+    parser = add_command(
+        commands,
+        "stats",
+        stats,
+        "show figures, for people and for monitoring",
+        "For node_exporter's textfile collector, from cron:\n"
+        "  pcc_admin.py stats --prometheus /var/lib/prometheus/node-exporter/pcc.prom\n"
+        "The file is replaced as a whole; node_exporter exports its age, too.\n\n"
+        f"--json: {_json_keys()}.\n"
+        "Ages are seconds, null where there is nothing (0 for an empty outbox); the size is in\n"
+        "bytes.",
+    )
+    parser.add_argument(
+        "--prometheus",
+        nargs="?",
+        const="-",
+        metavar="FILE",
+        help="write metrics in the Prometheus text format to FILE (default: stdout)",
+    )
+
+
+def _json_keys() -> str:
+    """Return the names of all figures, in lines for a help text."""
+    import textwrap
+
+    return "\n".join(textwrap.wrap(", ".join(figure.name for figure in FIGURES), 80))
+
+
+def stats(context: Context, options: argparse.Namespace) -> int:
+    """Show figures."""
+    if options.prometheus == "-" and context.output.json:
+        context.complain("--json and --prometheus can't both write to stdout: name a FILE")
+        return USAGE
+    figures = collect(context)
+    if options.prometheus == "-":
+        print(exposition(figures), end="")
+        return DONE
+    if options.prometheus:
+        replace_file(options.prometheus, exposition(figures), 0o644)
+    context.output.data(figures)
+    if not options.prometheus:
+        context.output.table(
+            ["FIGURE", "VALUE"],
+            [
+                [figure.meaning, _text(figure, figures[figure.name], context.now)]
+                for figure in FIGURES
+            ],
+        )
+    return DONE
+
+
+def collect(context: Context) -> Figures:
+    """Return all figures by name; ages in seconds, None where there is nothing to measure."""
+    figures: Figures = {**upkeep.figures(context.database, context.now)}
+    if not figures["sightings"]:
+        figures["last_sighting_age"] = figures["oldest_sighting_age"] = None
+    config = context.config
+    figures["database_size"] = None if config.is_on_server else _size(config.store_database)
+    figures["country_database_age"] = _country_database_age(context)
+    return figures
+
+
+def _size(database: str) -> int:
+    size = 0
+    for path in (database, database + "-wal"):
+        with contextlib.suppress(FileNotFoundError):
+            size += os.stat(path).st_size
+    return size
+
+
+def _country_database_age(context: Context) -> int | None:
+    from pcc.places.country import describe
+
+    try:
+        built = describe(context.config.country_database).build_epoch
+    except CountryError as error:
+        context.complain(str(error))
+        return None
+    return max(0, int(context.now - built))
+
+
+def exposition(figures: Figures) -> str:
+    """Return the figures in the text exposition format 0.0.4 of Prometheus."""
+    lines = [
+        "# HELP pcc_build_info The version of pcc that wrote these metrics.",
+        "# TYPE pcc_build_info gauge",
+        f'pcc_build_info{{version="{VERSION}"}} 1',
+    ]
+    for figure in FIGURES:
+        value = figures[figure.name]
+        lines += [
+            f"# HELP {figure.metric} {figure.meaning}.",
+            f"# TYPE {figure.metric} gauge",
+            *([] if value is None else [f"{figure.metric} {value}"]),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _text(figure: Figure, value: int | None, now: float) -> str:
+    """Return a figure as people read it, an age with the local time when it began."""
+    if value is None:
+        return "-"
+    if figure.metric.endswith("_seconds"):
+        return f"{_duration(value)} ({local_time(now - value)})" if value else _duration(0)
+    if figure.metric.endswith("_bytes"):
+        return f"{value / 1_000_000:.1f} MB"
+    return f"{value:,}"
+
+
+def _duration(seconds: int) -> str:
+    for unit, name in ((86400, "d"), (3600, "h"), (60, "min")):
+        if seconds >= 2 * unit:
+            return f"{seconds // unit} {name}"
+    return f"{seconds} s"

@@ -1,0 +1,253 @@
+"""The configuration as immutable records.
+
+pcc/config/prepared.py loads them from a pcc.toml.  The options, their defaults, types
+and ranges are in pcc/config/options.py, which only parsing needs.
+"""
+
+from __future__ import annotations
+
+import posix  # what `os` adds to it would cost a tenth of the interpreter's start
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pcc.address import Network
+    from pcc.protocol import PolicyRequest
+
+DEFAULT_PATH = "/etc/pcc/pcc.toml"
+
+
+class Record:
+    """Named values that can't be changed once made; each child lists its own."""
+
+    __slots__: tuple[str, ...] = ()
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        for name in self.__slots__:
+            object.__setattr__(self, name, values[name])
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"{type(self).__name__} can't be changed")
+
+
+class Limit(Record):
+    """How many countries and client addresses an account may be seen with.
+
+    `max_countries` and `max_addresses`: the most that pass; 0 is off.
+    `window`: seconds.  `window_text`: the window as the operator wrote it.
+    """
+
+    __slots__ = ("max_addresses", "max_countries", "window", "window_text")
+    max_addresses: int
+    max_countries: int
+    window: int
+    window_text: str
+
+
+class Policy(Record):
+    """What holds for one account: `[policy]`, or that with an `[[override]]` over it.
+
+    `block_for`: seconds, 0 until an administrator lifts it.  `group_of`: the
+    name of a country's group, for the countries that are in one.  `limits`:
+    the limit of `[policy]` first, then the further ones.
+    """
+
+    __slots__ = (
+        "action",
+        "block_for",
+        "familiar_after",
+        "group_of",
+        "hold_limit",
+        "ignore_countries",
+        "limits",
+        "min_mails",
+        "mode",
+        "narrowest_window",
+        "reason",
+        "windows",
+    )
+    action: str
+    block_for: int
+    familiar_after: int
+    group_of: dict[str, str]
+    hold_limit: int
+    ignore_countries: frozenset[str]
+    limits: tuple[Limit, ...]
+    min_mails: int
+    mode: str
+    narrowest_window: int
+    reason: str
+    windows: tuple[int, ...]
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        limits = tuple([Limit(limit) for limit in values["limits"]])
+        windows = tuple(sorted({limit.window for limit in limits}))
+        super().__init__(
+            {**values, "limits": limits, "windows": windows, "narrowest_window": windows[0]}
+        )
+
+    @property
+    def action_word(self) -> str:
+        """The action without its text: `REJECT`."""
+        return self.action.partition(" ")[0]
+
+    @property
+    def holds(self) -> bool:
+        """Whether the mail of a blocked account is held."""
+        return self.action_word == "HOLD"
+
+    @property
+    def observes(self) -> bool:
+        """Whether mail passes that would be stopped in enforce mode."""
+        return self.mode == "observe"
+
+
+class Notify(Record):
+    """Who is told of incidents, and how.
+
+    `sender`: the `from` option.  `smtp`: host and port.
+    """
+
+    __slots__ = ("command", "sender", "sendmail", "smtp", "to", "transport")
+    command: tuple[str, ...]
+    sender: str
+    sendmail: str
+    smtp: tuple[str, int]
+    to: tuple[str, ...]
+    transport: str
+
+
+class Config(Record):
+    """All that one pcc.toml says.
+
+    `path`: the file itself.  `identity`: a number for the file as it was when it
+    was read, the same for all processes; 0 where that is not known.
+    `country_asn`: "" for none.  `keep_sightings`, `keep_incidents`: seconds.
+    `exempt_accounts` and `domains` are in lower case, exempt domains begin with
+    `@`.
+    """
+
+    __slots__ = (
+        "account",
+        "country_asn",
+        "country_database",
+        "default_domain",
+        "domains",
+        "exempt_accounts",
+        "exempt_names",
+        "exempt_networks",
+        "identity",
+        "keep_incidents",
+        "keep_sightings",
+        "log_name",
+        "notify",
+        "overrides",
+        "path",
+        "policy",
+        "store_database",
+        "store_host",
+        "verbose",
+    )
+    account: str
+    country_asn: str
+    country_database: str
+    default_domain: str
+    domains: frozenset[str]
+    exempt_accounts: frozenset[str]
+    exempt_names: tuple[str, ...]
+    exempt_networks: tuple[Network, ...]
+    identity: int
+    keep_incidents: int
+    keep_sightings: int
+    log_name: str
+    notify: Notify
+    overrides: tuple[tuple[frozenset[str], Policy], ...]
+    path: str
+    policy: Policy
+    store_database: str
+    store_host: str
+    verbose: bool
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        overrides = [(accounts, Policy(override)) for accounts, override in values["overrides"]]
+        super().__init__(
+            {
+                "identity": 0,
+                **values,
+                "policy": Policy(values["policy"]),
+                "overrides": tuple(overrides),
+                "notify": Notify(values["notify"]),
+            }
+        )
+
+    @property
+    def is_on_server(self) -> bool:
+        """Whether the database is on a server, which other hosts may share."""
+        return "://" in self.store_database
+
+    @property
+    def this_host(self) -> str:
+        """What records of held mail call this host; "" where it shares its database with none."""
+        return (self.store_host or posix.uname().nodename) if self.is_on_server else ""
+
+    @property
+    def state_path(self) -> str:
+        """What pcc's files beside the database are called after, their folder included.
+
+        Those of a database on a server lie beside the country database.
+        """
+        if self.is_on_server:
+            return self.country_database.rpartition("/")[0] + "/pcc"
+        return self.store_database
+
+    @property
+    def policies(self) -> list[Policy]:
+        """All policies: that of [policy], and those of the overrides."""
+        return [self.policy, *[policy for _, policy in self.overrides]]
+
+    @property
+    def kept_sightings(self) -> int:
+        """Seconds that sightings are really kept: as long as the longest window needs them."""
+        return max(self.keep_sightings, *[policy.windows[-1] for policy in self.policies])
+
+    def policy_for(self, account: str) -> Policy:
+        """Return the policy of a normalised account: the first override that names it."""
+        if self.overrides:
+            domain = at_domain(account)
+            for accounts, policy in self.overrides:
+                if account in accounts or domain in accounts:
+                    return policy
+        return self.policy
+
+    def normalised_account(self, login: str) -> str:
+        """Return the account of a login: stripped, in lower case, with a domain."""
+        account = login.strip().lower()
+        if "@" in account:  # other spellings of the same login: `joe@`, `joe@example.org.`
+            account = account.rstrip("@.")
+        if self.default_domain and account and "@" not in account:
+            return f"{account}@{self.default_domain}"
+        return account
+
+    def account_of(self, request: PolicyRequest) -> str:
+        """Return the account that a request is about, "" where no client is authenticated."""
+        login = request.sasl_username
+        if login and self.account == "sender":
+            login = request.sender or login
+        return self.normalised_account(login)
+
+    def covers(self, account: str) -> bool:
+        """Whether pcc looks at this account at all: in scope and not exempt."""
+        domain = at_domain(account)
+        if self.domains and domain[1:] not in self.domains:
+            return False  # as is_in_scope(), which would be called for each mail
+        return account not in self.exempt_accounts and domain not in self.exempt_accounts
+
+    def is_in_scope(self, account: str) -> bool:
+        """Whether the account is of one of the domains, or these are not listed."""
+        return not self.domains or at_domain(account)[1:] in self.domains
+
+
+def at_domain(account: str) -> str:
+    """Return the account's domain with its `@`, or `@` alone for one without."""
+    return "@" + account.rpartition("@")[2] if "@" in account else "@"

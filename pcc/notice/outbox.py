@@ -1,0 +1,251 @@
+"""Sends what is in the outbox, by mail and to the operator's own command.
+
+A row of the outbox is one notice on one channel.  It is taken, sent outside of
+any transaction and then removed, so that several processes can do this at once
+and one that is killed loses nothing: after a while another sends it again.  Of
+those that policy processes start only one at a time does, see pcc/notice/notifier.py.
+What fails stays, with growing pauses; one channel, "mail" or "command", does not
+wait for the other, and no notice for another, however it fails or hangs.  How a
+notice is handed over is in pcc/notice/delivery.py.  The policy process never imports this.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import TYPE_CHECKING
+
+from pcc import maillog
+from pcc.errors import NoticeError, StoreError
+from pcc.host.timelimit import within
+from pcc.notice import delivery
+from pcc.notice.data import as_data
+from pcc.notice.mail import as_mail
+from pcc.notice.notice import MOST_SIGHTINGS, Notice
+from pcc.notice.notifier import SUFFIX, Turn
+from pcc.places.origins import Origins
+from pcc.store import incidents, outbox
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pcc.config import Config
+    from pcc.places.travel import Origin
+    from pcc.store.engine.interface import Database
+    from pcc.store.incidents import SightingRow
+    from pcc.store.outbox import OutboxRow
+
+SENDING_SECONDS = 30
+"""How long sending one notice on one channel may take."""
+
+GRACE_SECONDS = 3
+"""So much later it is ended where it did not end itself, which it does more tidily."""
+
+HANGING_SECONDS = 60
+"""So much later the process ends, where even that was in vain.
+
+In all that is less than outbox.LEASE_SECONDS: nobody else has the notice by then.
+"""
+
+FIRST_PAUSE = 60
+"""Seconds until a notice that failed once is due again; doubled with every further failure."""
+
+LOG_SECONDS = 3600
+"""How often the log is told that the same notice still fails."""
+
+
+def send_outbox(
+    config: Config,
+    database: Database,
+    *,
+    account: str = "",
+    seconds: float = SENDING_SECONDS,
+) -> tuple[int, list[str]]:
+    """Send what waits in the outbox; return how many were sent, and a sentence per failure.
+
+    With `account` only notices about that account.  `seconds` is the most that one sending may
+    take.  After one that took longer its channel is left alone.  Raises StoreError.
+    """
+    wanted = outbox.Wanted(account)
+    with _Sending(config, database, wanted, seconds) as sending:
+        sending.go_through()
+    return sending.sent, sending.failures
+
+
+def send_due(
+    config: Config, database: Database, *, seconds: float = SENDING_SECONDS
+) -> tuple[int, list[str]]:
+    """Send what waits but what failed lately, unless another process does just that.
+
+    Else as send_outbox().
+    """
+    wanted = outbox.Wanted(only_due=True)
+    with _Sending(config, database, wanted, seconds) as sending:
+        try:
+            turn = Turn(config.state_path)
+            turn.inherit()
+        except OSError as error:  # each notice is sent once even so
+            maillog.error(f"{config.state_path}{SUFFIX}: {error.strerror}")
+            sending.go_through()
+        else:
+            _take_turns(turn, sending)
+    return sending.sent, sending.failures
+
+
+def _take_turns(turn: Turn, sending: _Sending) -> None:
+    """Send while there is something to send and nobody else does.
+
+    A policy process that found the turn taken relies on the look after it was given back.
+    """
+    try:
+        while turn.take():
+            sending.go_through()
+            turn.give_back()
+            if not sending.is_more():
+                break
+    finally:
+        turn.close()
+
+
+class _Sending:
+    """The sending of what is in the outbox, as far as it is wanted.
+
+    `sent`: how many were.  `failures`: a sentence for each that was not.
+    """
+
+    def __init__(
+        self, config: Config, database: Database, wanted: outbox.Wanted, seconds: float
+    ) -> None:
+        self.sent = 0
+        self.failures: list[str] = []
+        self._config = config
+        self._database = database
+        self._wanted = wanted
+        self._seconds = seconds
+        self._origins: Origins | None = None
+        maillog.open_log(config.log_name)
+
+    def __enter__(self) -> _Sending:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if self._origins is not None:
+            self._origins.close()
+
+    def go_through(self) -> None:
+        """Try to send each notice once."""
+        after = 0
+        while row := outbox.take(self._database, after, time.time(), self._wanted):
+            after = row.id
+            self._try(row)
+
+    def is_more(self) -> bool:
+        """Whether there is something to go through the outbox again for."""
+        return outbox.first(self._database, 0, time.time(), self._wanted) is not None
+
+    def _try(self, row: OutboxRow) -> None:
+        database = self._database
+        try:
+            done = self._send_in_time(row)
+        except NoticeError as error:
+            self.failures.append(_failed(database, row, str(error)))
+            if isinstance(error, delivery.TimeLimitError):
+                # This channel would keep the others waiting as long, each time.
+                hanging = self._wanted.without | {row.channel}
+                self._wanted = self._wanted._replace(without=hanging)
+            return
+        if done is None:
+            outbox.remove(database, row)
+            return
+        if done.reached:
+            self.sent += 1
+            maillog.notice_sent(row.incident, row.channel)
+        if done.error:
+            self.failures.append(_failed(database, row, done.error, done.again))
+        else:
+            outbox.remove(database, row)
+
+    def _send_in_time(self, row: OutboxRow) -> delivery.Delivery | None:
+        """As _send(), but within a time, wherever it hangs."""
+        most = self._seconds + GRACE_SECONDS
+        try:
+            return within(most, self._seconds + HANGING_SECONDS, lambda: self._send(row))
+        except TimeoutError:
+            raise delivery.TimeLimitError(f"not done within {most:g} seconds") from None
+        except (StoreError, ValueError, OverflowError) as error:
+            # Of this notice alone; where all of the database is broken, noting it down fails, too.
+            raise NoticeError(f"what it is about can't be read: {error}") from None
+
+    def _send(self, row: OutboxRow) -> delivery.Delivery | None:
+        """Send one notice; return None if there is nothing to tell, or nobody, any more.
+
+        Raises NoticeError when nobody got it.
+        """
+        config, seconds = self._config, self._seconds
+        told = self._notice(row)
+        if told is None:
+            return None
+        if row.channel == "command":
+            if not config.notify.command:
+                return None
+            return delivery.by_command(config, as_data(told), seconds)
+        left = row.recipients.split()
+        recipients = [address for address in config.notify.to if not left or address in left]
+        if not recipients:
+            return None
+        host = delivery.host_name()
+        message = as_mail(told, config, host, config.notify.to, time.time())
+        if config.notify.transport == "smtp":
+            return delivery.by_smtp(config, host, message, recipients, bool(left), seconds)
+        return delivery.by_sendmail(config, message, recipients, seconds)
+
+    def _notice(self, row: OutboxRow) -> Notice | None:
+        """Return what there is to tell, None if the incident has been forgotten."""
+        database = self._database
+        incident = incidents.incident(database, row.incident)
+        if incident is None:
+            return None
+        sightings, count = outbox.evidence(database, incident, MOST_SIGHTINGS)
+        detail = json.loads(row.detail)
+        return Notice(
+            row.what,
+            row.created,
+            incident,
+            sightings,
+            count,
+            str(detail.get("by") or "pcc"),
+            str(detail.get("reason") or ""),
+            int(detail.get("released") or 0),
+            int(detail.get("deleted") or 0),
+            outbox.seen_earlier(database, incident),
+            self._origins_of(sightings),
+        )
+
+    def _origins_of(self, sightings: Sequence[SightingRow]) -> dict[str, Origin]:
+        if self._origins is None:
+            config = self._config
+            self._origins = Origins(config.country_database, config.country_asn, maillog.error)
+        return self._origins.find([seen.address for seen in sightings])
+
+
+def _failed(
+    database: Database, row: OutboxRow, error: str, again: tuple[str, ...] | None = None
+) -> str:
+    """Mark a notice as failed, for some recipients or for all; return the sentence for people."""
+    now = time.time()
+    told = f"notice {row.id} ({row.what}, incident {row.incident}) by {row.channel}: {error}"
+    before = row.next_try - _pause(row.tries)  # when it failed last
+    if not row.tries or (now - row.created) // LOG_SECONDS > (before - row.created) // LOG_SECONDS:
+        maillog.error(told)
+    if again is None or again:
+        next_try = now + _pause(row.tries + 1)
+        recipients = row.recipients if again is None else " ".join(again)
+        outbox.mark_failed(database, row, error, next_try, recipients)
+    else:
+        outbox.remove(database, row)  # others got it, and the rest never will
+    return told
+
+
+def _pause(tries: int) -> int:
+    """Return the seconds between a notice's last failure and the next try."""
+    return min(outbox.LONGEST_PAUSE, FIRST_PAUSE * 2 ** min(tries - 1, 10)) if tries else 0

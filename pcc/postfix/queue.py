@@ -1,0 +1,206 @@
+"""Postfix's queue: what is in it, and postsuper(1) and postqueue(1) to deal with what is on hold.
+
+The tools are those of the Postfix instance in a configuration directory, else in the environment's
+MAIL_CONFIG, else of the default one; postconf(1) says where they are.  Looking works for every user
+in authorized_mailq_users, all else needs root.  Queue ids are re-used, so whoever acts on one has
+compared the mail with what was remembered of it (pcc/postfix/heldmail.py) just before.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from typing import NamedTuple
+
+from pcc.errors import QueueError
+
+HOLD = "hold"
+_PATIENCE_SECONDS = 600
+"""For one run of a tool; a queue of a hundred thousand mails takes a few seconds."""
+
+_BATCH = 500
+"""Mails that postcat(1) reads in one run: their ids must fit on a command line."""
+
+_QUEUE_ID = re.compile(r"[0-9A-Za-z]{6,}")  # never "ALL", and never an option
+_DONE = re.compile(r"^postsuper: ([0-9A-Za-z]+): (?:removed|released from hold)$", re.MULTILINE)
+_ENVELOPE = re.compile(r"^\*\*\* ENVELOPE RECORDS (?:.*/)?([0-9A-Za-z]+) \*\*\*$")
+_LOGIN = "named_attribute: sasl_username="
+
+
+class QueuedMail(NamedTuple):
+    """One mail in the queue, as `postqueue -j` tells it.
+
+    `arrived`: UTC seconds, whole ones, when the client said MAIL FROM.  `sender`: quoted as in
+    RFC 5322, the null sender as empty_address_recipient.  `size`: bytes.
+    """
+
+    queue_name: str
+    queue_id: str
+    arrived: int
+    size: int
+    sender: str
+    recipients: tuple[str, ...]
+
+
+class Done(NamedTuple):
+    """Which mails postsuper(1) says it has touched, and why it gave up, if it did."""
+
+    queue_ids: set[str]
+    error: str
+
+
+class Names(NamedTuple):
+    """What Postfix makes complete addresses with: the parameters of these names."""
+
+    empty_address_recipient: str
+    mydomain: str
+    myorigin: str
+
+
+class Queue:
+    """The queue of one Postfix instance.  All methods raise QueueError."""
+
+    def __init__(self, config_directory: str = "") -> None:
+        self._environment = dict(os.environ)
+        # cron's PATH has no sbin, where postconf usually is.
+        path = os.environ.get("PATH", os.defpath)
+        self._environment["PATH"] = f"{path}:/usr/local/sbin:/usr/sbin:/sbin"
+        if config_directory:
+            self._environment["MAIL_CONFIG"] = os.path.abspath(config_directory)
+
+    def mails(self) -> list[QueuedMail]:
+        """Return what is in the queue; a mail that moves meanwhile may be missing, or there twice.
+
+        A mail that is still being received is not there.
+        """
+        done = self._run("postqueue", ["-j"])
+        if done.returncode:
+            raise QueueError(f"the queue can't be read: {_last_line(done.stderr)}")
+        try:
+            return [_queued_mail(line) for line in done.stdout.splitlines()]
+        except (ValueError, KeyError, TypeError) as error:
+            raise QueueError(f"the queue can't be read: postqueue -j: {error!r}") from None
+
+    @cached_property
+    def names(self) -> Names:
+        """What Postfix completes addresses with."""
+        values = self._parameters(*Names._fields)
+        if values[-1].startswith("/"):  # a file whose first line is the value, as on Debian
+            try:
+                with open(values[-1], encoding="utf-8", errors="replace") as file:
+                    values[-1] = file.readline().strip()
+            except OSError as error:
+                raise QueueError(f"myorigin: {values[-1]}: {error.strerror}") from None
+        return Names(*values)
+
+    def logins(self, queue_ids: Sequence[str]) -> dict[str, str]:
+        """Return the sasl_username that each queue file names, of those that have one."""
+        logins: dict[str, str] = {}
+        for start in range(0, len(queue_ids), _BATCH):
+            self._read_logins(queue_ids[start : start + _BATCH], logins)
+        return logins
+
+    def delete(self, queue_ids: Iterable[str]) -> Done:
+        """Delete mails that are on hold."""
+        return self._supervise("-d", queue_ids)
+
+    def release(self, queue_ids: Iterable[str]) -> Done:
+        """Move mails from hold to the deferred queue."""
+        return self._supervise("-H", queue_ids)
+
+    def deliver(self, queue_ids: Iterable[str]) -> None:
+        """Have deferred mails delivered now; without this they wait for the next queue run."""
+        for queue_id in queue_ids:
+            done = self._run("postqueue", ["-i", _checked(queue_id)])
+            if done.returncode:
+                raise QueueError(
+                    f"what was released waits for the next queue run: {_last_line(done.stderr)}"
+                )
+
+    def _supervise(self, option: str, queue_ids: Iterable[str]) -> Done:
+        lines = "".join(f"{_checked(queue_id)}\n" for queue_id in queue_ids)
+        done = self._run("postsuper", [option, "-", HOLD], lines)
+        error = f"the queue can't be changed: {_last_line(done.stderr)}" if done.returncode else ""
+        return Done(set(_DONE.findall(done.stderr)), error)
+
+    def _read_logins(self, queue_ids: Sequence[str], logins: dict[str, str]) -> None:
+        done = self._run("postcat", ["-qe", *map(_checked, queue_ids)])
+        if done.returncode and len(queue_ids) > 1:  # one has gone: postcat stops at it
+            middle = len(queue_ids) // 2
+            self._read_logins(queue_ids[:middle], logins)
+            self._read_logins(queue_ids[middle:], logins)
+            return
+        queue_id = ""
+        for line in done.stdout.split("\n"):
+            begins = _ENVELOPE.match(line)
+            if begins:
+                queue_id = begins[1]
+            elif line.startswith(_LOGIN):
+                logins[queue_id] = line.removeprefix(_LOGIN)
+
+    @cached_property
+    def _folder(self) -> str:
+        return self._parameters("command_directory")[0]
+
+    def _parameters(self, *names: str) -> list[str]:
+        postconf = shutil.which("postconf", path=self._environment["PATH"])
+        if not postconf:
+            raise QueueError("postconf was found neither in PATH nor in /usr/sbin: no Postfix here")
+        done = self._start([postconf, "-xh", *names])
+        values = done.stdout.splitlines()
+        if done.returncode or len(values) != len(names):
+            raise QueueError(f"Postfix can't be asked: {_last_line(done.stderr)}")
+        return values
+
+    def _run(
+        self, tool: str, arguments: list[str], text: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        return self._start([os.path.join(self._folder, tool), *arguments], text)
+
+    def _start(self, command: list[str], text: str = "") -> subprocess.CompletedProcess[str]:
+        try:
+            return subprocess.run(
+                command,
+                env=self._environment,
+                input=text,
+                capture_output=True,
+                encoding="utf-8",
+                errors="backslashreplace",
+                timeout=_PATIENCE_SECONDS,
+                check=False,
+            )
+        except OSError as error:
+            raise QueueError(f"{command[0]}: {error.strerror}") from None
+        except subprocess.TimeoutExpired:
+            raise QueueError(
+                f"{command[0]}: did not end within {_PATIENCE_SECONDS} seconds"
+            ) from None
+
+
+def _queued_mail(line: str) -> QueuedMail:
+    entry = json.loads(line)
+    return QueuedMail(
+        entry["queue_name"],
+        entry["queue_id"],
+        int(entry["arrival_time"]),
+        int(entry["message_size"]),
+        entry["sender"],
+        tuple(recipient["address"] for recipient in entry["recipients"]),
+    )
+
+
+def _checked(queue_id: str) -> str:
+    if not _QUEUE_ID.fullmatch(queue_id):
+        raise QueueError(f"not a queue id: {queue_id!r}")
+    return queue_id
+
+
+def _last_line(text: str) -> str:
+    """Return what a tool said last, which is why it gave up."""
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else "it did not say why"

@@ -1,0 +1,77 @@
+"""Moves a long write-ahead log into its database, in a process of its own.
+
+    python -c RUN FOLDER DATABASE
+
+A checkpoint waits for the disk, for a second on a busy one.  So that no mail
+waits meanwhile, a policy process has a child do it, which has nothing of the
+SMTP server's socket.  It must be a new program: in a mere fork SQLite would
+take its parent's locks for its own, and who closes the database meanwhile would
+find nobody using it, and remove the log that is being moved.  One at a time: it
+has the lock on a side file (`pcc.db.checkpoint`) as its stdin until it ends.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from fcntl import LOCK_EX, LOCK_NB, flock
+
+from pcc.errors import StoreError
+from pcc.store.engine.sqlite import SQLiteDatabase, open_side_file
+
+LONGEST_SECONDS = 8
+"""Then the child is ended: a checkpoint can be broken off at any instant."""
+
+PAUSE_SECONDS = 5
+"""Until the next attempt where somebody who goes on reading keeps the log from being emptied."""
+
+FOLDER = os.path.abspath(__file__).rsplit("/", 4)[0]
+
+RUN = (
+    "import sys; sys.path.insert(0, sys.argv[1]);"
+    " from pcc.store.engine import checkpoint; checkpoint.move(sys.argv[2])"
+)
+
+
+def start(path: str) -> None:
+    """Have a child move the log of the database at `path`, if none is at it.  Raises OSError."""
+    lock = open_side_file(path, ".checkpoint")
+    try:
+        if _take(lock):
+            _spawn(path, lock)
+    finally:
+        os.close(lock)
+
+
+def _take(lock: int) -> bool:
+    try:
+        flock(lock, LOCK_EX | LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _spawn(path: str, lock: int) -> None:
+    os.posix_spawn(
+        sys.executable,
+        [sys.executable, "-I", "-S", "-c", RUN, FOLDER, path],
+        os.environ,
+        file_actions=[
+            (os.POSIX_SPAWN_DUP2, lock, 0),
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+        ],
+    )
+
+
+def move(path: str) -> None:
+    """Move the log, and end without a word, whatever happens: others will try again."""
+    signal.alarm(LONGEST_SECONDS)
+    try:
+        if not SQLiteDatabase(path).checkpoint():
+            signal.alarm(0)
+            time.sleep(PAUSE_SECONDS)
+    except (StoreError, OSError):
+        pass

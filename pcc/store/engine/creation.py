@@ -1,0 +1,155 @@
+"""Creating a database from schema.sql, and bringing an older one up to date.
+
+Both in one transaction, so that a policy process sees the old state or the
+new one; MySQL has none for this, but there whatever was interrupted is completed
+by doing it again.  Before an upgrade an SQLite file is copied beside it; a
+server has backups of its own.  Writers wait meanwhile; a policy process of the
+old version then finds the new one, and ends without a verdict.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from fcntl import LOCK_EX, flock
+from pathlib import Path
+
+from pcc.errors import StoreError
+from pcc.store import SCHEMA_VERSION, server_database, upsert, version_message
+from pcc.store.engine.sqlite import APPLICATION_ID, open_side_file, rights_of_service_user
+
+SCHEMA_FILE = Path(__file__).resolve().parents[3] / "schema.sql"
+
+UPGRADES = {
+    1: """
+        ALTER TABLE sighting ADD COLUMN mails_before INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE sighting ADD COLUMN counts_since REAL NOT NULL DEFAULT 0;
+        ALTER TABLE sighting ADD COLUMN repeats_until REAL NOT NULL DEFAULT 0;
+        ALTER TABLE sighting ADD COLUMN judged_by INTEGER NOT NULL DEFAULT 0;
+        DROP INDEX sighting_by_hour;
+        CREATE INDEX sighting_by_hour ON sighting (account, hour, address);
+        ALTER TABLE account ADD COLUMN turns INTEGER NOT NULL DEFAULT 0;
+        ALTER TABLE incident RENAME COLUMN window TO window_seconds;
+        ALTER TABLE held ADD COLUMN host TEXT NOT NULL DEFAULT '';
+        ALTER TABLE exemption RENAME COLUMN by TO who;
+        ALTER TABLE event RENAME COLUMN by TO who;
+        CREATE INDEX exemption_by_creation ON exemption (created);
+    """,
+}
+"""For each older schema version the SQL that makes the next version of it."""
+
+
+def create_or_upgrade(path: str) -> str:
+    """Make sure that `path` is a database of this version of pcc; return what was done.
+
+    The result is "created", "upgraded" or "unchanged".  As root, it does
+    so as the service user.  Raises StoreError, with the database as it was.
+    """
+    try:
+        schema = SCHEMA_FILE.read_text(encoding="utf-8")
+        if "://" in path:
+            return _create_or_upgrade_on_server(path, schema)
+        with rights_of_service_user(path):
+            if not os.path.exists(path):
+                _create(path, schema)
+                return "created"
+            return _upgrade(path)
+    except (sqlite3.Error, OSError) as error:
+        raise StoreError(f"{path}: {error}") from None
+
+
+def _create_or_upgrade_on_server(url: str, schema: str) -> str:
+    database = server_database(url)
+    version = database.open_any()
+    if version == SCHEMA_VERSION:
+        return "unchanged"
+    if version:  # and no older one has ever been released
+        raise StoreError(version_message(database.name, version))
+    try:
+        with database:
+            for statement in database.definitions(schema):
+                database.run(statement)
+            database.write(upsert("pcc_schema", ("id",), ("version",)), (1, SCHEMA_VERSION))
+    except StoreError:
+        database.close()
+        if database.open_any() != SCHEMA_VERSION:  # else another host has done it meanwhile
+            raise
+    finally:
+        database.close()
+    return "created"
+
+
+def _create(path: str, schema: str) -> None:
+    folder = os.path.dirname(path) or "."
+    try:
+        os.stat(os.path.join(folder, "."))
+    except OSError as error:
+        raise StoreError(f"{path}: its folder: {error.strerror}") from None
+    if os.path.lexists(path + "-wal"):  # the new database would take in what is in it
+        raise StoreError(f"{path}-wal: is left of a database that is gone: move it away")
+    temporary = f"{path}.{os.getpid()}.new"
+    os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640))
+    try:
+        with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(f"BEGIN; {schema} COMMIT;")
+        os.link(temporary, path)  # unlike a rename this never replaces a database
+    finally:
+        os.unlink(temporary)
+
+
+def _upgrade(path: str) -> str:
+    with closing(sqlite3.connect(path, isolation_level=None, timeout=30)) as connection:
+        if _version(connection, path) == SCHEMA_VERSION:
+            return "unchanged"
+        lock = open_side_file(path, ".lock")
+        try:
+            flock(lock, LOCK_EX)  # the turn of a writer, see pcc/store/engine/sqlite.py
+            connection.execute("BEGIN IMMEDIATE")
+            version = _version(connection, path)
+            if version == SCHEMA_VERSION:  # another init has done it meanwhile
+                return "unchanged"
+            _keep_copy(path, version)
+            for statement in _steps(version):
+                connection.execute(statement)
+            connection.execute("COMMIT")
+        finally:
+            os.close(lock)
+    return "upgraded"
+
+
+def _version(connection: sqlite3.Connection, path: str) -> int:
+    """Return the schema version, one that can be brought up to date."""
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    if application != APPLICATION_ID:
+        raise StoreError(f"{path}: is not a database of pcc")
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version != SCHEMA_VERSION and version not in UPGRADES:
+        raise StoreError(version_message(path, version))
+    return version
+
+
+def _steps(version: int) -> Iterator[str]:
+    """Yield the statements that make this version of an older one."""
+    for step in range(version, SCHEMA_VERSION):
+        yield from UPGRADES[step].split(";")
+        yield f"PRAGMA user_version = {step + 1}"
+
+
+def _keep_copy(path: str, version: int) -> None:
+    """Copy the database, as a reader sees it while nobody else can write."""
+    copy = f"{path}.version{version}"
+    temporary = f"{copy}.{os.getpid()}"
+    os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640))
+    try:
+        with (
+            closing(sqlite3.connect(path)) as source,
+            closing(sqlite3.connect(temporary)) as target,
+        ):
+            source.backup(target)
+        os.replace(temporary, copy)
+    except BaseException:
+        os.unlink(temporary)
+        raise

@@ -1,0 +1,128 @@
+"""A look at a database that leaves no trace: no side file, no lock file, no change of owner.
+
+SQLite makes side files even for who only reads, and as root gives those that
+are there to the owner of the database.  So the caller should be its owner, not
+root; and a database without a write-ahead log is opened as immutable, one with
+it with its shared memory as read-only, too (`readonly_shm`).
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pcc.errors import StoreError
+from pcc.store import SCHEMA_VERSION, open_database
+from pcc.store.engine.sqlite import APPLICATION_ID, file_uri
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Row = Callable[[str, tuple[Any, ...]], tuple[Any, ...] | None]
+
+STUCK_SECONDS = 900
+"""A notice that is older than this should have been sent."""
+
+
+class Trouble:
+    """What keeps a database from being used, by what helps against it."""
+
+    NONE = ""
+    RUBBISH = "rubbish"  # no database, or a damaged one
+    FOREIGN = "foreign"  # another program's
+    OLDER = "older"
+    NEWER = "newer"
+    UNTIDY = "untidy"  # whoever may write puts it in order by opening it
+
+
+class Inspection(NamedTuple):
+    """What is wrong with a database, and what it tells about the rest of pcc.
+
+    `trouble`, one of those above, and `problem`, in words: why it can't be
+    used; all else is known where it can.  `stuck`, `last_error`: notices that
+    should have been sent, and why the oldest was not.  `oldest`, `newest`: UTC
+    seconds when the sighting that was left alone for longest, and the latest,
+    was last seen; 0 without any.
+    """
+
+    trouble: str = Trouble.NONE
+    problem: str = ""
+    stuck: int = 0
+    last_error: str = ""
+    oldest: float = 0
+    newest: float = 0
+
+
+MAGIC = b"SQLite format 3\0"
+"""What every SQLite file begins with."""
+
+
+def inspect(path: str, now: float) -> Inspection:
+    """Look at the database file at `path`, a regular one, or at one on a server by its URL.
+
+    Raises StoreError if it can't be opened.
+    """
+    if "://" in path:
+        with closing(open_database(path)) as database:
+            return _look(database.row, now)
+    try:
+        problem = _problem_of_file(path)
+        if problem:
+            return Inspection(Trouble.RUBBISH, problem)
+        has_log = os.path.exists(path + "-wal") and os.path.getsize(path + "-wal") > 0
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from None
+    if has_log and not (os.path.isfile(path + "-shm") and os.path.getsize(path + "-shm")):
+        return Inspection(Trouble.UNTIDY, "a crash has left a log without its index")
+    try:
+        with closing(_open(path, has_log=has_log)) as connection:
+            trouble, problem = _trouble(connection)
+            return Inspection(trouble, problem) if trouble else _look(_reader(connection), now)
+    except sqlite3.OperationalError as error:
+        raise StoreError(f"{path}: {error}") from None
+    except sqlite3.Error as error:
+        return Inspection(Trouble.RUBBISH, f"it is damaged: {error}")
+
+
+def _problem_of_file(path: str) -> str:
+    """Return why the file is no SQLite database at all, "" if it may be one."""
+    # Not to wait for what has taken the place of a file: O_NONBLOCK.
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        head = file.read(len(MAGIC))
+    if not head:
+        return "it is empty"
+    return "" if head == MAGIC else "it is not an SQLite database"
+
+
+def _open(path: str, *, has_log: bool) -> sqlite3.Connection:
+    how = "readonly_shm=1" if has_log else "immutable=1"
+    return sqlite3.connect(file_uri(path, f"mode=ro&{how}"), timeout=5, uri=True)
+
+
+def _trouble(connection: sqlite3.Connection) -> tuple[str, str]:
+    (application,) = connection.execute("PRAGMA application_id").fetchone()
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID:
+        return Trouble.FOREIGN, "it is another program's database"
+    if version != SCHEMA_VERSION:
+        trouble = Trouble.OLDER if version < SCHEMA_VERSION else Trouble.NEWER
+        return trouble, f"it has schema version {version}, this pcc needs {SCHEMA_VERSION}"
+    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    return (Trouble.NONE, "") if found == "ok" else (Trouble.RUBBISH, f"it is damaged: {found}")
+
+
+def _reader(connection: sqlite3.Connection) -> Row:
+    return lambda statement, values: connection.execute(statement, values).fetchone()
+
+
+def _look(row: Row, now: float) -> Inspection:
+    before = (now - STUCK_SECONDS,)
+    stuck = row("SELECT count(*) FROM outbox WHERE created < ?", before) or (0,)
+    error = row(
+        "SELECT last_error FROM outbox WHERE created < ? ORDER BY created, id LIMIT 1", before
+    )
+    times = "SELECT coalesce(min(last_seen), 0), coalesce(max(last_seen), 0) FROM sighting"
+    oldest, newest = row(times, ()) or (0, 0)
+    return Inspection(Trouble.NONE, "", stuck[0], error[0] if error else "", oldest, newest)

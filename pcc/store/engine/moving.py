@@ -1,0 +1,103 @@
+"""Copying a whole database to another one, of whichever engine, that is empty so far.
+
+All in one transaction of the target, so that what is interrupted leaves nothing behind; and in
+one of the source, which for a file means that nobody writes to it meanwhile.  Rows are read in
+the order of their keys, a batch at a time, and counted on both sides in the end.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pcc.errors import StoreError
+from pcc.store import open_database
+from pcc.store.engine.creation import SCHEMA_FILE, create_or_upgrade
+from pcc.store.engine.definitions import VERSION_TABLE_NAME, tables
+from pcc.store.engine.server import ServerDatabase
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+    from pcc.store.engine.definitions import Table
+    from pcc.store.engine.interface import Database
+
+    Row = tuple[Any, ...]
+
+BATCH = 1000
+"""Rows that are read at a time, and written by one call of the driver."""
+
+
+def move(source_name: str, target_name: str, host: str) -> dict[str, int]:
+    """Copy all rows of a database into an empty one; return how many of each table.
+
+    The target's tables are made where they are missing.  `host` is what held mail of a file, which
+    is that of this host, gets as its host on a server.  Raises StoreError.
+    """
+    source, target = open_database(source_name), None
+    try:
+        create_or_upgrade(target_name)
+        target = open_database(target_name)
+        to_move = tables(SCHEMA_FILE.read_text(encoding="utf-8"))
+        to_move = [table for table in to_move if table.name != VERSION_TABLE_NAME]
+        _require_empty(target, to_move)
+        with source, target:
+            return {table.name: _copy(source, target, table, host) for table in to_move}
+    finally:
+        source.close()
+        if target is not None:
+            target.close()
+
+
+def _require_empty(target: Database, to_move: list[Table]) -> None:
+    for table in to_move:
+        if rows := _count(target, table):
+            raise StoreError(f"{target.name}: is not empty: it has {rows} rows in {table.name}")
+
+
+def _copy(source: Database, target: Database, table: Table, host: str) -> int:
+    columns = [column.name for column in table.columns]
+    insert = (
+        f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+    )
+    changed = _with_host(columns, host if isinstance(target, ServerDatabase) else "", host)
+    for rows in _batches(source, table, columns):
+        target.write_many(insert, [changed(row) for row in rows])
+    if isinstance(target, ServerDatabase) and any(column.is_id for column in table.columns):
+        target.follow_ids(table.name)
+    before, after = _count(source, table), _count(target, table)
+    if before != after:
+        raise StoreError(
+            f"{target.name}: {table.name} has {after} rows, not {before}: does mail still flow?"
+        )
+    return after
+
+
+def _with_host(columns: list[str], named: str, host: str) -> Callable[[Row], Row]:
+    """Return what gives a row the name by which this host is known in the target."""
+    if "host" not in columns:
+        return lambda row: row
+    place = columns.index("host")
+    return lambda row: (*row[:place], named, *row[place + 1 :]) if row[place] in ("", host) else row
+
+
+def _batches(source: Database, table: Table, columns: list[str]) -> Iterator[list[Row]]:
+    key = table.key or [column.name for column in table.columns if "PRIMARY KEY" in column.more]
+    first, last = key[0], key[-1]
+    query = f"SELECT {', '.join(columns)} FROM {table.name}"
+    order = f" ORDER BY {', '.join(key)} LIMIT {BATCH}"
+    rows = source.rows(f"{query}{order}")
+    places = columns.index(first), columns.index(last)
+    after = f" WHERE {first} > ?"
+    if len(key) > 1:
+        after = f" WHERE {first} >= ? AND ({first} > ? OR {last} > ?)"
+    while rows:
+        yield rows
+        start, end = (rows[-1][place] for place in places)
+        values = (start, start, end) if len(key) > 1 else (start,)
+        rows = source.rows(f"{query}{after}{order}", values)
+
+
+def _count(database: Database, table: Table) -> int:
+    row = database.row(f"SELECT count(*) FROM {table.name}")
+    return int(row[0]) if row else 0

@@ -1,0 +1,405 @@
+"""An SQLite database file of pcc: opening it, transactions, durability.
+
+The file is in WAL mode: readers take no lock.  Writers queue for a lock on a
+side file (`pcc.db.lock`) before they ask SQLite for its own, because SQLite's
+waiting is polling, under which some wait for seconds; the kernel wakes those
+who wait for a flock in order.
+
+A commit is atomic at once, but on disk only after `sync()`: what decides a
+verdict is synced before the reply, what merely counts is left to the next sync
+or checkpoint.  Syncing happens after the locks are given back, so that others
+do not wait for the disk.
+
+Where the file can be read but not written it opens read-only; where SQLite
+could not even make its side files (a read-only folder), as immutable, which
+leaves out what is only in the write-ahead log: it is stale then, and good for
+nothing but the blocks that it has.  A file that was removed, replaced or upgraded
+under a running process is an error: the next process opens the new one.
+"""
+
+from __future__ import annotations
+
+import posix  # what `os` adds to it would cost a tenth of the interpreter's start
+import time
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
+
+from pcc.errors import DeadlineError, StoreError
+from pcc.store import SCHEMA_VERSION, version_message
+from pcc.store.engine.quick_sqlite import Connection, Error, OperationalError, connect
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from typing import Any
+
+    from pcc.store.engine.interface import Result
+
+APPLICATION_ID = 1886610273
+
+BUSY_SECONDS = 0.5
+"""How long SQLite waits for a lock of its own before it is asked again."""
+
+CHECKPOINT_BYTES = 16_000_000
+"""The write-ahead log's length from which on it is worth a checkpoint."""
+
+READERS_SECONDS = 0.05
+"""How long emptying the write-ahead log waits for those who read it, and writers for that."""
+
+REGULAR_FILE = 0o10
+"""The type of a regular file in st_mode, as in stat(2); the module `stat` costs an import."""
+
+VERSION_SECONDS = 1
+"""Between looks whether the database was upgraded, for who only reads; a writer always looks."""
+
+PATIENCE_SECONDS = 7.0
+"""How long a writer goes on asking; a decision's deadline is a little later."""
+
+
+class SQLiteDatabase:
+    """One open database file.
+
+    `read_only` tells that nothing can be written, and why that is in `reason`;
+    `is_stale`, that what was committed last may be missing.  All methods raise
+    StoreError, naming the file.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = self.name = path
+        self.read_only = False
+        self.is_stale = False
+        self.reason = ""
+        self._lock = -1
+        self._look_at_version = 0.0
+        with rights_of_service_user(path):
+            self._identity = self._look()
+            self.connection = self._open()
+
+    def close(self) -> None:
+        """Close the file; SQLite tidies up its side files if this was the last user."""
+        self.connection.close()
+        if self._lock >= 0:
+            posix.close(self._lock)
+            self._lock = -1
+
+    def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+        """Return all rows of a query."""
+        try:
+            return self.connection.execute(statement, values).fetchall()
+        except Error as error:
+            raise self._error(error) from None
+
+    def row(self, statement: str, values: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:
+        """Return the first row of a query, or None."""
+        try:
+            row: tuple[Any, ...] | None = self.connection.execute(statement, values).fetchone()
+        except Error as error:
+            raise self._error(error) from None
+        return row
+
+    def write(self, statement: str, values: tuple[Any, ...] = ()) -> int:
+        """Carry out one statement inside a transaction; return how many rows it changed."""
+        try:
+            return self.connection.execute(statement, values).rowcount
+        except Error as error:
+            raise self._error(error) from None
+
+    def write_many(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
+        """Carry out one statement for each row of values, inside a transaction."""
+        try:
+            self.connection.executemany(statement, rows)
+        except Error as error:
+            raise self._error(error) from None
+
+    def insert(self, statement: str, values: tuple[Any, ...]) -> int:
+        """Insert one row inside a transaction; return its id."""
+        try:
+            return self.connection.execute(statement, values).lastrowid or 0
+        except Error as error:
+            raise self._error(error) from None
+
+    def cursor(self, statement: str, values: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of a query one by one, for a reader that may stop early."""
+        try:
+            yield from self.connection.execute(statement, values)
+        except Error as error:
+            raise self._error(error) from None
+
+    def check_in_place(self) -> None:
+        """Raise StoreError if the file was removed, replaced or upgraded since it was opened."""
+        if self._look() != self._identity:
+            raise StoreError(f"{self.path}: was replaced; the next process opens the new one")
+        now = time.monotonic()
+        if now < self._look_at_version:
+            return
+        try:
+            _check_version(self.path, self.connection)
+        except Error as error:
+            raise self._error(error) from None
+        self._look_at_version = now + VERSION_SECONDS
+
+    def turn(self, *accounts: str) -> SQLiteDatabase:
+        """Return the database for a `with`: whoever writes is alone, whatever the accounts."""
+        return self
+
+    def in_turn(self, work: Callable[[], Result], *accounts: str) -> Result:
+        """Return work(), done within a write transaction."""
+        with self:
+            return work()
+
+    def __enter__(self) -> SQLiteDatabase:
+        """Begin a write transaction, after those who asked before."""
+        if self.read_only:
+            raise StoreError(f"{self.path}: can't be written: {self.reason}")
+        self.check_in_place()
+        self._wait_for_turn()
+        try:
+            self._begin()
+        except BaseException:
+            self._give_turn_back()
+            raise
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """Commit, or roll back if an error got here."""
+        try:
+            if kind is None:
+                self.connection.execute("COMMIT")
+        except Error as failure:
+            raise self._error(failure) from None
+        except DeadlineError:  # a signal that came during COMMIT is seen after it
+            if self.connection.in_transaction:
+                raise
+        finally:
+            try:
+                if self.connection.in_transaction:
+                    self.connection.execute("ROLLBACK")
+            finally:
+                self._give_turn_back()
+
+    def sync(self) -> None:
+        """Wait until all that was committed is on disk (fdatasync of the write-ahead log)."""
+        self.check_in_place()
+        try:
+            descriptor = posix.open(self.path + "-wal", posix.O_RDONLY | posix.O_CLOEXEC)
+            try:
+                posix.fdatasync(descriptor)
+            finally:
+                posix.close(descriptor)
+        except FileNotFoundError:
+            return  # nothing was written through it since the database was synced
+        except OSError as error:
+            raise StoreError(f"{self.path}-wal: can't be synced: {error.strerror}") from None
+
+    def checkpoint_if_due(self, *, in_background: bool = False) -> None:
+        """Move a long write-ahead log into the database; to be called outside transactions.
+
+        Where that is in the background, this returns at once.
+        """
+        if _size(self.path + "-wal") < CHECKPOINT_BYTES or self.read_only:
+            return
+        if not in_background:
+            self.checkpoint()
+            return
+        from pcc.store.engine import checkpoint  # which few processes need
+
+        try:
+            checkpoint.start(self.path)
+        except OSError as error:
+            raise StoreError(f"{self.path}: no checkpoint: {error.strerror}") from None
+
+    def checkpoint(self) -> bool:
+        """Move the write-ahead log into the database; return whether it is empty now.
+
+        Nearly all of it without keeping anybody waiting, and the rest, which
+        empties the log, in the turn of a writer: not for long, because somebody
+        who goes on reading keeps it from being emptied.  One process at a time.
+        """
+        is_busy = self.row("PRAGMA wal_checkpoint(PASSIVE)")
+        if not is_busy or is_busy[0]:
+            return False
+        self.row(f"PRAGMA busy_timeout = {READERS_SECONDS * 1000:.0f}")
+        self._wait_for_turn()
+        try:
+            is_busy = self.row("PRAGMA wal_checkpoint(TRUNCATE)")
+        finally:
+            self._give_turn_back()
+        self.row(f"PRAGMA busy_timeout = {BUSY_SECONDS * 1000:.0f}")
+        return is_busy is not None and not is_busy[0]
+
+    def _look(self) -> tuple[int, int]:
+        try:
+            found = posix.stat(self.path)
+        except PermissionError:
+            raise StoreError(f"{self.path}: can't be reached: no permission") from None
+        except OSError:
+            raise self._error(None) from None
+        if found.st_mode >> 12 != REGULAR_FILE:  # SQLite would wait for ever to open a FIFO
+            raise StoreError(f"{self.path}: is not a regular file")
+        return found.st_dev, found.st_ino
+
+    def _open(self) -> Connection:
+        if not posix.access(self.path, posix.W_OK):
+            return self._open_read_only("no permission to write")
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                return self._connect("rw")
+            except OperationalError as error:
+                if "locked" not in str(error):
+                    return self._open_read_only(str(error))
+                if time.monotonic() > deadline:
+                    raise self._error(error) from None
+            except Error as error:
+                raise self._error(error) from None
+
+    def _open_read_only(self, cause: str) -> Connection:
+        """Open what can't be written because of `cause`."""
+        self.read_only = True
+        self.reason = cause
+        # SQLite would make side files with the rights of the database, and leave them behind:
+        # nobody could write them any more once the database can be written again.
+        if posix.access(self.path + "-wal", posix.F_OK):
+            try:
+                return self._connect("ro")
+            except Error:
+                self.is_stale = _size(self.path + "-wal") > 0
+        try:
+            return self._connect("ro", "&immutable=1")
+        except Error as error:
+            raise self._error(error) from None
+
+    def _connect(self, mode: str, more: str = "") -> Connection:
+        connection = connect(
+            file_uri(self.path, f"mode={mode}{more}"),
+            timeout=BUSY_SECONDS,
+            isolation_level=None,
+            uri=True,
+        )
+        try:
+            _check_version(self.path, connection)
+            # A commit need not wait for the disk; sync() does where that matters.
+            connection.execute("PRAGMA synchronous = NORMAL")
+            # Nor for a checkpoint, which would keep the others waiting as well.
+            connection.execute("PRAGMA wal_autocheckpoint = 0")
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    def is_free(self) -> bool:
+        """Whether nobody is writing, nor waiting to, at this moment."""
+        try:
+            if self._lock < 0:
+                self._lock = open_side_file(self.path, ".lock")
+            flock(self._lock, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            raise StoreError(f"{self.path}.lock: {error.strerror}") from None
+        self._give_turn_back()
+        return True
+
+    def _wait_for_turn(self) -> None:
+        try:
+            if self._lock < 0:
+                self._lock = open_side_file(self.path, ".lock")
+            flock(self._lock, LOCK_EX)
+        except OSError as error:
+            raise StoreError(f"{self.path}.lock: {error.strerror}") from None
+
+    def _give_turn_back(self) -> None:
+        flock(self._lock, LOCK_UN)
+
+    def _begin(self) -> None:
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while True:
+            try:
+                self.connection.execute("BEGIN IMMEDIATE")
+                break
+            except OperationalError as error:
+                if "locked" not in str(error) or time.monotonic() > deadline:
+                    raise self._error(error) from None
+        try:  # what was upgraded while this waited; from here on nobody can
+            _check_version(self.path, self.connection)
+        except BaseException:
+            self.connection.execute("ROLLBACK")
+            raise
+
+    def _error(self, error: Error | None) -> StoreError:
+        if not posix.access(self.path, posix.F_OK):
+            return StoreError(f"{self.path}: there is no database: run pcc_admin.py init")
+        if not posix.access(self.path, posix.R_OK):
+            return StoreError(f"{self.path}: can't be read: no permission")
+        cure = ": run pcc_admin.py doctor" if "not a database" in str(error) else ""
+        return StoreError(f"{self.path}: {error}{cure}")
+
+
+def file_uri(path: str, parameters: str) -> str:
+    """Return the URI of a file as SQLite takes it apart."""
+    escaped = path.replace("%", "%25").replace("?", "%3f").replace("#", "%23")
+    return f"file:{escaped}?{parameters}"
+
+
+def _check_version(path: str, connection: Connection) -> None:
+    """Raise StoreError if the schema is another pcc's; this takes under 2 microseconds."""
+    version = connection.execute("PRAGMA user_version").fetchone()[0]
+    if version != SCHEMA_VERSION:
+        raise StoreError(version_message(path, version))
+
+
+def open_side_file(path: str, suffix: str) -> int:
+    """Open the file beside a database that some lock is on, made if need be.  Raises OSError."""
+    flags = posix.O_RDWR | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_CLOEXEC
+    with rights_of_service_user(path):
+        return posix.open(path + suffix, flags, 0o640)
+
+
+class rights_of_service_user:  # noqa: N801, it is used as a function
+    """Within it, root acts with the rights of the service user, in whose folder `path` is.
+
+    The service user may put links into its folder: root must not follow them to
+    files that the service user could not open itself.  Root's supplementary groups
+    are left behind, too.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._is_root = posix.geteuid() == 0
+        self._before: tuple[int, list[int]] | None = None  # root's group and others
+
+    def __enter__(self) -> None:
+        """Become the service user, effectively, where we are root.  Raises StoreError."""
+        if not self._is_root:
+            return
+        from pcc.host.serviceuser import service_user  # which no policy process needs
+
+        try:
+            user, group = service_user(self._path)
+        except OSError:
+            return  # whoever goes on finds out what is wrong there
+        self._before = posix.getegid(), posix.getgroups()
+        try:
+            if user:  # else nothing is gained, and a namespace of root's alone doesn't let us
+                posix.setgroups([group])
+            posix.setegid(group)
+            posix.seteuid(user)
+        except OSError as error:
+            raise StoreError(
+                f"{self._path}: root can't act as the service user, {user}: {error.strerror}"
+            ) from None
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """Become root again."""
+        if self._before is not None:
+            group, others = self._before
+            posix.seteuid(0)
+            posix.setegid(group)
+            if posix.getgroups() != others:
+                posix.setgroups(others)
+
+
+def _size(path: str) -> int:
+    try:
+        return posix.stat(path).st_size
+    except OSError:
+        return 0

@@ -1,0 +1,127 @@
+"""`stats`: for people, as JSON, and for Prometheus, read by its own parser."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import stat
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from checkout import Site, address
+from prometheus_client.parser import text_string_to_metric_families
+
+from pcc.admin.stats import FIGURES
+
+pytestmark = pytest.mark.subprocess
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    site = Site(tmp_path_factory.mktemp("stats"), "familiar_after = 0\n")
+    for country in ("ES", "FR", "BR", "VN"):
+        site.ask("joe@example.org", address(country))
+    site.ask("ann@example.org", address("ES"))
+    with closing(sqlite3.connect(site.database)) as connection, connection:
+        connection.execute(
+            "INSERT INTO outbox (incident, account, what, channel, detail, created, taken, tries,"
+            " last_error, next_try, recipients)"
+            " VALUES (1, 'joe@example.org', 'blocked', 'mail', '', ?, 0, 0, '', 0, '')",
+            (time.time() - 1000,),
+        )
+    yield site
+    site.close()
+
+
+def metrics(text: str) -> dict[str, float]:
+    """Parse metrics, and hold that each has a type, a help text and a name of ours."""
+    values = {}
+    for family in text_string_to_metric_families(text):
+        assert family.type == "gauge"
+        assert family.documentation
+        assert family.name.startswith("pcc_")
+        for sample in family.samples:
+            values[sample.name] = sample.value
+    return values
+
+
+def test_prometheus_reads_every_figure_in_base_units(site: Site) -> None:
+    done = site.admin("stats", "--prometheus")
+    assert (done.returncode, done.stderr) == (0, "")
+    values = metrics(done.stdout)
+    assert set(values) == {"pcc_build_info", *[figure.metric for figure in FIGURES]}
+    assert values["pcc_accounts"] == 2
+    assert values["pcc_countries"] == 4
+    assert values["pcc_sightings"] == 5
+    assert values["pcc_blocked_accounts"] == 1
+    assert values["pcc_outbox_notices"] == 1
+    assert 990 <= values["pcc_outbox_age_seconds"] < 1100
+    assert 0 <= values["pcc_last_sighting_age_seconds"] < 100
+    assert values["pcc_database_size_bytes"] >= os.stat(site.database).st_size
+
+
+def test_a_file_is_replaced_as_a_whole_and_readable_for_everybody(
+    site: Site, tmp_path: Path
+) -> None:
+    file = tmp_path / "pcc.prom"
+    file.write_text("old")
+    file.chmod(0o600)
+    before = file.stat().st_ino
+    done = site.admin("stats", "--prometheus", str(file))
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert metrics(file.read_text())["pcc_accounts"] == 2
+    assert stat.S_IMODE(file.stat().st_mode) == 0o644
+    assert file.stat().st_ino != before
+    assert os.listdir(tmp_path) == ["pcc.prom"]
+
+
+def test_a_file_that_can_not_be_written_says_so_and_leaves_nothing(
+    site: Site, tmp_path: Path
+) -> None:
+    for path, cause in (
+        (tmp_path / "none" / "pcc.prom", "No such file or directory"),
+        (tmp_path, "is not a plain file"),
+        (Path("/dev/null"), "is not a plain file"),
+    ):
+        done = site.admin("stats", "--prometheus", str(path))
+        assert done.returncode == 4
+        assert cause in done.stderr
+    assert os.listdir(tmp_path) == []
+    assert stat.S_ISCHR(os.lstat("/dev/null").st_mode)
+
+
+def test_people_and_programs_get_the_same_figures(site: Site) -> None:
+    data = site.data("stats")
+    assert list(data) == [figure.name for figure in FIGURES]
+    assert data["accounts"] == 2
+    text = site.admin("stats").stdout
+    assert "Accounts that are blocked" in text
+    assert next(line.split()[-1] for line in text.splitlines() if "blocked" in line) == "1"
+
+
+def test_json_and_metrics_do_not_mix_on_stdout(site: Site, tmp_path: Path) -> None:
+    done = site.admin("--json", "stats", "--prometheus")
+    assert (done.returncode, done.stdout) == (2, "")
+    data = site.data("stats", "--prometheus", str(tmp_path / "pcc.prom"))
+    assert data["accounts"] == 2
+    assert (tmp_path / "pcc.prom").exists()
+
+
+def test_what_is_not_there_has_no_sample(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.countries.unlink()
+    done = site.admin("stats", "--prometheus")
+    assert done.returncode == 0
+    assert "country database is missing" in done.stderr
+    values = metrics(done.stdout)
+    assert values["pcc_accounts"] == 0
+    assert values["pcc_outbox_age_seconds"] == 0
+    missing = {figure.metric for figure in FIGURES} - set(values)
+    assert missing == {
+        "pcc_last_sighting_age_seconds",
+        "pcc_oldest_sighting_age_seconds",
+        "pcc_country_database_age_seconds",
+    }

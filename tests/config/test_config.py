@@ -1,0 +1,579 @@
+"""pcc.toml: its defaults, what each option takes, and the message for each fault.
+
+A faulty file of each kind is in bad_configs/, with the message it must get in its first line.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deployment import CHECKOUT, Deployment, run_as
+
+from pcc.config import Config, options
+from pcc.config.iso3166 import CODES, MISTAKEN
+from pcc.config.prepared import load
+from pcc.errors import ConfigError
+
+BAD_CONFIGS = sorted((Path(__file__).parent / "bad_configs").glob("*.toml"))
+SHIPPED = CHECKOUT / "pcc.toml"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "pcc.toml"
+
+
+def read(path: Path, text: str) -> Config:
+    """Return what a pcc.toml with this text says."""
+    path.write_text(text, encoding="utf-8")
+    return Config(options.read_values(str(path)))
+
+
+def message(path: Path) -> str:
+    """Return the error that a file gets, without its name."""
+    with pytest.raises(ConfigError) as caught:
+        load(str(path))
+    text = str(caught.value)
+    assert text.startswith(f"{path}: ")
+    return text.removeprefix(f"{path}: ")
+
+
+# Faults.
+
+
+@pytest.mark.parametrize("bad", BAD_CONFIGS, ids=lambda bad: bad.stem)
+def test_a_fault_is_told_in_one_sentence(bad: Path) -> None:
+    expected = bad.read_bytes().split(b"\n")[0].decode()
+    assert f"# expected: {message(bad)}" == expected
+    assert expected.isprintable()
+
+
+def test_there_is_a_bad_configuration_for_every_key() -> None:
+    told = "\n".join(bad.read_bytes().split(b"\n")[0].decode() for bad in BAD_CONFIGS)
+    for section, known in {"policy": options.POLICY, **options.SECTIONS}.items():
+        for key in known:
+            assert f" {section}.{key}" in told or f" {section}.{key}[" in told
+
+
+@pytest.mark.parametrize("key", ["account", "domains", "exempt_accounts", "exempt_clients"])
+def test_what_is_for_all_accounts_is_refused_in_an_override(path: Path, key: str) -> None:
+    path.write_text(f'[[override]]\naccounts = ["ceo@example.org"]\n{key} = []\n')
+    rule = "is for all accounts: it belongs in [policy]"
+    assert message(path) == f"override[1].{key} {rule}, got []"
+
+
+@pytest.mark.parametrize(("code", "right"), sorted(MISTAKEN.items()))
+def test_a_code_that_is_often_mistaken_is_refused_with_the_right_one(
+    path: Path, code: str, right: str
+) -> None:
+    assert code not in CODES
+    assert right in CODES
+    path.write_text(f'[policy]\nignore_countries = ["{code.lower()}"]\n')
+    assert (
+        message(path) == f"policy.ignore_countries[1] must be an ISO 3166 code, here {right}, "
+        f'got "{code.lower()}"'
+    )
+
+
+def test_there_are_as_many_countries_as_in_iso_3166_and_kosovo() -> None:
+    assert len(CODES) == 249 + 1
+    assert all(len(code) == 2 and code.isalpha() and code.isupper() for code in CODES)
+
+
+def test_a_missing_file_is_told_with_what_to_do(path: Path) -> None:
+    assert message(path) == (
+        "can't be read: No such file or directory: "
+        "copy the pcc.toml that comes with pcc there, or name yours with --config"
+    )
+
+
+def test_a_folder_is_no_configuration(path: Path) -> None:
+    path.mkdir()
+    assert message(path) == "can't be read: Is a directory"
+
+
+@pytest.mark.subprocess
+@pytest.mark.skipif(os.geteuid() != 0, reason="not root")
+def test_a_file_that_the_service_user_may_not_read_is_told_with_the_user(
+    deployment: Deployment,
+) -> None:
+    deployment.write_config("").chmod(0o600)
+    program = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from pcc import errors; from pcc.config import prepared\n"
+        "try: prepared.load(sys.argv[2])\n"
+        "except errors.ConfigError as error: print(error)\n"
+    )
+    command: list[str | Path] = [deployment.python, "-I", "-c", program]
+    done = run_as([*command, deployment.folder, deployment.config], deployment.user)
+    user = pwd.getpwnam(deployment.user).pw_uid
+    assert done.stdout == (
+        f"{deployment.config}: can't be read: Permission denied: "
+        f"user id {user} must be able to read it, and to enter the folders above\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "line"),
+    [(b"\xff", 1), (b"[policy]\n# \xe9\n", 2), (b"a\r\nb\r\n\xed\xa0\x80", 3), (b"\n\n\n\xc3", 4)],
+)
+def test_what_is_not_utf_8_is_told_with_its_line(path: Path, content: bytes, line: int) -> None:
+    path.write_bytes(content)
+    assert message(path) == f"is not UTF-8 (at line {line})"
+
+
+def test_a_number_of_thousands_of_digits_is_an_error_and_no_crash(path: Path) -> None:
+    path.write_text(f"[policy]\nmax_countries = {'9' * 5000}\n")
+    told = message(path)
+    too_long = "is not valid TOML: Exceeds the limit"
+    too_much = "policy.max_countries must be 1000000000 or less, got 999"  # before Python 3.10.7
+    assert told.startswith((too_long, too_much))
+    assert len(told) < 200
+
+
+def test_a_file_with_a_byte_order_mark_and_crlf_is_read(path: Path) -> None:
+    path.write_bytes(b"\xef\xbb\xbf[policy]\r\nmax_countries = 4\r\n")
+    assert load(str(path)).policy.limits[0].max_countries == 4
+
+
+@pytest.mark.subprocess
+def test_toml_is_read_in_an_interpreter_without_site_packages(path: Path) -> None:
+    path.write_text("[policy]\nmax_countries = 4\n")
+    program = (
+        f"import sys; sys.path.insert(0, {str(CHECKOUT)!r})\n"
+        "from pcc.config import prepared\n"
+        f"print(prepared.load({str(path)!r}).policy.limits[0].max_countries)"
+    )
+    argv = [sys.executable, "-I", "-S", "-c", program]
+    done = subprocess.run(argv, capture_output=True, text=True, check=False, timeout=30)
+    assert (done.stdout, done.stderr) == ("4\n", "")
+
+
+# Defaults, and the file we ship.
+
+
+DEFAULTS = {
+    "account": "sasl_username",
+    "country_asn": "",
+    "country_database": "/var/lib/pcc/country.mmdb",
+    "default_domain": "",
+    "domains": frozenset(),
+    "exempt_accounts": frozenset(),
+    "exempt_names": (),
+    "exempt_networks": (),
+    "keep_incidents": 180 * 86400,
+    "keep_sightings": 30 * 86400,
+    "log_name": "pcc",
+    "overrides": (),
+    "store_database": "/var/lib/pcc/pcc.db",
+    "store_host": "",
+    "verbose": False,
+}
+POLICY_DEFAULTS = {
+    "action": "REJECT",
+    "block_for": 0,
+    "familiar_after": 1,
+    "group_of": {},
+    "hold_limit": 50,
+    "ignore_countries": frozenset(),
+    "min_mails": 1,
+    "mode": "enforce",
+    "reason": "5.7.1 Sending is blocked: this account was used from too many countries. "
+    "Contact your administrator.",
+}
+NOTIFY_DEFAULTS = {
+    "command": (),
+    "sender": "",
+    "sendmail": "/usr/sbin/sendmail",
+    "smtp": ("localhost", 25),
+    "to": ("postmaster",),
+    "transport": "sendmail",
+}
+
+
+def limits_of(policy: Any) -> list[tuple[int, int, int, str]]:
+    """Return (max_countries, max_addresses, window, window_text) of each limit."""
+    return [
+        (limit.max_countries, limit.max_addresses, limit.window, limit.window_text)
+        for limit in policy.limits
+    ]
+
+
+def values(record: Any, names: Any) -> dict[str, Any]:
+    """Return some of a record's values."""
+    return {name: getattr(record, name) for name in names}
+
+
+def test_an_empty_file_has_the_documented_defaults(path: Path) -> None:
+    config = read(path, "")
+    assert values(config, DEFAULTS) == DEFAULTS
+    assert values(config.policy, POLICY_DEFAULTS) == POLICY_DEFAULTS
+    assert values(config.notify, NOTIFY_DEFAULTS) == NOTIFY_DEFAULTS
+    assert limits_of(config.policy) == [(3, 0, 172800, "2d")]
+    assert config.policy.windows == (172800,)
+
+
+def test_no_value_of_a_record_is_untested() -> None:
+    assert {*DEFAULTS, "identity", "path", "policy", "notify"} == set(Config.__slots__)
+    derived = {"limits", "windows", "narrowest_window"}
+    assert {*POLICY_DEFAULTS, *derived} == set(type(load(str(SHIPPED)).policy).__slots__)
+    assert set(NOTIFY_DEFAULTS) == set(type(load(str(SHIPPED)).notify).__slots__)
+
+
+def test_the_shipped_file_says_the_defaults_and_two_further_limits(path: Path) -> None:
+    shipped = Config(options.read_values(str(SHIPPED)))
+    default = read(path, "")
+    names = set(Config.__slots__) - {"identity", "path", "policy", "notify"}
+    assert values(shipped, names) == values(default, names)
+    assert values(shipped.policy, POLICY_DEFAULTS) == POLICY_DEFAULTS
+    assert values(shipped.notify, NOTIFY_DEFAULTS) == NOTIFY_DEFAULTS
+    assert limits_of(shipped.policy) == [
+        (3, 0, 172800, "2d"),
+        (2, 0, 3600, "1h"),
+        (0, 5, 3600, "1h"),
+    ]
+
+
+def test_the_shipped_file_shows_every_key_once_with_its_default() -> None:
+    import tomli
+
+    document = tomli.loads(SHIPPED.read_text(encoding="utf-8"))
+    limits = document.pop("limit")
+    assert limits == [
+        {"max_countries": 2, "window": "1h"},
+        {"max_addresses": 5, "window": "1h"},
+    ]
+    table = {"policy": options.POLICY, **options.SECTIONS}
+    expected = {
+        section: {key: default for key, (default, _) in known.items()}
+        for section, known in table.items()
+    }
+    assert document == expected
+
+
+def test_every_key_of_the_shipped_file_has_one_comment() -> None:
+    head, *lines = SHIPPED.read_text(encoding="utf-8").split("\n[policy]\n")[1].splitlines()
+    section = "policy"
+    above = ""
+    for line in [head, *lines]:
+        if line.startswith("["):
+            section = line.strip("[]")
+        key, separator, rest = line.partition(" = ")
+        if separator and section != "limit" and not line.startswith("#"):
+            beside = (
+                re.sub(r'"[^"]*"', "", rest.split(" # e.g.")[0]).count("#") or " # e.g." in rest
+            )
+            assert bool(beside) != above.startswith("# "), f"{section}.{key}"
+        above = line
+
+
+def test_the_commented_override_of_the_shipped_file_works(path: Path) -> None:
+    text = SHIPPED.read_text(encoding="utf-8")
+    text = re.sub(r"^#(\[\[override|accounts|max_countries)", r"\1", text, flags=re.MULTILINE)
+    [(accounts, policy)] = read(path, text).overrides
+    assert accounts == {"ceo@example.org", "@sales.example.org"}
+    assert limits_of(policy)[0] == (5, 0, 172800, "2d")
+
+
+# Values.
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        ("1s", 1),
+        ("90m", 5400),
+        ("12h", 43200),
+        ("2d", 172800),
+        ("2D", 172800),
+        (" 2d ", 172800),
+        ("007d", 604800),
+        ("3w", 1814400),
+        ("36500d", 3153600000),
+    ],
+)
+def test_a_duration_is_a_postfix_time(path: Path, text: str, seconds: int) -> None:
+    config = read(
+        path, f'[policy]\nwindow = "{text}"\nblock_for = "{text}"\n[store]\nkeep_sightings="{text}"'
+    )
+    assert limits_of(config.policy) == [(3, 0, seconds, text.strip())]
+    assert (config.policy.block_for, config.keep_sightings) == (seconds, seconds)
+
+
+@pytest.mark.parametrize(
+    ("text", "action"),
+    [
+        ("REJECT", "REJECT"),
+        ("reject", "REJECT"),
+        ("Hold", "HOLD"),
+        ("HOLD stolen?", "HOLD stolen?"),
+        ("DEFER_IF_PERMIT", "DEFER_IF_PERMIT"),
+        ("defer_if_permit 4.7.1  Later", "DEFER_IF_PERMIT 4.7.1  Later"),
+        ("  REJECT   5.7.1 Call Bücher & Co.  ", "REJECT 5.7.1 Call Bücher & Co."),
+        ("550", "550"),
+        ("421 4.7.0 Away", "421 4.7.0 Away"),
+        ("DISCARD", "DISCARD"),
+        ("REDIRECT abuse@example.org", "REDIRECT abuse@example.org"),
+        ("BCC abuse@example.org", "BCC abuse@example.org"),
+        ("FILTER smtp:[192.0.2.1]:25", "FILTER smtp:[192.0.2.1]:25"),
+        ("PREPEND X-Blocked: yes", "PREPEND X-Blocked: yes"),
+        ("WARN stolen", "WARN stolen"),
+        ("INFO", "INFO"),
+        ("DUNNO", "DUNNO"),
+        ("OK", "OK"),
+    ],
+)
+def test_an_action_is_one_of_access_5(path: Path, text: str, action: str) -> None:
+    assert read(path, f'[policy]\naction = "{text}"').policy.action == action
+
+
+@pytest.mark.parametrize("text", ["350 no", "650", "55", "5500", "5\u0665\u0665", "permit", "OKAY"])
+def test_anything_else_is_no_action(path: Path, text: str) -> None:
+    path.write_text(f'[policy]\naction = "{text}"')
+    assert message(path) == (
+        f'policy.action must be REJECT, HOLD or another action of access(5), got "{text}"'
+    )
+
+
+def test_accounts_and_domains_are_compared_in_lower_case(path: Path) -> None:
+    config = read(
+        path,
+        '[policy]\ndefault_domain = "@Example.ORG"\ndomains = ["Example.org", "@EXAMPLE.net"]\n'
+        'exempt_accounts = [" Alice ", "BOB@Example.net", "@Sub.Example.Org"]\n'
+        '[[override]]\naccounts = ["Carol", "@Example.NET"]\n',
+    )
+    assert config.default_domain == "example.org"
+    assert config.domains == {"example.org", "example.net"}
+    assert config.exempt_accounts == {"alice@example.org", "bob@example.net", "@sub.example.org"}
+    assert config.overrides[0][0] == {"carol@example.org", "@example.net"}
+
+
+@pytest.mark.parametrize(
+    ("default_domain", "login", "account"),
+    [
+        ("", "Joe", "joe"),
+        ("", "Joe@Example.ORG", "joe@example.org"),
+        ("", "  joe@example.org ", "joe@example.org"),
+        ("", " ", ""),
+        ("example.org", "Joe", "joe@example.org"),
+        ("example.org", "joe@example.net", "joe@example.net"),
+        ("example.org", "joe@", "joe@example.org"),
+        ("", "joe@example.org.", "joe@example.org"),
+        ("example.org", "", ""),
+        ("example.org", " ", ""),
+        ("example.org", "GR\u00dcN", "gr\u00fcn@example.org"),
+    ],
+)
+def test_a_login_becomes_an_account(
+    path: Path, default_domain: str, login: str, account: str
+) -> None:
+    config = read(path, f'[policy]\ndefault_domain = "{default_domain}"')
+    assert config.normalised_account(login) == account
+
+
+@pytest.mark.parametrize(
+    ("options_text", "covered", "uncovered"),
+    [
+        ("", ["joe@example.org", "joe", "joe@"], []),
+        (
+            'domains = ["example.org"]',
+            ["joe@example.org", "a@b@example.org"],
+            ["joe@sub.example.org", "joe@example.com", "joe", "example.org", "joe@xexample.org"],
+        ),
+        ('exempt_accounts = ["joe"]', ["joe@example.org", "jo"], ["joe"]),
+        ('exempt_accounts = ["joe@example.org"]', ["jo@example.org"], ["joe@example.org"]),
+        ('exempt_accounts = ["@example.org"]', ["joe@sub.example.org"], ["joe@example.org"]),
+        (
+            'domains = ["example.org"]\nexempt_accounts = ["joe@example.org"]',
+            ["jo@example.org"],
+            ["joe@example.org", "joe@example.net"],
+        ),
+    ],
+)
+def test_domains_and_exempt_accounts_say_who_is_looked_at(
+    path: Path, options_text: str, covered: list[str], uncovered: list[str]
+) -> None:
+    config = read(path, f"[policy]\n{options_text}")
+    assert [account for account in covered if not config.covers(account)] == []
+    assert [account for account in uncovered if config.covers(account)] == []
+
+
+def test_exempt_clients_are_networks_and_names(path: Path) -> None:
+    config = read(
+        path,
+        '[policy]\nexempt_clients = ["192.0.2.0/24", "192.0.2.7", "2001:DB8::/32", "::1", '
+        '"::ffff:198.51.100.0/120", " .Google.COM ", "mail.example.org."]',
+    )
+    assert config.exempt_networks == (
+        (4, 8, 0xC00002),
+        (4, 0, 0xC0000207),
+        (16, 96, 0x20010DB8),
+        (16, 0, 1),
+        (4, 8, 0xC63364),
+    )
+    assert config.exempt_names == (".google.com", "mail.example.org")
+
+
+def test_a_group_of_countries_is_called_after_its_members(path: Path) -> None:
+    config = read(path, '[policy]\ncountry_groups = [["ES", "pt"], ["DE", "AT", "CH"], []]')
+    assert config.policy.group_of == {
+        "ES": "ES+PT",
+        "PT": "ES+PT",
+        "DE": "DE+AT+CH",
+        "AT": "DE+AT+CH",
+        "CH": "DE+AT+CH",
+    }
+
+
+def test_relative_paths_count_from_the_folder_of_the_file(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = (
+        '[country]\ndatabase = "c.mmdb"\nasn = "asn.mmdb"\n[store]\ndatabase = "../pcc.db"\n'
+        '[notify]\ncommand = ["bin/tell", "./x"]\n'
+    )
+    path.write_text(text)
+    monkeypatch.chdir(path.parent)
+    for name in (str(path), "pcc.toml", "./pcc.toml"):
+        config = load(name)
+        folder = os.path.dirname(os.path.abspath(name))
+        assert config.path == os.path.abspath(name)
+        assert config.country_database == f"{folder}/c.mmdb"
+        assert config.country_asn == f"{folder}/asn.mmdb"
+        assert config.store_database == f"{folder}/../pcc.db"
+        assert config.notify.command == (f"{folder}/bin/tell", "./x")
+
+
+def test_a_command_without_a_slash_is_looked_for_on_path(path: Path) -> None:
+    assert read(path, '[notify]\ncommand = ["logger", "-t"]').notify.command == ("logger", "-t")
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("localhost:25", "localhost", 25),
+        ("[::1]:587", "::1", 587),
+        ("192.0.2.1:65535", "192.0.2.1", 65535),
+        ("mail.example.org:1", "mail.example.org", 1),
+    ],
+)
+def test_smtp_is_a_host_and_a_port(path: Path, text: str, host: str, port: int) -> None:
+    assert read(path, f'[notify]\nsmtp = "{text}"').notify.smtp == (host, port)
+
+
+def test_nobody_can_change_a_configuration(path: Path) -> None:
+    config = read(path, "")
+    with pytest.raises(AttributeError, match="Config can't be changed"):
+        config.verbose = True
+    with pytest.raises(AttributeError, match="Limit can't be changed"):
+        config.policy.limits[0].window = 1
+
+
+# Overrides and further limits.
+
+
+OVERRIDES = """
+[policy]
+max_countries = 4
+window = "1d"
+action = "HOLD"
+
+[[limit]]
+max_countries = 2
+[[limit]]
+max_addresses = 5
+window = "1h"
+
+[[override]]
+accounts = ["ceo@example.org"]
+max_countries = 9
+
+[[override]]
+accounts = ["@example.org"]
+window = "3d"
+
+[[override]]
+accounts = ["ceo@example.org", "@example.net"]
+limit = []
+action = "REJECT"
+ignore_countries = ["ES"]
+
+[[override]]
+accounts = ["@example.com"]
+window = "5h"
+[[override.limit]]
+max_addresses = 7
+[[override.limit]]
+max_countries = 1
+window = "1m"
+"""
+
+
+@pytest.mark.parametrize(
+    ("account", "limits"),
+    [
+        ("x@example.edu", [(4, 0, 86400, "1d"), (2, 0, 86400, "1d"), (0, 5, 3600, "1h")]),
+        ("x", [(4, 0, 86400, "1d"), (2, 0, 86400, "1d"), (0, 5, 3600, "1h")]),
+        ("ceo@example.org", [(9, 0, 86400, "1d"), (2, 0, 86400, "1d"), (0, 5, 3600, "1h")]),
+        ("x@example.org", [(4, 0, 259200, "3d"), (2, 0, 259200, "3d"), (0, 5, 3600, "1h")]),
+        ("x@example.net", [(4, 0, 86400, "1d")]),
+        ("x@example.com", [(4, 0, 18000, "5h"), (0, 7, 18000, "5h"), (1, 0, 60, "1m")]),
+        ("x@sub.example.com", [(4, 0, 86400, "1d"), (2, 0, 86400, "1d"), (0, 5, 3600, "1h")]),
+    ],
+)
+def test_the_first_override_that_names_an_account_wins(
+    path: Path, account: str, limits: list[tuple[int, int, int, str]]
+) -> None:
+    assert limits_of(read(path, OVERRIDES).policy_for(account)) == limits
+
+
+def test_an_override_changes_only_what_it_says(path: Path) -> None:
+    config = read(path, OVERRIDES)
+    assert config.policy_for("ceo@example.org").action == "HOLD"
+    changed = config.policy_for("x@example.net")
+    assert (changed.action, changed.ignore_countries) == ("REJECT", frozenset({"ES"}))
+    assert changed.reason == config.policy.reason
+
+
+def test_an_override_takes_every_other_key_of_policy(path: Path) -> None:
+    lines = [
+        'mode = "observe"',
+        "max_countries = 7",
+        'window = "7h"',
+        "familiar_after = 7",
+        "min_mails = 7",
+        "max_addresses = 7",
+        'action = "HOLD"',
+        "hold_limit = 7",
+        'reason = "seven"',
+        'block_for = "7m"',
+        'ignore_countries = ["SE"]',
+        'country_groups = [["SE", "NO"]]',
+        'default_domain = "example.com"',
+    ]
+    keys = {line.split()[0] for line in lines}
+    for_all = {"account", "domains", "exempt_accounts", "exempt_clients"}
+    assert keys == set(options.POLICY) - for_all
+    config = read(path, '[[override]]\naccounts = ["joe"]\n' + "\n".join(lines))
+    policy = config.policy_for("joe")
+    assert values(policy, POLICY_DEFAULTS) == {
+        "action": "HOLD",
+        "block_for": 420,
+        "familiar_after": 7,
+        "group_of": {"SE": "SE+NO", "NO": "SE+NO"},
+        "hold_limit": 7,
+        "ignore_countries": {"SE"},
+        "min_mails": 7,
+        "mode": "observe",
+        "reason": "seven",
+    }
+    assert policy.observes
+    assert limits_of(policy) == [(7, 7, 25200, "7h")]
+    assert values(config.policy, POLICY_DEFAULTS) == POLICY_DEFAULTS

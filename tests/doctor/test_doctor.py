@@ -1,0 +1,428 @@
+"""`doctor`: all is well on a real installation, and each thing that is broken turns its check.
+
+postconf(1) needs no running Postfix, so a private one is configured and never started: each test
+breaks one thing in its files, runs the doctor, and puts it right again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from deployment import service_user
+from patient import POLICY, Break, Patient, both, main, master
+from terminal import on_terminal
+
+from pcc.admin.output import folded
+from pcc.errors import PccError
+from pcc.postfix import configuration as postfix_parts
+from pcc.postfix.configuration import (
+    Postconf,
+    Service,
+    bare,
+    entry,
+    policy_checks,
+    seconds,
+    words_of,
+)
+
+
+@pytest.mark.postfix
+def test_a_healthy_installation_is_ok_in_every_respect(patient: Patient) -> None:
+    unwell = {check: found for check, found in patient.healthy.items() if found != ("OK", "")}
+    assert list(unwell) == ["answer through Postfix"]  # it doesn't run: see test_doctor_answer.py
+    assert list(patient.healthy) == [
+        "configuration",
+        "service user",
+        "file system",
+        "configuration readable",
+        "prepared configuration",
+        "interpreter",
+        "code",
+        "state folder",
+        "database rights",
+        "database",
+        "clock",
+        "cleanup",
+        "outbox",
+        "country database",
+        "notices",
+        "master.cf entry",
+        "time limit",
+        f"policy check on {patient.submission}",
+        f"policy check on {patient.submissions}",
+        "policy check spelling",
+        "default_action",
+        "policy timeout",
+        "HOLD",
+        "answer through Postfix",
+    ]
+
+
+@pytest.mark.postfix
+def test_people_get_a_table_and_the_service_user_the_same_findings(patient: Patient) -> None:
+    done = patient.doctor()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("RESULT  CHECK")
+    findings = patient.findings(user=patient.pcc.user)
+    assert list(patient.differing(findings)) == ["answer through Postfix"]
+    assert findings["answer through Postfix"][1].startswith("run this as root")
+    assert list(findings) == list(patient.healthy)
+
+
+@pytest.mark.postfix
+def test_on_a_terminal_each_fix_is_below_its_check_and_commands_are_whole(
+    patient: Patient,
+) -> None:
+    master(ENTRY, "pcc unix - n y - 1 spawn")(patient)
+    patient.postfix.write_config()
+    argv = patient.pcc.admin_argv("doctor", "--mail-config", str(patient.postfix.config))
+    lines = on_terminal(argv, 80, {"NO_COLOR": "1", "TERM": "dumb"}).splitlines()
+    entry = lines.index("FAIL  master.cf entry")
+    assert lines[entry + 1 : entry + 4] == [
+        "      put n into the fifth column (chroot) of pcc in master.cf",
+        "      put 0 into the seventh column (maxproc) of pcc in master.cf: with 1",
+        "      further clients are answered with 451",
+    ]
+    assert lines[0] == "OK    configuration"
+    answer = lines.index("WARN  answer through Postfix")
+    assert f"`postfix -c {patient.postfix.config} start`," in lines[answer + 1]
+    assert lines[-2:] == ["FAIL: master.cf entry", "WARN: answer through Postfix"]
+
+
+def test_a_note_is_folded_but_its_commands_are_not() -> None:
+    assert folded("do `mv a b c`, then that: it is wrong", 12) == [
+        "do", "`mv a b c`,", "then that:", "it is wrong",
+    ]  # fmt: skip
+    assert folded("`much longer than that` it is", 6) == ["`much longer than that`", "it is"]
+    assert folded("", 6) == []
+
+
+@pytest.mark.postfix
+def test_another_user_is_told_to_be_root(patient: Patient) -> None:
+    done = patient.doctor("--json", user="nobody")
+    findings = {row["check"]: row for row in json.loads(done.stdout)}
+    assert findings["state folder"]["result"] == "FAIL" or findings["rights"]["result"] == "WARN"
+
+
+CHECK = "check_policy_service { unix:private/pcc, timeout=10s, { default_action = DUNNO } }"
+SHORT_CHECK = "check_policy_service,{unix:private/pcc,timeout=10s}"
+ON_SUBMISSION = "policy check on {submission}"
+ON_BOTH = (ON_SUBMISSION, "policy check on {submissions}")
+OVERRIDE = "-o smtpd_data_restrictions=$mua_data_restrictions"
+ENTRY = "pcc unix - n n - 0 spawn"
+
+CASES: dict[str, tuple[Break, tuple[str, ...], str, str]] = {
+    "entry missing": (
+        lambda patient: setattr(
+            patient.postfix, "master", patient.postfix.master.partition(ENTRY)[0]
+        ),
+        ("master.cf entry",),
+        "FAIL",
+        "add the entry of master.cf.snippet",
+    ),
+    "wrong user": (
+        master(f"user={service_user()}", "user=nobody"),
+        ("master.cf entry",),
+        "FAIL",
+        f"user={service_user()}",
+    ),
+    "maxproc 1": (
+        master(ENTRY, "pcc unix - n n - 1 spawn"),
+        ("master.cf entry",),
+        "FAIL",
+        "maxproc",
+    ),
+    "maxproc by default": (
+        master(ENTRY, "pcc unix - n n - - spawn"),
+        ("master.cf entry",),
+        "WARN",
+        "maxproc",
+    ),
+    "chroot y": (master(ENTRY, "pcc unix - n y - 0 spawn"), ("master.cf entry",), "FAIL", "chroot"),
+    "chroot by default": (
+        master(ENTRY, "pcc unix - n - - 0 spawn"),
+        ("master.cf entry",),
+        "WARN",
+        "chroot",
+    ),
+    "unprivileged": (
+        master(ENTRY, "pcc unix - - n - 0 spawn"),
+        ("master.cf entry",),
+        "FAIL",
+        "fourth column",
+    ),
+    "public": (master(ENTRY, "pcc unix n n n - 0 spawn"), ("master.cf entry",), "FAIL", "private"),
+    "another script": (
+        master("pcc_policy.py", "none/pcc_policy.py"),
+        ("master.cf entry",),
+        "FAIL",
+        "there is no",
+    ),
+    "another configuration": (
+        master("pcc.toml", "other.toml"),
+        ("master.cf entry",),
+        "WARN",
+        "other.toml doctor",
+    ),
+    "a command that is not spawn": (
+        master("0 spawn", "0 pipe"), ("master.cf entry",), "FAIL", "be spawn, not pipe",
+    ),
+    "no interpreter named": (
+        lambda patient: master(f"argv={patient.pcc.python} ", "argv=")(patient),
+        ("master.cf entry",),
+        "WARN",
+        "name an interpreter",
+    ),
+    "a group that is not there": (
+        master(f"user={service_user()}", f"user={service_user()}:nosuch"),
+        ("master.cf entry",),
+        "FAIL",
+        "no group nosuch",
+    ),
+    "nothing to run": (
+        lambda patient: master(" argv=" + " ".join(patient.pcc.policy_argv()), "")(patient),
+        ("master.cf entry",),
+        "FAIL",
+        "let argv= in master.cf run",
+    ),
+    "asked before the login": (
+        main(
+            smtpd_delay_reject="no",
+            smtpd_client_restrictions=CHECK,
+            mua_data_restrictions="",
+        ),
+        ON_BOTH,
+        "FAIL",
+        "asks pcc",
+    ),
+    "no time limit": (main(pcc_time_limit="-"), ("time limit",), "WARN", "pcc_time_limit = 3600"),
+    "only global, overridden for submission": (
+        both(
+            main(smtpd_data_restrictions=CHECK),
+            master(OVERRIDE, "-o smtpd_data_restrictions="),
+        ),
+        (ON_SUBMISSION,),
+        "FAIL",
+        "none of its lists asks pcc",
+    ),
+    "not in any list": (main(mua_data_restrictions=""), ON_BOTH, "FAIL", "asks pcc"),
+    "permit_sasl_authenticated in front": (
+        main(mua_data_restrictions=f"permit_sasl_authenticated, {CHECK}"),
+        ON_BOTH,
+        "FAIL",
+        "before permit_sasl_authenticated",
+    ),
+    "permit in front, for submission alone, in braces": (
+        master(OVERRIDE, "-o { smtpd_data_restrictions = permit, $mua_data_restrictions }"),
+        (ON_SUBMISSION,),
+        "FAIL",
+        "before permit",
+    ),
+    "permit_mynetworks in front": (
+        main(mua_data_restrictions=f"permit_mynetworks {CHECK}"),
+        ON_BOTH,
+        "WARN",
+        "before permit_mynetworks",
+    ),
+    "permit in a restriction class in front": (
+        main(
+            smtpd_restriction_classes="insiders",
+            insiders="reject_unauth_pipelining, permit_sasl_authenticated",
+            mua_data_restrictions=f"insiders, {CHECK}",
+        ),
+        ON_BOTH,
+        "FAIL",
+        "before permit_sasl_authenticated",
+    ),
+    "only warned": (
+        main(mua_data_restrictions=f"warn_if_reject {CHECK}"),
+        ON_BOTH,
+        "FAIL",
+        "warn_if_reject",
+    ),
+    "two spellings": (
+        main(mua_end_of_data_restrictions=CHECK.replace("10s", "11s")),
+        ("policy check spelling",),
+        "WARN",
+        "the same way",
+    ),
+    "no default_action": (
+        main(mua_data_restrictions="check_policy_service { unix:private/pcc, timeout=10s }"),
+        ("default_action",),
+        "WARN",
+        "give check_policy_service in mua_data_restrictions in main.cf a default_action, e.g."
+        " { unix:private/pcc, timeout=10s, default_action=DUNNO }: without one",
+    ),
+    "no default_action, on submission alone": (
+        master(OVERRIDE, f"{OVERRIDE.partition('$')[0]}{SHORT_CHECK}"),
+        ("default_action",),
+        "WARN",
+        "in smtpd_data_restrictions of {submission} in master.cf a default_action",
+    ),
+    "no default_action, in a name of its own": (
+        main(
+            pcc_check="{ unix:private/pcc, timeout=10s }",
+            mua_data_restrictions="check_policy_service $pcc_check",
+        ),
+        ("default_action",),
+        "WARN",
+        "in smtpd_data_restrictions of {submission}, smtpd_data_restrictions of {submissions} a",
+    ),
+    "no timeout": (
+        main(mua_data_restrictions=CHECK.replace("timeout=10s,", "")),
+        ("policy timeout",),
+        "WARN",
+        "give check_policy_service in mua_data_restrictions in main.cf timeout=10s, not 100s",
+    ),
+    "timeout too short": (
+        main(mua_data_restrictions=CHECK.replace("10s", "5s")),
+        ("policy timeout",),
+        "WARN",
+        "not 5s",
+    ),
+    "login on another service": (
+        master(
+            "pickup ", "10025 inet n - n - - smtpd -o smtpd_sasl_auth_enable=yes\npickup "
+        ),
+        ("policy check on 10025",),
+        "FAIL",
+        "asks pcc",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.postfix
+@pytest.mark.parametrize("name", CASES)
+def test_what_is_broken_in_postfix_turns_exactly_its_check(patient: Patient, name: str) -> None:
+    breaking, checks, result, fix = CASES[name]
+    breaking(patient)
+    patient.postfix.write_config()
+    findings = patient.findings()
+    names = {"submission": patient.submission, "submissions": patient.submissions}
+    turned = patient.differing(findings)
+    assert sorted(turned) == sorted(check.format(**names) for check in checks), turned
+    assert set(patient.healthy) - {"answer through Postfix"} <= set(findings)
+    for found in turned.values():
+        assert found[0] == result
+        for service, name in names.items():
+            fix = fix.replace(f"{{{service}}}", name)
+        assert found[1].count(fix) == 1
+
+
+@pytest.mark.postfix
+def test_a_mail_system_where_nobody_logs_in_is_found(patient: Patient) -> None:
+    master("smtpd_sasl_auth_enable=yes", "smtpd_sasl_auth_enable=no", 2)(patient)
+    patient.postfix.write_config()
+    turned = patient.differing(patient.findings())
+    assert list(turned) == ["policy check on submission"]
+    assert turned["policy check on submission"][0] == "FAIL"
+
+
+@pytest.mark.postfix
+@pytest.mark.parametrize(
+    "check",
+    [
+        "check_policy_service unix:private/pcc",
+        "check_policy_service { unix:private/pcc timeout=10s, default_action={ 451 4.3.0 Later } }",
+        "reject_unauth_pipelining,\n  check_policy_service\n  { unix:private/pcc,\n"
+        "  { timeout = 10s }\n  { default_action = 451 4.3.0 Try again } }, permit",
+        "ours",
+    ],
+)
+def test_other_ways_to_write_it_are_as_good(patient: Patient, check: str) -> None:
+    main(
+        mua_data_restrictions=check,
+        smtpd_restriction_classes="ours",
+        ours=CHECK,
+        smtpd_policy_service_timeout="10s",
+        smtpd_policy_service_default_action="DUNNO",
+    )(patient)
+    patient.postfix.write_config()
+    assert patient.turned() == {}
+
+
+@pytest.mark.postfix
+def test_hold_needs_a_service_without_proxy_filter_and_a_late_stage(patient: Patient) -> None:
+    main(smtpd_proxy_filter="127.0.0.1:10026")(patient)
+    patient.postfix.write_config()
+    assert patient.turned() == {}
+    patient.configure('[policy]\naction = "HOLD"')
+    try:
+        turned = patient.turned()
+        assert list(turned) == ["HOLD"]
+        assert turned["HOLD"][0] == "FAIL" and "smtpd_proxy_filter" in turned["HOLD"][1]
+        main(
+            smtpd_proxy_filter="-",
+            mua_data_restrictions="",
+            mua_recipient_restrictions=f"{CHECK}, permit_sasl_authenticated, reject",
+        )(patient)
+        patient.postfix.write_config()
+        turned = patient.turned()
+        assert list(turned) == ["HOLD"]
+        assert turned["HOLD"][0] == "WARN" and "queue id" in turned["HOLD"][1]
+    finally:
+        patient.configure(POLICY)
+    assert patient.turned() == {}
+
+
+@pytest.mark.postfix
+def test_a_postconf_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "main.cf")
+    with pytest.raises(PccError, match=r"timed out after 0\.5 seconds"):
+        Postconf(str(tmp_path), patience=0.5).values(["mail_owner"], {})
+
+
+# The parts that need no Postfix.
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("", []),
+        ("a, b\tc", ["a", "b", "c"]),
+        ("a { b, c } d", ["a", "{ b, c }", "d"]),
+        ("x={ 451 4.3.0 Later } y", ["x={ 451 4.3.0 Later }", "y"]),
+        ("{ a { b c } }, } d", ["{ a { b c } }", "}", "d"]),
+    ],
+)
+def test_words_are_parted_as_smtpd_parts_them(text: str, words: list[str]) -> None:
+    assert words_of(text) == words
+
+
+def test_braces_hold_blanks_together_in_master_cf() -> None:
+    line = "pcc unix - n n - 0 spawn user=irc argv=/usr/bin/python3 {/a b/pcc_policy.py} -c /x"
+    found = entry(line, {"pcc/unix": {"pcc_time_limit": "1h"}})
+    assert found.words == ("user=irc", "argv=/usr/bin/python3", "/a b/pcc_policy.py", "-c", "/x")
+    assert found.overrides == {"pcc_time_limit": "1h"}
+    assert bare("{ a b }") == "a b"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("3600", 3600), ("1000s", 1000), ("10m", 600), ("1h", 3600), ("x", 0)]
+)
+def test_postfix_times_are_seconds(text: str, expected: int) -> None:
+    assert seconds(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("words", "hidden_by", "some"),
+    [
+        ("", "", False),
+        ("reject_unauth_pipelining, check_sender_access hash:/permit", "", False),
+        ("permit_mynetworks", "permit_mynetworks", True),
+        ("permit_mynetworks permit_sasl_authenticated", "permit_sasl_authenticated", False),
+        ("permit_sasl_authenticated permit_mynetworks", "permit_sasl_authenticated", False),
+        ("reject", "reject", False),
+        ("warn_if_reject reject", "", False),
+        ("check_policy_service inet:127.0.0.1:1 permit", "permit", False),
+    ],
+)
+def test_what_stands_before_a_check_may_hide_it(words: str, hidden_by: str, some: bool) -> None:
+    values = dict.fromkeys(postfix_parts.LISTS, "")
+    values["smtpd_data_restrictions"] = f"{words} check_policy_service unix:private/pcc"
+    check = policy_checks(Service("submission", values, {}))[-1]
+    assert (check.endpoint, check.options) == ("unix:private/pcc", {})
+    assert (check.hidden_by, check.some) == (hidden_by, some)

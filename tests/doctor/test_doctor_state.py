@@ -1,0 +1,671 @@
+"""`doctor` on the state folder and on what else the service user needs.
+
+Each test breaks one thing on the disk, runs the doctor, and puts it right again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import pwd
+import re
+import shutil
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from deployment import public_folder, run_as
+from mmdb import built
+from patient import POLICY, Break, Patient, both, chmod, chown, master, snapshot
+from postfix import missing
+
+from pcc.config import Config
+from pcc.config.options import read_values
+from pcc.doctor.database import check_database
+from pcc.doctor.identity import user_of
+
+
+def countries(age: float, database_type: str = "GeoLite2-Country") -> Break:
+    return lambda patient: void(built(patient.countries, age, database_type))
+
+
+def void(value: object) -> None:
+    pass
+
+
+def outbox(age: float) -> Break:
+    return lambda patient: patient.sql(
+        "INSERT INTO outbox (incident, account, what, channel, detail, created, taken, tries,"
+        " last_error, next_try, recipients)"
+        " VALUES (1, 'joe@example.org', 'blocked', 'mail', '', ?, 0, 3, 'no route', 0, '')",
+        time.time() - age,
+    )
+
+
+def sighting(age: float) -> Break:
+    def change(patient: Patient) -> None:
+        with closing(sqlite3.connect(patient.database)) as connection, connection:
+            columns = [row[1:3] for row in connection.execute("PRAGMA table_info(sighting)")]
+            seen = time.time() - age
+            values = [
+                seen if kind == "REAL" else 1 if kind == "INTEGER" else "x" for _, kind in columns
+            ]
+            marks = ", ".join("?" * len(values))
+            connection.execute(f"INSERT INTO sighting VALUES ({marks})", values)
+
+    return change
+
+
+def empty(table: str) -> Break:
+    return lambda patient: patient.sql(f"DELETE FROM {table}")
+
+
+DAY = 86400
+STATE_CASES: dict[str, tuple[Break, Break, str, str, str]] = {
+    "database not writable by the service user": (
+        both(chown("pcc.db", "root"), chmod("pcc.db", 0o644)),
+        both(chown("pcc.db", "service"), chmod("pcc.db", 0o640)),
+        "database rights+state folder",
+        "FAIL",
+        "pcc.db`: it belongs to root",
+    ),
+    "database of root": (
+        chown("pcc.db", "root"), chown("pcc.db", "service"),
+        "database rights", "FAIL", "`chown -h ",
+    ),
+    "lock file of root": (
+        chown("pcc.db.lock", "root"), chown("pcc.db.lock", "service"),
+        "database rights", "FAIL", "pcc.db.lock`: it belongs to root",
+    ),
+    "others may read the database": (
+        chmod("pcc.db", 0o644), chmod("pcc.db", 0o640), "state folder", "WARN", "chmod 0640",
+    ),
+    "others may look into the state folder": (
+        chmod(".", 0o755), chmod(".", 0o750), "state folder", "WARN", "chmod 0750",
+    ),
+    "state folder not writable": (
+        chmod(".", 0o550), chmod(".", 0o750), "state folder", "FAIL", "chmod 0750",
+    ),
+    "country database old": (
+        countries(61 * DAY), countries(0), "country database", "WARN", "61 days old",
+    ),
+    "country database of the wrong type": (
+        countries(0, "GeoLite2-ASN"), countries(0), "country database", "FAIL", "GeoLite2-ASN",
+    ),
+    "country database not readable": (
+        both(chmod("country.mmdb", 0o600), chown("country.mmdb", "root")),
+        both(chmod("country.mmdb", 0o640), chown("country.mmdb", "service")),
+        "country database", "FAIL", "can't be read",
+    ),
+    "database not writable by its owner": (
+        chmod("pcc.db", 0o440), chmod("pcc.db", 0o640), "database rights", "FAIL", "chmod 0640",
+    ),
+    "logins without a domain never looked at": (
+        lambda patient: patient.configure('[policy]\ndomains = ["example.org"]'),
+        lambda patient: patient.configure(POLICY),
+        "configuration", "WARN", "default_domain",
+    ),
+    "stuck outbox": (outbox(1000), empty("outbox"), "outbox", "WARN", "no route"),
+    "cleanup never ran": (
+        sighting(40 * DAY), empty("sighting"), "cleanup", "WARN", "for 10 days",
+    ),
+    "clock behind": (sighting(-1000), empty("sighting"), "clock", "WARN", "from now"),
+    "pcc.toml changed since init": (
+        lambda patient: patient.pcc.config.touch(),
+        lambda patient: patient.configure(POLICY),
+        "prepared configuration", "WARN", "init` and `postfix reload",
+    ),
+    "pcc.toml not readable": (
+        lambda patient: patient.pcc.config.chmod(0o600),
+        lambda patient: patient.configure(POLICY),
+        "configuration readable", "FAIL", "can't be read",
+    ),
+    "nobody is told": (
+        lambda patient: patient.configure(POLICY, "[notify]\nto = []"),
+        lambda patient: patient.configure(POLICY),
+        "notices", "WARN", "notify.to",
+    ),
+    "no sendmail": (
+        lambda patient: patient.configure(POLICY, '[notify]\nsendmail = "/none/sendmail"'),
+        lambda patient: patient.configure(POLICY),
+        "notices", "FAIL", "no /none",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.postfix
+@pytest.mark.parametrize("name", STATE_CASES)
+def test_what_is_broken_in_the_state_turns_exactly_its_check(patient: Patient, name: str) -> None:
+    breaking, mending, checks, result, fix = STATE_CASES[name]
+    (patient.pcc.state / "pcc.db.lock").touch(0o640)
+    chown("pcc.db.lock", "service")(patient)
+    breaking(patient)
+    try:
+        turned = patient.turned()
+        first = checks.partition("+")[0]
+        assert sorted(turned) == sorted(checks.split("+")), turned
+        assert turned[first][0] == result
+        assert fix in turned[first][1]
+    finally:
+        mending(patient)
+
+
+def test_a_clock_that_was_never_set_is_found(tmp_path: Path) -> None:
+    (tmp_path / "pcc.toml").write_text('store = { database = "pcc.db" }')
+    config = Config(read_values(str(tmp_path / "pcc.toml")))
+    for now, result in ((1000, "FAIL"), (1767225600, "OK")):
+        clock = {found.check: found for found in check_database(config, user_of(0), now)}["clock"]
+        assert clock.result == result
+
+
+@pytest.mark.postfix
+def test_an_interpreter_out_of_the_service_users_reach_is_found(patient: Patient) -> None:
+    private = public_folder("home")
+    (private / "bin").mkdir()
+    python = private / "bin" / "python"
+    python.symlink_to(patient.pcc.python)
+    master(f"argv={patient.pcc.python}", f"argv={python}")(patient)
+    patient.postfix.write_config()
+    try:
+        private.chmod(0o700)
+        turned = patient.turned()
+        assert list(turned) == ["interpreter"]
+        assert turned["interpreter"][0] == "FAIL"
+        assert f"{private} can't be traversed" in turned["interpreter"][1]
+        private.chmod(0o755)
+        python.unlink()
+        python.write_text("#!/bin/sh\necho 'No module named geoip2' >&2\nexit 1\n")
+        python.chmod(0o755)
+        turned = patient.turned()
+        assert list(turned) == ["interpreter"]
+        assert "No module named geoip2" in turned["interpreter"][1]
+        python.write_text("neither a program nor a script")
+        assert patient.turned()["interpreter"][1].startswith(f"mend {python}: ")
+    finally:
+        shutil.rmtree(private)
+
+
+@pytest.mark.postfix
+def test_another_copy_of_pcc_has_a_doctor_of_its_own(patient: Patient) -> None:
+    other = public_folder("other")
+    for name in ("pcc_policy.py", "schema.sql", "pcc"):
+        run_as(["cp", "-a", patient.pcc.folder / name, other])
+    master(f"{patient.pcc.folder}/pcc_policy.py", f"{other}/pcc_policy.py")(patient)
+    patient.postfix.write_config()
+    try:
+        turned = patient.turned()
+        assert list(turned) == ["master.cf entry"]
+        assert turned["master.cf entry"][0] == "WARN"
+        assert "run the doctor that is beside it" in turned["master.cf entry"][1]
+    finally:
+        shutil.rmtree(other)
+
+
+@pytest.mark.postfix
+def test_code_that_the_service_user_can_not_read_is_found(patient: Patient) -> None:
+    module = patient.pcc.folder / "pcc" / "verdict.py"
+    module.chmod(0o600)
+    try:
+        turned = patient.turned()
+        assert list(turned) == ["code"]
+        assert str(module) in turned["code"][1]
+    finally:
+        module.chmod(0o644)
+
+
+def commands(fix: str) -> list[str]:
+    """Return what a fix tells to type, in order."""
+    return re.findall(r"`([^`]+)`", fix)
+
+
+def follow(patient: Patient, fix: str) -> None:
+    """Do what a fix says."""
+    for command in commands(fix):
+        done = run_as(["sh", "-ec", command])
+        assert done.returncode == 0, (command, done.stderr)
+
+
+@pytest.mark.postfix
+@pytest.mark.parametrize("user", ["root", "postfix"])
+def test_a_state_folder_of_root_or_of_postfix_is_given_to_the_service_user(
+    patient: Patient, user: str
+) -> None:
+    chown(".", user)(patient)
+    try:
+        turned = patient.differing(patient.findings())
+        assert list(turned) == ["service user"]
+        assert turned["service user"] == (
+            "FAIL",
+            f"`chown -hR {patient.pcc.user}: {patient.pcc.state}`: the state folder belongs to"
+            f" {user}, as whom spawn(8) does not run pcc",
+        )
+        follow(patient, turned["service user"][1])
+        assert patient.turned() == {}
+        assert patient.pcc.state.group() == patient.pcc.user
+    finally:
+        chown(".", "service")(patient)
+
+
+@pytest.mark.postfix
+def test_without_a_service_user_what_lies_in_the_state_folder_is_looked_at_all_the_same(
+    patient: Patient,
+) -> None:
+    chown(".", "root")(patient)
+    country = patient.pcc.state / "country.mmdb"
+    good = country.read_bytes()
+    try:
+        country.write_bytes(b"rubbish")
+        turned = patient.differing(patient.findings())
+        assert {name: result for name, (result, _) in turned.items()} == {
+            "service user": "FAIL",
+            "country database": "FAIL",
+        }
+    finally:
+        country.write_bytes(good)
+        chown(".", "service")(patient)
+
+
+@pytest.mark.postfix
+def test_where_nobody_names_a_service_user_it_is_made(patient: Patient) -> None:
+    chown(".", "root")(patient)
+    master(f"user={patient.pcc.user}", "user=root")(patient)
+    patient.postfix.write_config()
+    try:
+        turned = patient.differing(patient.findings())
+        assert list(turned) == ["service user", "master.cf entry"]
+        made = "useradd --system" in turned["service user"][1]
+        assert made == ("pcc" not in [entry.pw_name for entry in pwd.getpwall()])
+        assert f"chown -hR pcc: {patient.pcc.state}" in turned["service user"][1]
+        assert turned["master.cf entry"][1].startswith("write user=pcc in master.cf")
+    finally:
+        chown(".", "service")(patient)
+
+
+@pytest.mark.postfix
+def test_a_missing_state_folder_is_made_as_it_says(patient: Patient) -> None:
+    moved = patient.pcc.state.with_name("moved")
+    patient.pcc.state.rename(moved)
+    try:
+        findings = patient.findings()
+        assert list(patient.differing(findings)) == ["state folder"]
+        follow(patient, findings["state folder"][1])
+        assert patient.differing(patient.findings()).keys() <= {"country database"}  # its age
+        shutil.rmtree(patient.pcc.state)
+        patient.pcc.state.touch()
+        findings = patient.findings()
+        assert list(patient.differing(findings)) == ["state folder"]
+        follow(patient, findings["state folder"][1])
+        assert patient.findings()["state folder"][1].startswith("`install")
+    finally:
+        if patient.pcc.state.exists():
+            shutil.rmtree(patient.pcc.state)
+        patient.pcc.state.with_name("state.away").unlink(missing_ok=True)
+        moved.rename(patient.pcc.state)
+
+
+def written(content: bytes) -> Callable[[Path], object]:
+    return lambda database: database.write_bytes(content)
+
+
+def truncated(database: Path) -> None:
+    os.truncate(database, database.stat().st_size // 2)
+
+
+def scribbled(database: Path) -> None:
+    with database.open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 30000)
+
+
+def like_the_folder(path: Path) -> None:
+    shutil.chown(path, path.parent.owner(), path.parent.group())
+    path.chmod(0o640)
+
+
+def of_another_program(database: Path) -> None:
+    database.unlink()
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("CREATE TABLE cookies (name)")
+    like_the_folder(database)
+
+
+def as_fifo(database: Path) -> None:
+    database.unlink()
+    os.mkfifo(database)
+
+
+def as_folder(database: Path) -> None:
+    database.unlink()
+    database.mkdir()
+
+
+def gone_without_its_log(database: Path) -> None:
+    database.unlink()
+    log = database.with_name("pcc.db-wal")
+    log.write_bytes(b"what was not checkpointed")
+    like_the_folder(log)
+
+
+GARBAGE: dict[str, tuple[Callable[[Path], object], str]] = {
+    "no database": (written(b"To be, or not to be\n" * 1000), "is not an SQLite database"),
+    "empty": (written(b""), "is empty"),
+    "truncated": (truncated, "is damaged"),
+    "scribbled over": (scribbled, "is damaged"),
+    "of another program": (of_another_program, "another program's"),
+    "a FIFO": (as_fifo, "a FIFO"),
+    "a folder": (as_folder, "a folder"),
+    "missing, its log is there": (gone_without_its_log, "side files are there"),
+}
+
+
+@pytest.fixture
+def kept(patient: Patient) -> Iterator[Patient]:
+    """The installation, whose state folder is put right afterwards."""
+    copy = patient.pcc.folder / "copy"
+    run_as(["cp", "-a", patient.pcc.state, copy])
+    yield patient
+    shutil.rmtree(patient.pcc.state)
+    copy.rename(patient.pcc.state)
+
+
+@pytest.mark.postfix
+@pytest.mark.parametrize("name", GARBAGE)
+def test_a_database_that_is_none_is_put_aside_and_made_anew_as_it_says(
+    kept: Patient, name: str
+) -> None:
+    spoil, problem = GARBAGE[name]
+    spoil(kept.database)
+    turned = kept.turned()
+    assert list(turned) == ["database"], turned
+    result, fix = turned["database"]
+    assert result == "FAIL" and problem in fix
+    assert len(commands(fix)) == 2
+    files = {path.name for path in kept.pcc.state.glob("pcc.db*")}
+    follow(kept, fix)
+    assert {path.name for path in (kept.pcc.state / "old").iterdir()} == files
+    assert kept.turned() == {}
+
+
+@pytest.mark.postfix
+@pytest.mark.parametrize(("version", "advice"), [(0, "run `{init}`"), (99, "use the newer pcc")])
+def test_a_database_of_another_version_is_not_thrown_away(
+    kept: Patient, version: int, advice: str
+) -> None:
+    kept.sql(f"PRAGMA user_version = {version}")
+    turned = kept.turned()
+    assert list(turned) == ["database"]
+    assert turned["database"][1].startswith(advice.format(init=kept.init))
+
+
+@pytest.mark.postfix
+def test_a_log_left_by_a_crash_is_put_in_order_as_it_says(kept: Patient) -> None:
+    log, index = (kept.database.with_name(f"pcc.db-{side}") for side in ("wal", "shm"))
+    with closing(sqlite3.connect(kept.database)) as connection:
+        connection.execute(
+            "INSERT INTO event (at, account, what, who, detail) VALUES (1, '', '', '', '')"
+        )
+        connection.commit()
+        run_as(["cp", "-a", log, kept.pcc.folder / "log"])
+    run_as(["mv", kept.pcc.folder / "log", log])
+    assert not index.exists()
+    turned = kept.turned()
+    assert list(turned) == ["database"]
+    assert turned["database"][0] == "WARN"
+    follow(kept, turned["database"][1])
+    assert kept.turned() == {}
+    with closing(sqlite3.connect(kept.database)) as connection:
+        assert connection.execute("SELECT count(*) FROM event").fetchone() == (1,)
+
+
+@pytest.mark.postfix
+def test_a_missing_country_database_has_one_remedy(kept: Patient) -> None:
+    kept.countries.unlink()
+    turned = kept.turned()
+    assert list(turned) == ["country database"]
+    assert turned["country database"] == (
+        "FAIL",
+        f"run `{kept.init}`, which puts the bundled one there: there is no {kept.countries}",
+    )
+    follow(kept, turned["country database"][1])
+    assert kept.findings()["country database"][0] != "FAIL"
+
+
+@pytest.mark.postfix
+@pytest.mark.parametrize("side_file", ["pcc.db-wal", "pcc.db-shm", "pcc.db.lock"])
+def test_side_files_of_the_wrong_owner_or_mode_are_found(kept: Patient, side_file: str) -> None:
+    path = kept.pcc.state / side_file
+    with closing(sqlite3.connect(kept.database)) as connection:
+        connection.execute(
+            "INSERT INTO event (at, account, what, who, detail) VALUES (1, '', '', '', '')"
+        )
+        connection.commit()
+        kept.database.with_name("pcc.db.lock").touch()
+        chown("pcc.db.lock", "service")(kept)
+        chmod("pcc.db.lock", 0o640)(kept)
+        assert kept.turned() == {}
+        for owner, mode, command in (
+            ("root", 0o440, "chown"),
+            ("root", 0o666, "chown"),
+            ("service", 0o200, "chmod 0640"),
+        ):
+            chown(side_file, owner)(kept)
+            chmod(side_file, mode)(kept)
+            turned = kept.turned()
+            assert turned["database rights"][0] == "FAIL", (owner, oct(mode))
+            assert turned["database rights"][1].startswith(f"`{command} ")
+            assert set(turned) <= {"database rights", "state folder"}, turned
+            for found in turned.values():
+                follow(kept, found[1])
+            assert path.owner() == kept.pcc.user
+        chmod(side_file, 0o640)(kept)
+        assert kept.turned() == {}
+
+
+@pytest.mark.postfix
+def test_root_is_never_told_to_follow_a_link(kept: Patient) -> None:
+    target = kept.pcc.folder / "target"
+    target.touch(0o644)
+    links = [kept.pcc.state / name for name in ("pcc.db-wal", "pcc.db.lock", "pcc.db.notify")]
+    for link in links:
+        link.unlink(missing_ok=True)
+        link.symlink_to(target)
+    turned = kept.turned()
+    assert list(turned) == ["database rights"]
+    follow(kept, turned["database rights"][1])
+    assert not any(link.is_symlink() for link in links)
+    assert kept.turned() == {}
+    assert (target.owner(), target.stat().st_mode & 0o777) == ("root", 0o644)
+    kept.database.rename(kept.pcc.folder / "elsewhere.db")
+    kept.database.symlink_to(kept.pcc.folder / "elsewhere.db")
+    turned = kept.turned()
+    assert list(turned) == ["database rights"]
+    assert turned["database rights"][1].startswith(f"name {kept.pcc.folder / 'elsewhere.db'} as")
+
+
+@pytest.mark.postfix
+def test_a_state_folder_out_of_reach_is_one_fault(kept: Patient) -> None:
+    chmod(".", 0)(kept)
+    turned = kept.differing(kept.findings())
+    assert list(turned) == ["state folder"]
+    follow(kept, turned["state folder"][1])
+    assert kept.turned() == {}
+
+
+@pytest.mark.postfix
+@pytest.mark.parametrize("content", [b"", b"no country database" * 100])
+def test_a_country_database_that_is_none_is_replaced_as_it_says(
+    kept: Patient, content: bytes
+) -> None:
+    kept.countries.write_bytes(content)
+    turned = kept.turned()
+    assert list(turned) == ["country database"]
+    assert turned["country database"][0] == "FAIL"
+    follow(kept, turned["country database"][1])
+    assert kept.findings()["country database"][0] != "FAIL"
+
+
+@pytest.mark.postfix
+@pytest.mark.parametrize(
+    ("name", "check"),
+    [
+        ("pcc.db", "database"),
+        ("pcc.db-wal", "database rights"),
+        ("pcc.db-shm", "database rights"),
+        ("pcc.db.lock", "database rights"),
+        ("country.mmdb", "country database"),
+    ],
+)
+def test_a_fifo_in_place_of_a_file_is_found_at_once(kept: Patient, name: str, check: str) -> None:
+    path = kept.pcc.state / name
+    path.unlink(missing_ok=True)
+    os.mkfifo(path, 0o640)
+    shutil.chown(path, kept.pcc.user, kept.pcc.user)
+    begun = time.monotonic()
+    turned = kept.turned()
+    assert time.monotonic() - begun < 10
+    assert list(turned) == [check]
+    assert turned[check][0] == "FAIL"
+    assert "a FIFO" in turned[check][1]
+    follow(kept, turned[check][1])
+    assert kept.findings()[check][0] != "FAIL"
+
+
+@pytest.mark.postfix
+def test_a_fifo_in_place_of_a_configuration_is_found_at_once(patient: Patient) -> None:
+    patient.pcc.config.unlink()
+    os.mkfifo(patient.pcc.config)
+    try:
+        findings = patient.findings()
+        assert list(findings) == ["configuration"]
+        assert "a FIFO" in findings["configuration"][1]
+    finally:
+        patient.pcc.config.unlink()
+        patient.configure(POLICY)
+
+
+def mount(patient: Patient, options: str) -> None:
+    """Mount a file system for the state folder, with what is in that."""
+    state = patient.pcc.state
+    if run_as(["mount", "-t", "tmpfs", "-o", f"mode=0750,{options}", "pcc", state]).returncode:
+        pytest.skip("mount(8) is not allowed here")
+    assert run_as(["cp", "-a", f"{patient.pcc.folder / 'copy'}/.", state]).returncode == 0
+
+
+@pytest.fixture
+def mounted(kept: Patient) -> Iterator[Patient]:
+    """The installation, from whose state folder what was mounted there is unmounted afterwards."""
+    yield kept
+    run_as(["umount", "--lazy", kept.pcc.state])
+
+
+@pytest.mark.subprocess
+@pytest.mark.skipif(bool(missing()), reason=missing())
+def test_a_database_that_only_attributes_protect_is_found(kept: Patient) -> None:
+    if run_as(["chattr", "+i", kept.database]).returncode:
+        pytest.skip("chattr(1) is not allowed here")
+    try:
+        turned = kept.turned()
+    finally:
+        run_as(["chattr", "-i", kept.database])
+    assert list(turned) == ["database rights"]
+    assert turned["database rights"][1].startswith(f"look at `lsattr {kept.database}`")
+
+
+@pytest.mark.subprocess
+@pytest.mark.skipif(bool(missing()), reason=missing())
+def test_a_read_only_file_system_is_called_so(mounted: Patient) -> None:
+    state = mounted.pcc.state
+    mount(mounted, "size=100m")
+    assert run_as(["mount", "-o", "remount,ro", state]).returncode == 0
+    turned = mounted.turned()
+    assert list(turned) == ["file system"]
+    assert turned["file system"][0] == "FAIL"
+    fix = turned["file system"][1]
+    assert fix.startswith(f"`mount -o remount,rw {state}`")
+    assert mounted.findings(user=mounted.pcc.user)["file system"] == turned["file system"]
+    follow(mounted, fix)
+    assert mounted.turned() == {}
+
+
+@pytest.mark.subprocess
+@pytest.mark.skipif(bool(missing()), reason=missing())
+@pytest.mark.parametrize(
+    ("options", "filling", "result", "words"),
+    [
+        ("size=20m", 19_900_000, "FAIL", "the disk is full"),
+        ("size=20m", 0, "WARN", "only "),
+        ("size=100m,nr_inodes=20", 1, "FAIL", "no inode left"),
+    ],
+)
+def test_a_full_file_system_is_called_so(
+    mounted: Patient, options: str, filling: int, result: str, words: str
+) -> None:
+    state = mounted.pcc.state
+    mount(mounted, options)
+    for number in range(20 if "nr_inodes" in options else 1):
+        with contextlib.suppress(OSError):
+            (state / f"filling{number}").write_bytes(bytes(filling))
+    turned = mounted.turned()
+    found = turned.pop("file system", ("OK", ""))
+    assert turned == {}
+    assert found[0] == result
+    assert words in found[1]
+
+
+@pytest.mark.postfix
+def test_without_database_or_configuration_or_postfix_it_says_what_to_do(
+    patient: Patient, tmp_path: Path
+) -> None:
+    moved = patient.database.with_name("away")
+    patient.database.rename(moved)
+    try:
+        turned = patient.turned()
+        assert list(turned) == ["database"]
+        assert f"run `{patient.init}`" in turned["database"][1]
+    finally:
+        moved.rename(patient.database)
+    patient.pcc.config.rename(patient.pcc.config.with_name("away"))
+    try:
+        done = patient.doctor("--json")
+        assert [row["check"] for row in json.loads(done.stdout)] == ["configuration"]
+        assert done.returncode == 1
+    finally:
+        patient.pcc.config.with_name("away").rename(patient.pcc.config)
+        patient.configure(POLICY)
+    done = patient.pcc.admin("--json", "doctor", "--mail-config", str(tmp_path))
+    assert done.returncode == 1
+    assert json.loads(done.stdout)[-1]["check"] == "Postfix"
+
+
+@pytest.mark.postfix
+def test_it_changes_nothing_with_the_database_in_use_or_not(patient: Patient) -> None:
+    folders = (patient.pcc.folder, patient.postfix.folder)
+    patient.pcc.config.touch()  # would be prepared again by any other command
+    (patient.pcc.state / "pcc.db.lock").unlink(missing_ok=True)
+    try:
+        before = snapshot(*folders)
+        assert f"{patient.database}-wal" not in before
+        patient.findings()
+        assert snapshot(*folders) == before
+        user = pwd.getpwnam(patient.pcc.user)
+        with closing(sqlite3.connect(patient.database)) as connection:
+            with connection:
+                connection.execute("DELETE FROM outbox")
+                connection.execute(
+                    "INSERT INTO event (at, account, what, who, detail) VALUES (1, '', '', '', '')"
+                )
+            for owner, faults in ((user.pw_uid, []), (0, ["database rights"])):
+                os.chown(f"{patient.database}-wal", owner, -1)
+                before = snapshot(*folders)
+                assert before[f"{patient.database}-wal"][1] > 0
+                assert list(patient.turned()) == ["prepared configuration", *faults]
+                assert snapshot(*folders) == before
+            os.chown(f"{patient.database}-wal", user.pw_uid, -1)
+    finally:
+        patient.configure(POLICY)
+    patient.sql("DELETE FROM event")
+    assert patient.turned() == {}

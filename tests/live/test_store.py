@@ -1,0 +1,899 @@
+"""One contract for all engines of the store: SQLite, PostgreSQL, MariaDB, each a real one.
+
+A site here may be one of several hosts that share a database.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+import servers
+from checkout import ROOT, PolicyProcess, Site, address, is_pass, is_refusal, request_text
+from mmdb import write_country_database
+from servers import PASSWORD, DatabaseServer, MariaDB, PostgreSQL
+
+from pcc.admin.program import main
+from pcc.config.iso3166 import CODES
+from pcc.config.prepared import load
+from pcc.errors import StoreError
+from pcc.places.lookup import CountryLookup
+from pcc.store import (
+    SCHEMA_VERSION,
+    blocks,
+    incidents,
+    open_database,
+    outbox,
+    server_database,
+    sightings,
+)
+from pcc.store.engine.creation import SCHEMA_FILE, create_or_upgrade
+from pcc.store.engine.definitions import tables
+from pcc.store.engine.interface import Database
+from pcc.store.sightings import Sighting
+from pcc.verdict.repeat import Verdicts
+
+pytestmark = pytest.mark.subprocess
+
+SERVERS: dict[str, type[DatabaseServer]] = {"postgresql": PostgreSQL, "mysql": MariaDB}
+USER = "joe@example.org"
+PLAIN = "familiar_after = 0\nmax_countries = 3\n"
+
+_started: dict[str, DatabaseServer] = {}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def stopped() -> Iterator[None]:
+    """Stop all servers after the last test."""
+    yield
+    for server in _started.values():
+        server.stop(signal.SIGINT if isinstance(server, PostgreSQL) else signal.SIGTERM)
+
+
+def running(scheme: str) -> DatabaseServer:
+    """The session's server; skips the test where it can't be had."""
+    if reason := servers.missing(SERVERS[scheme]):
+        assert not os.environ.get("PCC_REQUIRE_SERVERS"), reason
+        pytest.skip(reason)
+    if scheme not in _started:
+        _started[scheme] = SERVERS[scheme]()
+    return _started[scheme]
+
+
+@pytest.fixture(params=["sqlite", *SERVERS])
+def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    """What store.database is for a new database, of each engine."""
+    if request.param == "sqlite":
+        return str(tmp_path / "shared.db")
+    return running(request.param).new_database()
+
+
+@pytest.fixture(params=SERVERS)
+def server(request: pytest.FixtureRequest) -> DatabaseServer:
+    """Each server."""
+    return running(request.param)
+
+
+class Host(Site):
+    """A site whose commands are carried out in this process, which imports the drivers once."""
+
+    def admin(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
+        """Carry out a command of pcc_admin.py."""
+        told, complained = io.StringIO(), io.StringIO()
+        umask = os.umask(0o022)
+        try:
+            with redirect_stdout(told), redirect_stderr(complained):
+                status = main(["-c", str(self.config), *arguments])
+        finally:
+            os.umask(umask)
+        return subprocess.CompletedProcess(
+            arguments, status, told.getvalue(), complained.getvalue()
+        )
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Callable[..., Site]]:
+    """Make sites: hosts with a configuration of their own."""
+    sites: list[Site] = []
+
+    def make(place: str, policy: str = PLAIN, more: str = "[notify]\nto = []\n") -> Site:
+        folder = tmp_path / f"host{len(sites)}"
+        folder.mkdir()
+        store = f'[country]\ndatabase = "country.mmdb"\n[store]\ndatabase = "{place}"\n'
+        sites.append(Host(folder, f"{policy}\n{store}\n{more}"))
+        return sites[-1]
+
+    yield make
+    for site in sites:
+        site.close()
+
+
+@pytest.fixture
+def database(place: str) -> Iterator[Database]:
+    """A new database, open."""
+    create_or_upgrade(place)
+    with closing(open_database(place)) as database:
+        yield database
+
+
+def complaint(site: Site, **attributes: str) -> tuple[int, str]:
+    """Return exit status and complaint of a policy process that a person starts."""
+    terminal, theirs = pty.openpty()
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "pcc_policy.py"), "-c", str(site.config)],
+        input=request_text(**attributes).encode(),
+        stdout=subprocess.PIPE,
+        stderr=theirs,
+        timeout=30,
+        check=False,
+    )
+    os.close(theirs)
+    told = b"" if done.returncode == 0 else os.read(terminal, 10_000)
+    os.close(terminal)
+    assert (done.returncode == 0) == bool(done.stdout)
+    return done.returncode, told.decode().strip()
+
+
+# The definitions.
+
+
+def columns_of(place: str) -> set[tuple[str, str]]:
+    if "://" not in place:
+        with closing(sqlite3.connect(place)) as connection:
+            names = connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")
+            return {
+                (name, row[1])
+                for (name,) in names.fetchall()
+                for row in connection.execute(f"PRAGMA table_info({name})")
+                if not name.startswith("sqlite_")
+            }
+    schema = "current_schema()" if place.startswith("postgresql") else "database()"
+    with closing(open_database(place)) as database:
+        rows = database.rows(
+            "SELECT table_name, column_name FROM information_schema.columns"
+            f" WHERE table_schema = {schema}"
+        )
+    return {(table, column) for table, column in rows if table != "pcc_schema"}
+
+
+def test_all_engines_have_the_tables_and_columns_of_the_schema(place: str) -> None:
+    assert create_or_upgrade(place) == "created"
+    assert create_or_upgrade(place) == "unchanged"
+    expected = {
+        (table.name, column.name)
+        for table in tables(SCHEMA_FILE.read_text())
+        for column in table.columns
+        if table.name != "pcc_schema"
+    }
+    assert columns_of(place) == expected
+
+
+def test_values_come_back_as_they_were_written(database: Database) -> None:
+    accounts = ("a'\\b\"%s;--?@example.org", "jürgen😀@example.org", "A@example.org", "a" * 300)
+    times = (0.1, 1795369800.1234567, 1 / 3, 2.5e-9)
+    for account, at in zip(accounts, times, strict=True):
+        seen = Sighting("192.0.2.1", "ES", at, at * 3, 2**40, 7, "2 1", "", "n" * 255, "i", at / 7)
+        with database.turn(account):
+            sightings.save_sighting(database, account, seen)
+        known = sightings.known(database, account, "192.0.2.1").sighting
+        assert known is not None
+        for name in ("first_seen", "last_seen", "mails", "generation", "client_name", "looked_up"):
+            assert getattr(known, name) == getattr(seen, name)
+    assert sightings.known(database, "a@example.org", "192.0.2.1").sighting is None
+    assert sightings.known(database, "A@example.org ", "192.0.2.1").sighting is None
+
+
+def test_addresses_are_read_in_pages_without_loss(database: Database) -> None:
+    with database.turn(USER):
+        for number in range(300):
+            seen = Sighting(f"192.0.2.{number}", "ES", 1.0, 7200.0 + number * 60, 1, 0, "", "")
+            sightings.save_sighting(database, USER, seen)
+    found = [seen.name for seen in sightings.known(database, USER, "").history().addresses_since(0)]
+    assert sorted(found) == sorted(f"192.0.2.{number}" for number in range(300))
+
+
+def test_what_fails_inside_a_transaction_is_rolled_back(database: Database) -> None:
+    with pytest.raises(ZeroDivisionError), database.turn(USER):  # noqa: PT012
+        blocks.add_event(database, USER, "blocked", "me", "", 1)
+        print(1 / 0)
+    with pytest.raises(StoreError), database.turn(USER):  # noqa: PT012
+        blocks.add_event(database, USER, "blocked", "me", "", 1)
+        database.write("UPDATE nothing SET a = 1")
+    assert incidents.events_of(database, USER) == []
+    with database.turn(USER):
+        blocks.add_event(database, USER, "blocked", "me", "", 1)
+    assert len(incidents.events_of(database, USER)) == 1
+
+
+# Exact over several hosts.
+
+
+def test_of_first_mails_at_the_same_instant_exactly_max_countries_pass(
+    place: str, make: Callable[..., Site]
+) -> None:
+    notify = '[notify]\nto = ["postmaster"]\nsendmail = "/nonexistent/sendmail"\n'
+    hosts = [make(place, PLAIN, notify) for _ in range(2)]
+    networks = [f"12.{number}.0.0/16" for number in range(40)]
+    for host in hosts:
+        write_country_database(host.countries, dict(zip(networks, sorted(CODES), strict=False)))
+    started = [hosts[number % 2].policy() for number in range(len(networks))]
+    with ThreadPoolExecutor(len(started)) as pool:
+        warm = pool.map(lambda n: started[n].ask(f"u{n}", f"12.{n}.0.1"), range(len(started)))
+        assert all(map(is_pass, warm))  # each has its connection
+        for number, process in enumerate(started):
+            process.send(request_text(USER, f"12.{number}.0.1"))
+        actions = list(pool.map(lambda process: process.reply(), started))
+    assert sum(is_pass(action) for action in actions) == 3
+    assert sum(is_refusal(action) for action in actions) == len(networks) - 3
+    assert all(process.end() == 0 for process in started)
+    (block,) = hosts[0].data("list")
+    assert block["tries"] == len(networks) - 3
+    assert len(block["countries"]) == 4
+    with closing(open_database(str(place))) as database:
+        assert [event.what for event in incidents.events_of(database, USER)] == ["blocked"]
+        assert database.rows("SELECT what, account FROM outbox") == [("blocked", USER)]
+
+
+def test_every_mail_is_counted_once(place: str, make: Callable[..., Site]) -> None:
+    hosts = [make(place), make(place)]
+    assert is_pass(hosts[0].ask(USER, address("ES")))
+
+    def ask_many(number: int) -> bool:
+        process = hosts[number % 2].policy()
+        sender = [USER, address("ES", number % 3)]
+        passed = all(is_pass(process.ask(*sender)) for _ in range(40))
+        return process.end() == 0 and passed
+
+    with ThreadPoolExecutor(6) as pool:
+        assert all(pool.map(ask_many, range(6)))
+    assert sum(hosts[0].mails(USER).values()) == 6 * 40 + 1
+
+
+class Courier:
+    """Carries what a client and a server say over a socket, until it is told to lose a COMMIT."""
+
+    def __init__(self, path: Path, server: str) -> None:
+        self.loses = ""
+        self._server = server
+        self._listener = socket.socket(socket.AF_UNIX)
+        self._listener.bind(str(path))
+        path.chmod(0o777)
+        self._listener.listen()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        while True:
+            try:
+                client = self._listener.accept()[0]
+            except OSError:
+                return  # closed
+            with client, socket.socket(socket.AF_UNIX) as server:
+                server.connect(self._server)
+                self._carry(client, server)
+
+    def _carry(self, client: socket.socket, server: socket.socket) -> None:
+        while True:
+            for ready in select.select([client, server], [], [])[0]:
+                data = ready.recv(65536)
+                is_commit = ready is client and b"COMMIT" in data.replace(b"COMMITTED", b"")
+                if not data or (is_commit and self.loses == "the COMMIT"):
+                    return
+                (server if ready is client else client).sendall(data)
+                if is_commit and self.loses:
+                    server.recv(65536)
+                    return
+
+    def close(self) -> None:
+        """Take no more connections."""
+        self._listener.close()
+
+
+@pytest.fixture
+def courier(server: DatabaseServer, tmp_path: Path) -> Iterator[tuple[Courier, str]]:
+    """A courier before each server, and the URL of a new database by way of it."""
+    url = server.new_database()
+    create_or_upgrade(url)
+    if isinstance(server, PostgreSQL):
+        name, theirs = f".s.PGSQL.{server.port}", str(server.folder)
+        carried, path = Courier(tmp_path / name, f"{theirs}/{name}"), str(tmp_path)
+    else:
+        assert isinstance(server, MariaDB)
+        theirs, path = str(server.socket), str(tmp_path / "s")
+        carried = Courier(tmp_path / "s", theirs)
+        url += "&ssl-mode=DISABLED"  # or a courier could not read it
+    yield carried, url.replace(theirs, path)
+    carried.close()
+
+
+@pytest.mark.parametrize("lost", ["the COMMIT", "its answer"])
+def test_mails_are_counted_once_although_the_answer_to_their_commit_is_lost(
+    courier: tuple[Courier, str], make: Callable[..., Site], lost: str
+) -> None:
+    carried, place = courier
+    site = make(place)
+    now, homes = time.time(), [address("ES", number) for number in (1, 2)]
+    config = load(str(site.config))
+    for home in homes:
+        assert is_pass(site.ask(USER, home))
+    assert site.admin("block", USER).returncode == 0
+    with closing(open_database(place)) as database:
+        block = incidents.open_incident(database, USER)
+        assert block is not None
+        verdicts = Verdicts(config, database, CountryLookup(str(site.countries), print))
+        for number, home in enumerate(homes * 2):
+            verdicts.counts.add_mail(USER, home, "ES", f"first.{number}", "unknown", now)
+            verdicts.counts.add_try(block.id, USER, f"try.{number}", now)
+        for number in range(2):
+            carried.loses = lost
+            with pytest.raises(StoreError):
+                verdicts.flush(patiently=True)
+            carried.loses = ""
+            verdicts.counts.add_mail(USER, homes[0], "ES", f"more.{number}", "unknown", now)
+        assert verdicts.flush(patiently=True)
+        assert verdicts.flush(patiently=True)
+    assert site.mails(USER) == {homes[0]: 1 + 2 + 2, homes[1]: 1 + 2}
+    assert [row["tries"] for row in site.data("list")] == [4]
+
+
+def test_a_thief_who_alternates_between_hosts_is_stopped_as_on_one(
+    place: str, make: Callable[..., Site]
+) -> None:
+    hosts = [make(place), make(place)]
+    actions = [
+        hosts[number % 2].ask(USER, address(country))
+        for number, country in enumerate(("ES", "FR", "BR", "VN", "ES"))
+    ]
+    assert [is_pass(action) for action in actions] == [True, True, True, False, False]
+    assert hosts[1].blocked() == [USER]
+
+
+def test_a_notice_is_taken_by_one(place: str, database: Database) -> None:
+    with database.turn(USER):
+        for _ in range(20):
+            blocks.add_notice(database, 1, USER, "blocked", ("mail",), 1000)
+
+    def take_all(_: int) -> list[int]:
+        with closing(open_database(place)) as mine:
+            found = []
+            while row := outbox.take(mine, 0, 1000.0):
+                found.append(row.id)
+            return found
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = [number for found in pool.map(take_all, range(4)) for number in found]
+    assert len(taken) == len(set(taken)) == 20
+
+
+# What administrators do.
+
+
+def test_every_command_works(place: str, make: Callable[..., Site], tmp_path: Path) -> None:
+    site = make(place, PLAIN + 'action = "HOLD"\n')
+    for country in ("ES", "FR", "BR", "VN", "DE"):
+        site.ask(USER, address(country))
+    (row,) = site.data("list")
+    assert (row["account"], row["held"], row["tries"]) == (USER, 2, 2)
+    assert site.data("show", USER)["blocked"]
+    assert site.admin("check", USER, address("ES")).returncode == 1
+    assert len(site.data("held", USER)) == 2
+    assert site.data("unblock", USER)["unblocked"] == [USER]
+    assert site.data("list") == []
+    assert site.admin("block", "eve@example.org", "--reason", "called").returncode == 0
+    assert site.blocked() == ["eve@example.org"]
+    assert not is_pass(site.ask("eve@example.org", address("ES")))
+    assert site.admin("exempt", "add", "account", "eve@example.org").returncode == 0
+    assert is_pass(site.ask("eve@example.org", address("ES")))
+    assert [row["value"] for row in site.data("exempt", "list")] == ["eve@example.org"]
+    assert site.admin("exempt", "remove", "account", "eve@example.org").returncode == 0
+    log = tmp_path / "mail.log"
+    log.write_text(
+        "".join(
+            f"2026-07-0{day}T10:00:00+00:00 mx postfix/submission/smtpd[7]: 4F2A{day}:"
+            f" client=a[{address('ES')}], sasl_method=PLAIN, sasl_username=ann@example.org\n"
+            for day in (1, 2)
+        )
+    )
+    assert site.data("replay", "--import", str(log))["imported"]["mails"] == 2
+    assert site.mails("ann@example.org") == {address("ES"): 2}
+    assert site.data("stats")["blocked"] == 1
+    assert "pcc_blocked" in site.admin("stats", "--prometheus").stdout
+    assert site.data("report")["incidents"]
+    assert site.admin("forget", USER).returncode == 0
+    assert site.admin("forget", USER).returncode == 1
+    assert site.data("cleanup", "--days", "0") == {"sightings": 1, "incidents": 0}
+    assert site.blocked() == ["eve@example.org"]
+    assert site.admin("notify").returncode == 0
+
+
+def contents(place: str) -> dict[str, list[tuple[Any, ...]]]:
+    """Return all rows of a database, but for what held mail calls its host."""
+    with closing(open_database(place)) as database:
+        found = {}
+        for table in tables(SCHEMA_FILE.read_text()):
+            if table.name != "pcc_schema":
+                names = [column.name for column in table.columns if column.name != "host"]
+                rows = database.rows(f"SELECT {', '.join(names)} FROM {table.name}")
+                found[table.name] = sorted(rows, key=repr)
+        return found
+
+
+@pytest.mark.parametrize("scheme", SERVERS)
+def test_a_database_moves_to_a_server_and_back(
+    make: Callable[..., Site], tmp_path: Path, scheme: str
+) -> None:
+    server = running(scheme)
+    file, place, back = str(tmp_path / "pcc.db"), server.new_database(), str(tmp_path / "back.db")
+    site = make(file, PLAIN + 'action = "HOLD"\n[notify]\nto = ["x"]\nsendmail = "/none"\n', "")
+    for country in ("ES", "FR", "BR", "VN", "DE"):
+        site.ask(USER, address(country))
+    site.admin("exempt", "add", "client", ".example.net")
+    with closing(open_database(file)) as database:
+        for number in range(2500):
+            seen = Sighting(f"192.0.2.{number}", "ES", 1 / 3, 2.5, 1, 0, "1", "")
+            with database.turn(f"{number % 7}@example.org"):
+                sightings.save_sighting(database, f"{number % 7}@example.org", seen)
+    moved = site.data("move", file, place)
+    assert moved["sighting"] == 2504
+    before = contents(file)
+    assert {table: len(rows) for table, rows in before.items()} == moved
+    assert contents(place) == before
+    done = site.admin("move", file, place)
+    assert done.returncode == 4
+    assert "is not empty: it has 2504 rows in sighting" in done.stderr
+    assert site.admin("move", place, back).returncode == 0
+    assert contents(back) == before
+    site.config.write_text(site.config.read_text().replace(file, place))
+    assert len(site.data("held")) == 2
+    assert site.data("block", "eve@example.org")["blocked"] == ["eve@example.org"]
+    assert site.blocked() == [USER, "eve@example.org"]
+
+
+def test_what_can_not_be_moved_leaves_nothing_behind(
+    server: DatabaseServer, make: Callable[..., Site], tmp_path: Path
+) -> None:
+    file, place = str(tmp_path / "pcc.db"), server.new_database()
+    site = make(file)
+    with closing(open_database(file)) as database:
+        seen = Sighting("192.0.2.1", "ES", 1, 1, 1, 0, "", "")
+        for account in (USER, "\0" if isinstance(server, PostgreSQL) else "x" * 501):
+            with database.turn(account):
+                sightings.save_sighting(database, account, seen)
+    done = site.admin("move", file, place)
+    assert done.returncode == 4, done.stderr
+    assert len(done.stderr.splitlines()) == 1
+    assert not any(contents(place).values())
+
+
+def test_what_another_configuration_lets_pass_ends_the_repeats_of_a_strict_one(
+    place: str, make: Callable[..., Site]
+) -> None:
+    strict, lax = make(place, "max_countries = 2\n"), make(place, "max_countries = 9\n")
+    process = strict.policy()
+    assert is_pass(process.ask(USER, address("ES")))
+    with closing(open_database(place)) as database, database:
+        for table in ("sighting", "presence"):  # or it would be too fresh for repeats
+            times = "first_seen = first_seen - 60, last_seen = last_seen - 60"
+            database.write(f"UPDATE {table} SET {times}")
+    assert is_pass(process.ask(USER, address("ES")))
+    for country in ("FR", "BR"):
+        assert is_pass(lax.ask(USER, address(country)))
+    assert is_refusal(process.ask(USER, address("ES")))
+
+
+def test_a_clock_that_jumped_back_is_put_right(place: str, make: Callable[..., Site]) -> None:
+    site = make(place)
+    with closing(open_database(place)) as database:
+        later = time.time() + 50_000
+        for country in ("ES", "FR"):
+            seen = Sighting(address(country), country, later, later, 1, 0, "", "")
+            with database.turn(USER):
+                sightings.save_sighting(database, USER, seen)
+                sightings.save_presence(database, USER, Sighting(country, "", later, later, 1, 0))
+    assert is_pass(site.ask(USER, address("ES")))
+    for row in site.data("show", USER)["sightings"]:
+        assert row["last_seen"] <= time.strftime("%FT%TZ", time.gmtime())
+
+
+# Servers that are away, slow, or take no writes.
+
+
+def test_a_server_that_is_away_is_told_and_needs_no_restart_of_ours(
+    server: DatabaseServer, make: Callable[..., Site]
+) -> None:
+    place = server.new_database()
+    site = make(place)
+    for country in ("ES", "FR", "BR", "VN"):
+        site.ask("thief@example.org", address(country))
+    process, idle = site.policy(), site.policy()
+    assert is_pass(process.ask(USER, address("ES")))
+    assert is_pass(idle.ask("ann@example.org", address("ES")))
+    assert is_pass(idle.ask("ann@example.org", address("ES")))  # waits to be counted
+    server.stop(signal.SIGQUIT if isinstance(server, PostgreSQL) else signal.SIGKILL)
+    try:
+        assert process.ask(USER, address("FR")) is None
+        assert process.end() == 74
+        status, told = complaint(site)
+        assert status == 74
+        name = "localhost" + place.partition("@")[2].partition("?")[0]
+        assert told.startswith(f"pcc_policy.py: {place.partition(':')[0]}://{name}: "), told
+        assert len(told.splitlines()) == 1
+        done = site.admin("list")
+        assert (done.returncode, done.stdout) == (4, "")
+        assert done.stderr.startswith(f"pcc_admin.py: {place.partition(':')[0]}://{name}: ")
+    finally:
+        server.start()
+    assert idle.end() == 0
+    assert is_pass(site.ask(USER, address("FR")))
+    assert is_refusal(site.ask("thief@example.org", address("ES")))
+    assert site.mails("ann@example.org") == {address("ES"): 2}
+
+
+def test_a_server_that_is_killed_under_load_has_no_mail_judged_wrongly(
+    server: DatabaseServer, make: Callable[..., Site]
+) -> None:
+    """Who gets no reply is asked to come back, as by Postfix's default_action."""
+    hosts = [make(place) for place in [server.new_database()] * 2]
+    unanswered = 0
+
+    def send_all(account: str) -> list[bool]:
+        nonlocal unanswered
+        passed = []
+        for number, country in enumerate(("ES", "FR", "BR", "VN", "DE", "ES")):
+            instance = f"{account}.{number}"
+            for attempt in range(100):
+                action = hosts[(number + attempt) % 2].ask(
+                    account, address(country), instance=instance
+                )
+                if action is not None:
+                    break
+                unanswered += 1
+                time.sleep(0.2)
+            passed.append(is_pass(action))
+        return passed
+
+    with ThreadPoolExecutor(4) as pool:
+        verdicts = [pool.submit(send_all, f"user{number}@example.org") for number in range(6)]
+        for _ in range(2):
+            time.sleep(1.2)
+            server.stop(signal.SIGQUIT if isinstance(server, PostgreSQL) else signal.SIGKILL)
+            time.sleep(0.5)
+            server.start()
+        for verdict in verdicts:
+            assert verdict.result() == [True, True, True, False, False, False]
+    assert unanswered
+    rows = hosts[0].data("list")
+    assert len(rows) == 6
+    # A refusal is counted after the reply, and the server may be killed between the two.
+    assert {row["tries"] for row in rows} <= {1, 2, 3}
+
+
+def test_a_server_that_answers_nothing_is_waited_for_no_longer_than_the_deadline(
+    make: Callable[..., Site],
+) -> None:
+    def with_new_connection(site: Site) -> float:
+        begin = time.monotonic()
+        status, told = complaint(site)
+        assert status in (74, 75)
+        assert len(told.splitlines()) == 1, told
+        return time.monotonic() - begin
+
+    def with_open_connection(process: PolicyProcess) -> float:
+        begin = time.monotonic()
+        assert process.ask(USER, address("BR")) is None
+        return time.monotonic() - begin
+
+    paused = [running(scheme) for scheme in SERVERS]
+    sites = [make(server.new_database()) for server in paused]
+    processes = [site.policy() for site in sites]
+    assert [process.ask(USER, address("ES")) for process in processes] == ["DUNNO", "DUNNO"]
+    for server in paused:
+        server.pause()
+    try:
+        with ThreadPoolExecutor() as pool:
+            waits = [pool.submit(with_new_connection, site) for site in sites]
+            waits += [pool.submit(with_open_connection, process) for process in processes]
+            seconds = [wait.result() for wait in waits]
+    finally:
+        for server in paused:
+            server.go_on()
+    assert all(4 < wait < 9.5 for wait in seconds), seconds
+    for site in sites:
+        assert is_pass(site.ask(USER, address("ES")))
+
+
+def test_an_account_that_somebody_else_has_locked_is_waited_for_and_others_are_not(
+    server: DatabaseServer, make: Callable[..., Site]
+) -> None:
+    place = server.new_database()
+    site = make(place)
+    with closing(open_database(place)) as lock, ThreadPoolExecutor() as pool:
+        with lock.turn(USER):
+            waiting = pool.submit(site.ask, USER, address("ES"))
+            assert is_pass(site.ask("ann@example.org", address("FR")))
+            assert not waiting.done()
+        assert is_pass(waiting.result())
+
+
+def test_a_transaction_in_the_way_of_another_is_done_again(server: DatabaseServer) -> None:
+    place = server.new_database()
+    create_or_upgrade(place)
+    tries = []
+    with closing(open_database(place)) as ours, closing(open_database(place)) as theirs:
+        for number in range(20):  # who has changed more is not the one that InnoDB rolls back
+            blocks_of = f"{number}@example.org"
+            with ours.turn(blocks_of):
+                pass
+        is_ours, is_theirs = threading.Event(), threading.Event()
+
+        def other() -> None:
+            with theirs:
+                for number in range(20):
+                    theirs.write(
+                        "UPDATE account SET turns = 0 WHERE account = ?",
+                        (f"{number}@example.org",),
+                    )
+                is_theirs.set()
+                is_ours.wait(10)
+                time.sleep(0.2)
+                theirs.write(
+                    "INSERT INTO account (account, generation, turns) VALUES (?, 0, 0)"
+                    " ON CONFLICT (account) DO UPDATE SET turns = excluded.turns",
+                    (USER,),
+                )
+
+        def work() -> None:
+            tries.append(1)
+            is_ours.set()
+            is_theirs.wait(10)
+            ours.write("UPDATE account SET turns = 0 WHERE account = '7@example.org'")
+
+        thread = threading.Thread(target=other)
+        thread.start()
+        ours.in_turn(work, USER)
+        thread.join()
+    assert len(tries) > 1  # and once more where the other is still at it
+
+
+def read_only(server: DatabaseServer) -> tuple[Callable[[str], str], Callable[[], None]]:
+    """Make read-only what there is; return where it is then, and what ends that."""
+    if isinstance(server, PostgreSQL):
+        standby = PostgreSQL(server)
+        old, new = (one.url("").partition("?")[2] for one in (server, standby))
+
+        def end() -> None:
+            for one in (standby, server):
+                one.stop(signal.SIGINT)
+
+        return lambda place: place.replace(old, new), end
+    server.execute("SET GLOBAL read_only = 1")
+    return lambda place: place, lambda: void(server.execute("SET GLOBAL read_only = 0"))
+
+
+def void(value: object) -> None:
+    pass
+
+
+def test_a_standby_holds_the_blocks_and_lets_nothing_else_through(
+    server: DatabaseServer, make: Callable[..., Site]
+) -> None:
+    if isinstance(server, PostgreSQL):
+        server = PostgreSQL()  # a small one, because a standby begins as a copy of all
+    place = server.new_database()
+    site, holding = make(place), make(place, PLAIN + 'action = "HOLD"\n')
+    for country in ("ES", "FR", "BR", "VN"):
+        site.ask("thief@example.org", address(country))
+    site.ask(USER, address("ES"))
+    at, end = read_only(server)
+    try:
+        for host in (site, holding):
+            host.config.write_text(host.config.read_text().replace(place, at(place)))
+            assert is_refusal(host.ask("thief@example.org", address("ES")))
+            status, told = complaint(host)
+            assert status == 74
+            assert told.endswith("the server takes no writes: is it a standby?"), told
+        assert site.blocked() == ["thief@example.org"]
+        done = site.admin("unblock", "thief@example.org")
+        assert done.returncode == 4
+        assert "can't be written: the server takes no writes: is it a standby?" in done.stderr
+    finally:
+        end()
+
+
+# Where it is, and who we are.
+
+
+def with_password(server: DatabaseServer, tmp_path: Path, how: str) -> str:
+    """Return the URL of a database for the user who needs a password, given in some way."""
+    name = server.new_database().partition("@/")[2].partition("?")[0]
+    url = server.url(name, "secret")
+    file = tmp_path / "secret"
+    text = {
+        "password_file": PASSWORD + "\n",
+        "passfile": "*:*:*:*:" + PASSWORD.replace("\\", "\\\\").replace(":", "\\:"),
+        "read_default_file": f'[client]\npassword = "{PASSWORD}"\n',
+    }
+    if how == "url":
+        return url.replace("secret@", f"secret:{quote(PASSWORD, safe='')}@")
+    file.write_text(text[how])
+    file.chmod(0o600)
+    return f"{url}&{how}={file}"
+
+
+@pytest.mark.parametrize(
+    ("scheme", "how"),
+    [
+        ("postgresql", "url"),
+        ("postgresql", "password_file"),
+        ("postgresql", "passfile"),
+        ("mysql", "url"),
+        ("mysql", "password_file"),
+        ("mysql", "read_default_file"),
+    ],
+)
+def test_a_password_is_found_and_never_told(
+    make: Callable[..., Site], tmp_path: Path, scheme: str, how: str
+) -> None:
+    server = running(scheme)
+    place = with_password(server, tmp_path, how)
+    if scheme == "postgresql":  # who has it is a member of its owner only
+        name = place.partition("@/")[2].partition("?")[0]
+        server.execute("GRANT CREATE ON SCHEMA public TO secret", name)
+    site = make(place)
+    told = site.admin("init").stdout
+    assert "secret" not in told
+    assert PASSWORD not in told
+    assert is_pass(site.ask(USER, address("ES")))
+    wrong = place.replace("s3cret", "wr0ng") if how == "url" else place
+    if how != "url":
+        for file in tmp_path.glob("secret"):
+            file.write_text(file.read_text().replace("s3cret", "wr0ng"))
+    site.config.write_text(site.config.read_text().replace(place, wrong))
+    status, told = complaint(site)
+    assert status == 74
+    assert "wr0ng" not in told
+    assert "secret" in told  # the user's name, in the server's own words
+    assert len(told.splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("scheme", "options", "complaint"),
+    [
+        ("postgresql", "sslmode=disable", None),
+        ("postgresql", "sslmode=verify-full&sslrootcert={ca}", None),
+        ("postgresql", "sslmode=verify-full&sslrootcert={other}", "certificate verify failed"),
+        ("mysql", "ssl-mode=DISABLED", None),
+        ("mysql", "ssl-mode=REQUIRED", None),
+        ("mysql", "ssl-ca={ca}", None),
+        ("mysql", "ssl-mode=VERIFY_IDENTITY&ssl-ca={ca}", None),
+        ("mysql", "ssl-mode=VERIFY_IDENTITY&ssl-ca={other}", "certificate verify failed"),
+        ("mysql", "ssl-mode=VERIFY_CA&ssl-ca={ca}.missing", "No such file"),
+    ],
+)
+def test_encryption_is_as_the_url_says(scheme: str, options: str, complaint: str | None) -> None:
+    server, other = running(scheme), running(next(name for name in SERVERS if name != scheme))
+    name = server.new_database().partition("@/")[2].partition("?")[0]
+    create_or_upgrade(server.url(name))
+    if scheme == "postgresql":
+        server.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO secret", name)
+    files = {"ca": server.folder / "ca.pem", "other": other.folder / "ca.pem"}
+    place = (
+        f"{scheme}://secret:{quote(PASSWORD, safe='')}@localhost:{server.port}/{name}"
+        f"?{options.format(**files)}"
+    )
+    if complaint:
+        with pytest.raises(StoreError, match=complaint):
+            open_database(place)
+        return
+    query = {
+        "postgresql": "SELECT CASE WHEN ssl THEN 'yes' ELSE '' END FROM pg_stat_ssl"
+        " WHERE pid = pg_backend_pid()",
+        "mysql": "SELECT variable_value FROM information_schema.session_status"
+        " WHERE variable_name = 'Ssl_cipher'",
+    }
+    with closing(open_database(place)) as database:
+        ((cipher,),) = database.rows(query[scheme])
+    assert bool(cipher) == ("disable" not in options.lower())
+
+
+def statements_of_the_guide(begin: str, **changes: str) -> list[str]:
+    """Return the SQL of a section of docs/several-hosts.md, for a user and database `guide`."""
+    text = (ROOT / "docs" / "several-hosts.md").read_text()
+    section = text.partition(f"## {begin}\n")[2].partition("\n## ")[0]
+    told = "".join(re.findall(r"^```sql\n(.*?)^```$", section, re.MULTILINE | re.DOTALL))
+    found = [line.rstrip(";") for line in told.splitlines() if line.endswith(";")]
+    for old, new in {r"\bpcc\b": "guide", **changes}.items():
+        found = [re.sub(old, new, line) for line in found]
+    return found
+
+
+@pytest.mark.parametrize("scheme", SERVERS)
+def test_pcc_needs_no_more_rights_than_the_guide_gives(
+    make: Callable[..., Site], scheme: str
+) -> None:
+    server = running(scheme)
+    title = {"postgresql": "PostgreSQL", "mysql": "MariaDB and MySQL"}[scheme]
+    granted = statements_of_the_guide(title, **{r"192\.0\.2\.10": "localhost", " REQUIRE SSL": ""})
+    assert len(granted) == 4, granted
+    for statement in granted[:3]:
+        server.execute(statement, "guide" if "SCHEMA" in statement else "")
+    site = make(server.url("guide", "guide").replace("guide@", "guide:a%20long%20one@"))
+    server.execute(granted[3], "guide" if "SCHEMA" in granted[3] else "")
+    for country in ("ES", "FR", "BR", "VN"):
+        action = site.ask(USER, address(country))
+    assert is_refusal(action)
+    assert site.admin("init").returncode == 0
+    for command in (["list"], ["unblock", USER], ["forget", USER], ["cleanup"], ["stats"]):
+        assert site.admin(*command).returncode == 0, command
+
+
+@pytest.mark.parametrize(
+    ("scheme", "module", "command"),
+    [
+        ("postgresql", "psycopg", "pip install 'psycopg[binary]'"),
+        ("mysql", "pymysql", "pip install PyMySQL"),
+    ],
+)
+def test_without_its_driver_a_server_is_refused_with_the_command_that_installs_it(
+    scheme: str, module: str, command: str
+) -> None:
+    code = (
+        f"import sys; sys.modules['{module}'] = None\nfrom pcc.store import open_database\n"
+        f"try: open_database('{scheme}://localhost/pcc')\nexcept Exception as e: print(repr(e))"
+    )
+    argv = [sys.executable, "-c", code]
+    done = subprocess.run(argv, capture_output=True, text=True, cwd=ROOT, check=True, timeout=30)
+    assert done.stdout.startswith('StoreError("a ')
+    assert command in done.stdout
+
+
+def test_a_database_without_tables_tells_what_to_do(server: DatabaseServer) -> None:
+    place = server.new_database()
+    with pytest.raises(StoreError, match=r"is not a database of pcc: run pcc_admin\.py init$"):
+        open_database(place)
+
+
+def test_an_upgrade_by_another_host_ends_the_processes_of_an_older_pcc(
+    server: DatabaseServer, make: Callable[..., Site]
+) -> None:
+    place = server.new_database()
+    site = make(place)
+    reading, writing = site.policy(), site.policy()
+    for process in (reading, writing):
+        assert is_pass(process.ask(USER, address("ES")))
+    with closing(open_database(place)) as database, database:
+        database.write("UPDATE pcc_schema SET version = 99")
+    assert writing.ask(USER, address("FR")) is None
+    time.sleep(1)
+    assert reading.ask(USER, address("ES")) is None
+    with closing(server_database(place)) as database:
+        assert database.open_any() == 99
+        assert database.rows("SELECT country FROM presence") == [("ES",)]
+
+
+def test_another_version_of_the_schema_is_refused(server: DatabaseServer) -> None:
+    place = server.new_database()
+    create_or_upgrade(place)
+    with closing(open_database(place)) as database, database:
+        database.write("UPDATE pcc_schema SET version = 99")
+    for attempt in (open_database, create_or_upgrade):
+        with pytest.raises(
+            StoreError, match=f"knows only up to {SCHEMA_VERSION}: use the newer pcc"
+        ):
+            attempt(place)

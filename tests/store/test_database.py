@@ -1,0 +1,275 @@
+"""The database file under a policy process: removed, replaced, locked, in somebody else's hands."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from checkout import ROOT, Site, address, is_pass, is_refusal
+from deployment import public_folder
+from systemlog import system_log
+
+from pcc.errors import StoreError
+from pcc.store import SCHEMA_VERSION, open_database
+from pcc.store.engine.creation import create_or_upgrade
+
+pytestmark = pytest.mark.subprocess
+
+as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    made = Site(tmp_path, "familiar_after = 0\nmax_countries = 1\n")
+    yield made
+    made.close()
+
+
+def test_a_process_notices_that_its_database_was_removed(site: Site) -> None:
+    process = site.policy()
+    assert is_pass(process.ask("joe", address("ES")))
+    for path in site.folder.glob("pcc.db*"):
+        path.unlink()
+    assert process.ask("joe", address("FR")) is None
+    assert process.end() == 74
+
+
+def test_a_process_notices_that_its_database_was_replaced_and_the_next_uses_the_new(
+    site: Site,
+) -> None:
+    assert is_pass(site.ask("joe", address("ES")))
+    shutil.copy(site.database, site.folder / "backup")
+    process = site.policy()
+    assert is_refusal(process.ask("joe", address("FR")))
+    for path in site.folder.glob("pcc.db-*"):
+        path.unlink()
+    os.replace(site.folder / "backup", site.database)
+    assert process.ask("joe", address("FR")) is None
+    assert is_pass(site.ask("joe", address("ES", 2)))
+
+
+def test_the_schema_version_is_checked_when_the_file_is_opened(site: Site) -> None:
+    later = SCHEMA_VERSION + 6
+    connection = sqlite3.connect(site.database)
+    connection.execute(f"PRAGMA user_version = {later}")
+    connection.close()
+    message = f"has schema version {later}, this pcc knows only up to {SCHEMA_VERSION}:"
+    with pytest.raises(StoreError, match=message):
+        open_database(str(site.database))
+
+
+SCHEMAS = Path(__file__).parent / "schemas"
+"""The schema of each earlier version, as it was."""
+
+
+def layout(path: Path) -> list[Any]:
+    """Return the tables, columns and indexes of a database."""
+    with closing(sqlite3.connect(path)) as connection:
+        tables = connection.execute(
+            'SELECT m.name, c.name, c.type, c."notnull", c.pk FROM sqlite_master AS m,'
+            " pragma_table_info(m.name) AS c WHERE m.type = 'table' ORDER BY m.name, c.name"
+        ).fetchall()
+        indexes = connection.execute(
+            "SELECT m.name, i.seqno, i.name FROM sqlite_master AS m, pragma_index_info(m.name) AS i"
+            " WHERE m.type = 'index' ORDER BY m.name, i.seqno"
+        ).fetchall()
+    return [*tables, *indexes]
+
+
+def test_there_is_a_schema_of_every_earlier_version() -> None:
+    assert {path.name for path in SCHEMAS.iterdir()} == {
+        f"{version}.sql" for version in range(1, SCHEMA_VERSION)
+    }
+
+
+@pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
+def test_an_init_brings_an_older_database_up_to_date(site: Site, version: int) -> None:
+    old = site.folder / "old.db"
+    with closing(sqlite3.connect(old)) as connection, connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.executescript((SCHEMAS / f"{version}.sql").read_text())
+        connection.execute(
+            "INSERT INTO incident (account, mode, rule, window, countries, country,"
+            " client_address, client_name, queue_id, action, began, expires, held, tries)"
+            " VALUES ('joe@example.org', 'enforce', 'by hand', 0, '', '', '', '', '', 'REJECT',"
+            " 1800000000, 0, 0, 0)"
+        )
+        connection.execute("INSERT INTO account VALUES ('joe@example.org', 1, 1)")
+        connection.execute(
+            "INSERT INTO event VALUES (1, 1800000000, 'joe@example.org', 'blocked', 'ann', '')"
+        )
+    os.replace(old, site.database)
+    with pytest.raises(
+        StoreError, match=rf"has schema version {version}, .*: run pcc_admin.py init"
+    ):
+        open_database(str(site.database))
+    assert site.ask("joe@example.org", address("ES")) is None
+    assert create_or_upgrade(str(site.database)) == "upgraded"
+    with closing(sqlite3.connect(f"{site.database}.version{version}")) as copy:
+        assert copy.execute("PRAGMA user_version").fetchone() == (version,)
+    new = site.folder / "new.db"
+    assert create_or_upgrade(str(new)) == "created"
+    assert layout(site.database) == layout(new)
+    assert site.blocked() == ["joe@example.org"]
+    assert [event["by"] for event in site.data("show", "joe@example.org")["events"]] == ["ann"]
+    assert is_refusal(site.ask("joe@example.org", address("ES")))
+    assert site.admin("unblock", "joe@example.org").returncode == 0
+    assert is_pass(site.ask("joe@example.org", address("ES")))
+
+
+def test_an_init_leaves_what_is_there_as_it_is(site: Site) -> None:
+    site.ask("joe", address("ES"))
+    assert create_or_upgrade(str(site.database)) == "unchanged"
+    assert site.mails("joe") == {address("ES"): 1}
+
+
+def test_an_init_does_not_touch_somebody_else_s_file(tmp_path: Path) -> None:
+    path = tmp_path / "other.db"
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE precious (value)")
+    connection.close()
+    before = path.read_bytes()
+    with pytest.raises(StoreError, match="is not a database of pcc"):
+        create_or_upgrade(str(path))
+    assert path.read_bytes() == before
+
+
+def test_an_init_takes_nothing_in_from_a_database_that_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "pcc.db"
+    create_or_upgrade(str(path))
+    log = tmp_path / "pcc.db-wal"
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA user_version = 7")
+        left = log.read_bytes()
+    path.unlink()
+    log.write_bytes(left)
+    with pytest.raises(StoreError, match=r"pcc\.db-wal: is left of a database that is gone"):
+        create_or_upgrade(str(path))
+    assert not path.exists()
+    log.unlink()
+    assert create_or_upgrade(str(path)) == "created"
+
+
+@as_root
+def test_root_does_not_follow_links_that_the_service_user_planted() -> None:
+    folder = public_folder("links")
+    secret = folder / "secret"
+    secret.write_text("root's own")
+    secret.chmod(0o600)
+    state = folder / "state"
+    state.mkdir()
+    os.chown(state, 65534, 65534)
+    (state / "pcc.db").symlink_to(secret)
+    with pytest.raises(StoreError):
+        create_or_upgrade(str(state / "pcc.db"))
+    (state / "pcc.db").unlink()
+    create_or_upgrade(str(state / "pcc.db"))
+    assert (state / "pcc.db").stat().st_uid == 65534
+    (state / "pcc.db.lock").symlink_to(secret)
+    database = open_database(str(state / "pcc.db"))
+    with pytest.raises(StoreError), database:
+        pass
+    database.close()
+    assert secret.read_text() == "root's own"
+    assert secret.stat().st_uid == 0
+
+
+@as_root
+def test_root_s_own_groups_open_nothing_to_the_service_user() -> None:
+    folder = public_folder("groups")
+    group, before = 54321, os.getgroups()
+    other, state = folder / "other", folder / "state"
+    for made in (other, state):
+        made.mkdir()
+    create_or_upgrade(str(other / "pcc.db"))
+    os.chown(other, 0, group)
+    os.chmod(other, 0o770)
+    os.chown(other / "pcc.db", 0, group)
+    os.chmod(other / "pcc.db", 0o660)
+    os.chown(state, 65534, 65534)
+    (state / "pcc.db").symlink_to(other / "pcc.db")
+    os.setgroups([*before, group])
+    try:
+        groups = sorted(os.getgroups())
+        with pytest.raises(StoreError, match="no permission"):
+            open_database(str(state / "pcc.db"))
+        assert sorted(os.getgroups()) == groups
+        assert (os.geteuid(), os.getegid()) == (0, 0)
+    finally:
+        os.setgroups(before)
+
+
+@as_root
+@pytest.mark.parametrize(
+    ("before", "owner", "said"),
+    [
+        ("setpriv --bounding-set=-setgid --inh-caps=-setgid", 65534, "the service user, 65534"),
+        ("unshare --map-root-user", 0, ""),
+    ],
+)
+def test_root_that_may_not_act_as_the_service_user_is_told(
+    before: str, owner: int, said: str
+) -> None:
+    site = Site(public_folder("confined"))
+    for path in (site.folder, *site.folder.glob("pcc.db*")):
+        os.chown(path, owner, owner)
+    done = subprocess.run(
+        [
+            *(*before.split(), sys.executable, str(ROOT / "pcc_admin.py")),
+            *("-c", str(site.config), "block", "joe"),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+    )
+    site.close()
+    if "unshare failed" in done.stderr:
+        pytest.skip(done.stderr)
+    assert (done.returncode, said in done.stderr) == (4 if said else 0, True), done.stderr
+
+
+@as_root
+def test_whatever_root_s_command_makes_belongs_to_the_service_user() -> None:
+    site = Site(public_folder("owners"), "familiar_after = 0\n")
+    for path in (site.folder, *site.folder.glob("pcc.db*")):
+        os.chown(path, 65534, 65534)
+    os.chmod(site.folder, 0o750)
+    process = site.policy()  # keeps the side files in being
+    process.ask("", "")
+    site.admin("block", "joe")
+    connection = sqlite3.connect(site.database)
+    connection.execute("SELECT * FROM account").fetchall()
+    site.admin("unblock", "joe")
+    owners = {path.name: path.stat().st_uid for path in site.folder.glob("pcc.db*")}
+    connection.close()
+    site.close()
+    assert owners.keys() == {"pcc.db", "pcc.db-wal", "pcc.db-shm", "pcc.db.lock"}
+    assert set(owners.values()) == {65534}
+
+
+def test_a_log_that_takes_no_lines_keeps_no_mail_waiting(site: Site) -> None:
+    name = f"pcc-{os.getpid()}"  # another pcc of this machine may log, too
+    site.configure(f'familiar_after = 0\nmax_countries = 1\n[log]\nname = "{name}"\n')
+    with system_log(listens=False) as log:
+        process = site.policy()
+        process.ask("joe", address("ES"))
+        begun = time.monotonic()
+        for _ in range(30):
+            process.ask("joe", address("FR"))
+        assert time.monotonic() - begun < 2
+        log.listen()
+        lines = log.lines(5, name)
+        assert lines[0].startswith("<20>")
+        assert f"{name}[" in lines[0]
+        process.ask("joe", address("FR"))
+        time.sleep(0.2)
+        assert "lines were lost" in "".join([*lines, *log.lines(5, name)])
