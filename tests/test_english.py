@@ -1,0 +1,205 @@
+"""Docstrings, comments, messages, help texts and documents are in plain English.
+
+A sentence has an actor, a verb and an object, one fact, and ordinary words (CONTRIBUTING.md).
+The patterns below find the commonest ways to break that.  They forbid generously.
+"""
+
+from __future__ import annotations
+
+import ast
+import io
+import re
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+from checkout import ROOT
+
+MOST_WORDS = 30
+"""In one sentence, code apart.  20 are better: the difference is room for a list."""
+
+PATTERNS = {
+    "write says, prints, logs or reports, or give the fact": r"\b(?:tells?|told|telling)\b",
+    "write also, before the verb": r", too\b(?=\W|$)",
+    "write again": r"\banew\b",
+    "write expensive": r"\bdear(?:er|est|ly)?\b",
+    "write separated or split": r"\bparted\b",
+    "name the actor": r"^(?:Who|What|Whom|Whoever|Whatever|Whichever|That which|He who)\b"
+    r"(?![^?]*\?)(?= (?!follows:)\w)",
+    "name the actor in the sentence": r"\bthe ones? (?:who|that)\b|\b(?:whoever|he who)\b",
+    "write a plain imperative, or make and allow": r"^(?:Have|Let)(?= [a-z])",
+    "write otherwise": r"(?<!one)(?<!body)(?<!thing)(?<!where)(?<!what)(?<!What)(?<!who)"
+    r" else\b(?! (?:if|branch))",
+    "write for N seconds, or as long as": r"\bso long\b(?! as)",
+    "begin with the actor": r"^Of (?!course)\w",
+    "write an ordinary word": r"\b(?:whereupon|thereof|whereof|therein|wherein|lest|whilst|hither"
+    r"|thither|thereby|hereby|beget|betwixt|nay|ere)\b",
+    "write except": r"\b(?:but for|save for)\b",
+    "one fact per sentence: at most one semicolon": r";.*;",
+}
+
+SQL = re.compile(r"\b(?:SELECT|INSERT|UPDATE|CREATE|DELETE FROM|GRANT|PRAGMA)\b")
+
+DOCSTRINGS_ONLY = ("tests/", "faults/", "fuzz/", "benchmarks/")
+"""Strings there are data more often than messages."""
+
+OTHER_FILES = ("pcc.toml", "master.cf.snippet", "systemd/pcc.service", "systemd/pcc.timer")
+
+NOT_YET: tuple[str, ...] = (
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "README.md",
+    "SECURITY.md",
+    "benchmarks/",
+    "data/",
+    "docs/",
+    "examples/",
+    "faults/",
+    "fuzz/",
+    "manual/",
+    "master.cf.snippet",
+    "packaging/",
+    "pcc.toml",
+    "pcc/",
+    "pcc_policy.py",
+    "systemd/",
+    "tests/",
+)
+"""Files and folders whose prose is still to be put into plain English.  This list only shrinks."""
+
+
+class Sentence(NamedTuple):
+    """One sentence of prose, and where its paragraph begins."""
+
+    place: str
+    text: str
+
+
+def in_paragraph(place: str, paragraph: str) -> Iterator[Sentence]:
+    """Split a paragraph into sentences; code in backticks counts as one word."""
+    text = re.sub(r"``[^`]+``|`[^`]*`", "CODE", " ".join(paragraph.split()))
+    text = re.sub(r"\]\([^)\s]*\)", "]", text)
+    for sentence in re.split(r"(?<=[.!?:])[)*\"”]*\s+(?=[\"(*\[]*(?:[A-Z0-9]|pcc\b))", text):
+        if sentence:
+            yield Sentence(place, sentence)
+
+
+def paragraphs(text: str) -> Iterator[tuple[int, str]]:
+    """Yield the paragraphs, list items and table cells of a text, each with its line."""
+    text = re.sub(r"^ *```.*?^ *```$", lambda m: "\n" * m[0].count("\n"), text, flags=re.M | re.S)
+    text = re.sub(r"<!--.*?-->", lambda m: "\n" * m[0].count("\n"), text, flags=re.S)
+    held: list[str] = []
+    start = 1
+    for number, line in enumerate([*text.splitlines(), ""], start=1):
+        begins = re.match(r"\s*(?:[-*] |\d+\. |\||#|$|    \S)", line)
+        if begins and held:
+            yield start, "\n".join(held)
+            held = []
+        if line.lstrip().startswith("|"):
+            for fact in re.split(r"[|;]", line.strip().strip("|")):
+                yield number, fact
+        elif line.strip() and not line.lstrip().startswith("#"):
+            if not held:
+                start = number
+            held.append(re.sub(r"^\s*(?:[-*]|\d+\.) ", "", line))
+
+
+def prose_of(tree: ast.AST, with_messages: bool) -> Iterator[tuple[int, str]]:
+    """Yield a module's docstrings and, if asked for, its other strings of several words."""
+    within = {
+        id(part)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.JoinedStr)
+        for part in node.values
+    }
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            within.add(id(node.value))
+            yield node.lineno, str(node.value.value)
+        elif isinstance(node, ast.JoinedStr) and with_messages:
+            parts = [p.value if isinstance(p, ast.Constant) else "VALUE" for p in node.values]
+            yield node.lineno, "".join(map(str, parts))
+        elif isinstance(node, ast.Constant) and with_messages and id(node) not in within:
+            text = str(node.value)
+            if len(text.split()) > 3 and not SQL.search(text):
+                yield node.lineno, text
+
+
+def in_python(path: Path, place: str) -> Iterator[Sentence]:
+    """Yield the sentences of a module: docstrings, comments and, outside tests, messages."""
+    source = path.read_text(encoding="utf-8")
+    for first, text in prose_of(ast.parse(source), not place.startswith(DOCSTRINGS_ONLY)):
+        for line, paragraph in paragraphs(text):
+            yield from in_paragraph(f"{place}:{first + line - 1}", paragraph)
+    held: list[str] = []
+    last = 0
+    for token in tokenize.generate_tokens(io.StringIO(source).readline):
+        if token.type == tokenize.COMMENT and not re.match(
+            r"#(?:!|:? ?(?:noqa|type:))", token.string
+        ):
+            line = token.start[0]
+            if held and line != last + 1:
+                yield from in_paragraph(f"{place}:{last - len(held) + 1}", "\n".join(held))
+                held = []
+            held.append(token.string.lstrip("#: "))
+            last = line
+    yield from in_paragraph(f"{place}:{last - len(held) + 1}", "\n".join(held))
+
+
+def in_comments(path: Path, place: str) -> Iterator[Sentence]:
+    """Yield the sentences of a file's `#` comments, whole lines and ends of lines."""
+    found = [
+        match[1] if (match := re.search(r"(?:^|\s)#+ ?(?!!)(.*)", line)) else ""
+        for line in path.read_text(encoding="utf-8").splitlines()
+    ]
+    for line, paragraph in paragraphs("\n".join(found)):
+        yield from in_paragraph(f"{place}:{line}", paragraph)
+
+
+def files() -> list[str]:
+    """Return the files with prose of our own, by their paths in the checkout."""
+    found = [
+        str(path.relative_to(ROOT)) for pattern in ("*.md", "*.py") for path in ROOT.rglob(pattern)
+    ]
+    return sorted(
+        name
+        for name in [*found, *OTHER_FILES]
+        if not name.startswith((".", "docs/reference/")) and "/." not in name
+    )
+
+
+def sentences(name: str) -> Iterator[Sentence]:
+    """Yield the sentences of a file."""
+    path = ROOT / name
+    if path.suffix == ".py":
+        yield from in_python(path, name)
+    elif path.suffix == ".md":
+        for line, paragraph in paragraphs(path.read_text(encoding="utf-8")):
+            yield from in_paragraph(f"{name}:{line}", paragraph)
+    else:
+        yield from in_comments(path, name)
+
+
+def faults(name: str) -> list[str]:
+    """Return what is not plain in a file."""
+    found = []
+    for place, text in sentences(name):
+        words = len([word for word in text.split() if "CODE" not in word])
+        if words > MOST_WORDS:
+            found.append(f"{place}: {words} words, {MOST_WORDS} at most: {text}")
+        found += [
+            f"{place}: {advice}: {text}"
+            for advice, pattern in PATTERNS.items()
+            if re.search(pattern, text)
+        ]
+    return found
+
+
+COVERED = [name for name in files() if not name.startswith(NOT_YET)]
+
+
+@pytest.mark.parametrize("name", COVERED)
+def test_prose_is_plain(name: str) -> None:
+    assert faults(name) == []
