@@ -125,3 +125,14 @@ def add_reason(parser: argparse.ArgumentParser) -> None:
         default="",
         help="kept for administrators; what a client reads is policy.reason",
     )
+
+
+def add_mail_config(parser: argparse.ArgumentParser) -> None:
+    """Add the choice of the Postfix instance."""
+    parser.add_argument(
+        "--mail-config",
+        metavar="DIR",
+        default="",
+        help="configuration directory of the Postfix instance (default: $MAIL_CONFIG, else"
+        " Postfix's own)",
+    )

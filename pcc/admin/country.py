@@ -161,11 +161,11 @@ def _install(context: Context, source: str, target: str, *, force: bool) -> bool
 
 
 def _write(context: Context, source: str, file: Any) -> None:
-    from pcc.places import download as fetching
+    from pcc.places import download
 
     with contextlib.ExitStack() as stack:
         for chunk in (
-            fetching.read(source, _progress(context, stack)) if source else bundled.chunks()
+            download.read(source, _progress(context, stack)) if source else bundled.chunks()
         ):
             file.write(chunk)
     file.flush()

@@ -7,8 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from pcc.admin import DONE, NOT_DONE
-from pcc.admin.commands import add_command
-from pcc.admin.onhold import add_mail_config
+from pcc.admin.commands import add_command, add_mail_config
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

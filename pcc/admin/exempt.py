@@ -9,12 +9,13 @@ from __future__ import annotations
 import argparse
 import re
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from pcc import maillog
 from pcc.address import network_text
 from pcc.admin import DONE, NOT_DONE, USAGE
 from pcc.admin.commands import add_command, duration, typed
+from pcc.admin.exemption import KINDS, Shown, in_configuration, in_database, is_expired
 from pcc.admin.output import Lines, Moment, local_time, rfc3339
 from pcc.config import checks
 from pcc.escaping import escaped
@@ -24,10 +25,6 @@ if TYPE_CHECKING:
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
     from pcc.config import Config
-
-KINDS = ("account", "domain", "client")
-CONFIGURATION = "pcc.toml"
-"""Who exempted what the configuration exempts."""
 
 DETAILS = """\
   pcc_admin.py exempt add account joe@example.org --for 14d --reason "a fair"
@@ -56,16 +53,6 @@ Without --until and --for it is for good; adding it again changes it.  --until t
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
 _TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
-
-
-class Shown(NamedTuple):
-    """An exemption to be shown; `until` is 0 for one that does not end."""
-
-    kind: str
-    value: str
-    until: float
-    by: str
-    reason: str | None
 
 
 def add_commands(commands: Commands) -> None:
@@ -187,46 +174,12 @@ def _lines(value: str, reason: str | None) -> Lines:
     return Lines((value, reason)) if reason else Lines((value,))
 
 
-def in_database(context: Context) -> list[Shown]:
-    """Return the exemptions in the database, expired ones too."""
-    return [Shown(*row) for row in exemptions.all_exemptions(context.database)]
-
-
-def in_configuration(config: Config) -> list[Shown]:
-    """Return the exemptions of pcc.toml."""
-    accounts = sorted(name for name in config.exempt_accounts if not name.startswith("@"))
-    domains = sorted(name[1:] for name in config.exempt_accounts if name.startswith("@"))
-    networks = [network_text(network) for network in config.exempt_networks]
-    return [
-        Shown(kind, value, 0, CONFIGURATION, None)
-        for kind, values in zip(
-            KINDS, (accounts, domains, [*networks, *config.exempt_names]), strict=True
-        )
-        for value in values
-    ]
-
-
-def of_account(context: Context, account: str) -> list[Shown]:
-    """Return the exemptions in force that let an account's mail pass, blocked or not."""
-    domain = account.rpartition("@")[2] if "@" in account else ""
-    names = (("account", account), ("domain", domain))
-    return [
-        row
-        for row in [*in_configuration(context.config), *in_database(context)]
-        if (row.kind, row.value) in names and not _is_expired(row, context.now)
-    ]
-
-
-def _is_expired(row: Shown, now: float) -> bool:
-    return bool(row.until) and row.until <= now
-
-
 def _data(row: Shown) -> dict[str, Any]:
     return {**row._asdict(), "until": rfc3339(row.until)}
 
 
 def _line(row: Shown, now: float) -> list[Any]:
-    state = "expired" if _is_expired(row, now) else "exempt"
+    state = "expired" if is_expired(row, now) else "exempt"
     until = Moment(row.until) if row.until else "for good"
     return [state, row.kind, row.value, until, row.by, row.reason]
 

@@ -5,16 +5,25 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+from pcc import maillog
 from pcc.admin import DONE, PARTLY
-from pcc.admin.commands import add_command, typed
-from pcc.admin.onhold import NULL_SENDER, add_mail_config, by_place, find, unblock_words
+from pcc.admin.commands import add_command, add_mail_config, typed
+from pcc.admin.onhold import (
+    NULL_SENDER,
+    Unblocking,
+    by_place,
+    deal_with_mail,
+    find,
+    result,
+    unblock_words,
+)
 from pcc.admin.output import Lines, Moment, rfc3339
-from pcc.admin.settle import settle
 from pcc.errors import QueueError
 from pcc.escaping import escaped
 from pcc.invocation import shell_word
 from pcc.postfix.heldmail import Match
 from pcc.postfix.queue import Queue
+from pcc.store import incidents
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +64,7 @@ def add_commands(commands: Commands) -> None:
 def held(context: Context, options: argparse.Namespace) -> int:
     """List held mail, verified against the queue."""
     if options.settle:
-        return settle(context, options)
+        return _settle(context, options)
     account = "" if options.account is None else context.account(options.account)
     status = DONE
     here, elsewhere = by_place(context, account)
@@ -129,3 +138,16 @@ def _line(match: Match) -> list[Any]:
 def _shortened(recipients: Sequence[str]) -> str:
     more = f" and {len(recipients) - 3} more" if len(recipients) > 4 else ""
     return ", ".join(recipients[: 3 if more else 4]) + more
+
+
+def _settle(context: Context, options: argparse.Namespace) -> int:
+    """Release and delete this host's held mail as was decided on others."""
+    maillog.open_log(context.config.log_name)
+    fates = {incidents.TO_RELEASE: "released", incidents.TO_DELETE: "deleted"}
+    decided = [row.account for row in by_place(context)[0] if row.state in fates]
+    cases = [Unblocking(account) for account in dict.fromkeys(decided)]
+    for case in cases:
+        # Without a queue id it was decided by sender.
+        deal_with_mail(context, options, case, lambda match: fates.get(match.row.state, ""), fates)
+    context.output.data(result(cases))
+    return PARTLY if any(case.unfinished for case in cases) else DONE

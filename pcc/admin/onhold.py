@@ -1,7 +1,8 @@
-"""The held mail that several commands are about: which there is, on this host and on others.
+"""Held mail: which there is, on this host and on others; releasing and deleting it.
 
 What was remembered of each mail when it was held is matched with Postfix's queue, of whichever
-instance is asked for.
+instance is asked for.  It is compared with the queue, touched, and looked for in the queue again;
+what has become of it is noted last.  So what is interrupted is finished by doing the same again.
 """
 
 from __future__ import annotations
@@ -9,31 +10,68 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from pcc.admin.output import Word
+from pcc import maillog
+from pcc.admin.output import Moment, Word
+from pcc.errors import QueueError
+from pcc.escaping import escaped
 from pcc.postfix import heldmail
-from pcc.postfix.heldmail import Match
-from pcc.postfix.queue import Queue, QueuedMail
+from pcc.postfix.heldmail import HELD, LONGEST_SESSION, MISSING, RELEASED, UNSURE, Match
+from pcc.postfix.queue import HOLD, Queue, QueuedMail
 from pcc.store import incidents
+from pcc.wording import quantity
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Sequence
+    from collections.abc import Callable, Container, Sequence
 
     from pcc.admin.context import Context
-    from pcc.store.incidents import HeldRow
+    from pcc.store.incidents import HeldRow, IncidentRow
 
 NULL_SENDER = Word("<>")
 
+FAILED = "failed"
+"""The state of a mail that is on hold still, though it was to be released or deleted."""
 
-def add_mail_config(parser: argparse.ArgumentParser) -> None:
-    """Add the choice of the Postfix instance."""
-    parser.add_argument(
-        "--mail-config",
-        metavar="DIR",
-        default="",
-        help="configuration directory of the Postfix instance (default: $MAIL_CONFIG, else"
-        " Postfix's own)",
-    )
+ALREADY = "released already"
+"""The state of a mail that was to be deleted and has left the hold queue."""
+
+_STATES = ("released", "deleted", MISSING, UNSURE, HELD, FAILED)
+"""What becomes of held mail; what was released already or re-used counts as missing."""
+
+
+class Unblocking:
+    """What was done for one account.
+
+    `lifted`: the incident that it ended.  `asked_until`: UTC seconds until which it was to be
+    exempted, 0 if it was not; `exempt_until`: until which it is now, 0 for good, None for not.
+    `queue_ids`: those of its held mail, by what has become of it.  `unfinished`: something that
+    was asked for could not be done.  `decided`: how many mails of other hosts it was decided about.
+    """
+
+    def __init__(
+        self,
+        account: str,
+        lifted: IncidentRow | None = None,
+        asked_until: float = 0,
+        exempt_until: float | None = None,
+    ) -> None:
+        self.account = account
+        self.lifted = lifted
+        self.asked_until = asked_until
+        self.exempt_until = exempt_until
+        self.queue_ids: dict[str, list[str]] = {state: [] for state in _STATES}
+        self.unfinished = False
+        self.decided = 0
+
+    @property
+    def touched_mail(self) -> bool:
+        """Whether held mail was released or deleted."""
+        return bool(self.queue_ids["released"] or self.queue_ids["deleted"])
+
+    @property
+    def did_something(self) -> bool:
+        """Whether anything was changed for the account."""
+        return bool(self.lifted or self.asked_until or self.touched_mail or self.decided)
 
 
 def unblock_words(options: argparse.Namespace, *words: str) -> list[str]:
@@ -83,3 +121,122 @@ def _accounts(context: Context, queue: Queue, mails: Sequence[QueuedMail]) -> di
             if mail.sender != queue.names.empty_address_recipient:
                 logins[mail.queue_id] = heldmail.unquoted(mail.sender)
     return {queue_id: config.normalised_account(login) for queue_id, login in logins.items()}
+
+
+def result(cases: list[Unblocking]) -> dict[str, list[str]]:
+    """Return the queue ids of all cases, by what has become of the mail."""
+    names = ("released", "deleted", "missing", "unsure")
+    return {name: [id for case in cases for id in case.queue_ids[name]] for name in names}
+
+
+def deal_with_mail(
+    context: Context,
+    options: argparse.Namespace,
+    case: Unblocking,
+    fate: Callable[[Match], str],
+    states: Container[str] = ("held", incidents.TO_RELEASE, incidents.TO_DELETE),
+) -> None:
+    """Release or delete the account's held mail, that in `states`, as far as is possible.
+
+    `fate` tells which of that a mail is for, "" for neither.
+    """
+    try:
+        if os.geteuid() != 0:
+            raise QueueError("releasing and deleting held mail needs root: run this again as root")
+        queue = Queue(options.mail_config)
+        found = [match for match in find(context, queue, case.account) if match.row.state in states]
+        outcome: dict[Match, str] = {}
+        for state in ("released", "deleted"):
+            chosen = [
+                match for match in found if match.state in (HELD, UNSURE) and fate(match) == state
+            ]
+            outcome |= _touch(context, case, queue, chosen, state)
+        outcome |= {match: ALREADY for match in found if match.state == RELEASED}
+        to_release = {match for match in found if fate(match) == "released"}
+        if to_release:
+            _hasten(context, queue, outcome, to_release)
+    except QueueError as error:
+        context.complain(f"{escaped(case.account)}: {error}")
+        case.unfinished = True
+        return
+    _note(context, case, [(match, outcome.get(match, match.state)) for match in found])
+
+
+def _touch(
+    context: Context, case: Unblocking, queue: Queue, chosen: list[Match], state: str
+) -> dict[Match, str]:
+    """Release or delete mails; return what has become of each, as the queue then tells."""
+    if not chosen:
+        return {}
+    queue_ids = [_queue_id(match) for match in chosen]
+    done = queue.release(queue_ids) if state == "released" else queue.delete(queue_ids)
+    if done.error:
+        context.complain(f"{escaped(case.account)}: {done.error}")
+        case.unfinished = True
+    on_hold = {mail.queue_id for mail in queue.mails() if mail.queue_name == HOLD}
+    return {
+        match: FAILED if queue_id in on_hold else state if queue_id in done.queue_ids else MISSING
+        for match, queue_id in zip(chosen, queue_ids, strict=True)
+    }
+
+
+def _hasten(
+    context: Context, queue: Queue, outcome: dict[Match, str], to_release: set[Match]
+) -> None:
+    """Have released mail delivered now, also what an interrupted run has left half-way."""
+    released = [
+        match
+        for match, state in outcome.items()
+        if state in ("released", ALREADY) and match in to_release
+    ]
+    outcome |= dict.fromkeys(released, "released")
+    try:
+        queue.deliver(map(_queue_id, released))
+    except QueueError as error:
+        context.complain(str(error))
+
+
+def _note(context: Context, case: Unblocking, states: list[tuple[Match, str]]) -> None:
+    """Note what has become of the held mail, and show it mail by mail."""
+    database = context.database
+    rows: dict[str, list[HeldRow]] = {state: [] for state in _STATES}
+    for match, state in states:
+        # A mail that is still being received is in no listing; it may yet get there.
+        is_final = state != MISSING or match.row.at < context.now - LONGEST_SESSION
+        name = state if state in _STATES else MISSING
+        if is_final:
+            rows[name].append(match.row)
+        case.queue_ids[name].append(_queue_id(match))
+    for name in ("released", "deleted", MISSING):
+        incidents.set_held_states(database, rows[name], name)
+    for name, queue_ids in case.queue_ids.items():
+        case.queue_ids[name] = [queue_id for queue_id in dict.fromkeys(queue_ids) if queue_id]
+    for name, tell in (("released", maillog.released), ("deleted", maillog.deleted)):
+        if queue_ids := case.queue_ids[name]:
+            told = counted(len(queue_ids))
+            incidents.record_event(database, case.account, name, context.by, told, context.now)
+            tell(case.account, context.by, queue_ids)
+    case.unfinished = case.unfinished or bool(rows[FAILED] or rows[UNSURE])
+    lines = [
+        [state, match.row.account, _queue_id(match), Moment(match.row.at), _sender(match)]
+        for match, state in states
+    ]
+    shorter = [[line[0], *line[2:]] for line in lines]
+    context.output.table(
+        ["STATE", "ACCOUNT", "QUEUE ID", "HELD", "SENDER"],
+        lines,
+        [(case.account, (["STATE", "QUEUE ID", "HELD", "SENDER"], shorter))],
+    )
+
+
+def _queue_id(match: Match) -> str:
+    return match.mail.queue_id if match.mail else match.row.queue_id
+
+
+def _sender(match: Match) -> str:
+    return match.row.sender or NULL_SENDER
+
+
+def counted(count: int) -> str:
+    """Return so many held mails in words."""
+    return quantity(count, "held mail")

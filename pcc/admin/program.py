@@ -6,35 +6,35 @@ import argparse
 import io
 import os
 import sys
+from importlib import import_module
 
 from pcc import VERSION
-from pcc.admin import (
-    DONE,
-    PARTLY,
-    TROUBLE,
-    USAGE,
-    UsageError,
-    accounts,
-    country,
-    doctor,
-    held,
-    replay,
-    report,
-    upkeep,
-)
-from pcc.admin import (
-    exempt as exemptions,
-)
-from pcc.admin import (
-    stats as statistics,
-)
-from pcc.admin import (
-    unblock as unblocking,
-)
+from pcc.admin import DONE, PARTLY, TROUBLE, USAGE, UsageError
 from pcc.admin.commands import HelpFormatter, add_global_options
 from pcc.admin.context import Context
 from pcc.config import DEFAULT_PATH
 from pcc.errors import PccError
+
+COMMANDS = (
+    "list",
+    "show",
+    "check",
+    "block",
+    "forget",
+    "unblock",
+    "held",
+    "exempt",
+    "replay",
+    "report",
+    "country",
+    "stats",
+    "doctor",
+    "init",
+    "cleanup",
+    "move",
+    "notify",
+)
+"""Every command, as --help lists them; each is a module of this package."""
 
 DESCRIPTION = """\
 Sees and lifts what pcc has blocked, and looks after its database.
@@ -115,17 +115,6 @@ def command_line() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"pcc {VERSION}")
     add_global_options(parser, DEFAULT_PATH, json=False)
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
-    for module in (
-        accounts,
-        unblocking,
-        held,
-        exemptions,
-        replay,
-        report,
-        country,
-        statistics,
-        doctor,
-        upkeep,
-    ):
-        module.add_commands(commands)
+    for name in COMMANDS:
+        import_module(f"pcc.admin.{name}").add_commands(commands)
     return parser

@@ -12,10 +12,17 @@ from typing import TYPE_CHECKING
 
 from pcc import maillog
 from pcc.admin import DONE, NOT_DONE, PARTLY, USAGE
-from pcc.admin.commands import add_command, add_reason, duration, typed
-from pcc.admin.onhold import add_mail_config, by_place, unblock_words
+from pcc.admin.commands import add_command, add_mail_config, add_reason, duration, typed
+from pcc.admin.onhold import (
+    FAILED,
+    Unblocking,
+    by_place,
+    counted,
+    deal_with_mail,
+    result,
+    unblock_words,
+)
 from pcc.admin.output import local_time, rfc3339
-from pcc.admin.settle import FAILED, Unblocking, counted, deal_with_mail, result
 from pcc.escaping import escaped
 from pcc.postfix.heldmail import UNSURE
 from pcc.store import exemptions, incidents
@@ -198,11 +205,9 @@ def _leave_notice(
 
 def _send_notice(context: Context, account: str) -> None:
     """Send what waits for this account; what fails is sent again by cron."""
-    from pcc.notice import (
-        outbox as notify,  # with its mail and SMTP modules dearer than all the rest
-    )
+    from pcc.notice.outbox import send_outbox  # expensive: the modules of mail and SMTP
 
-    for failure in notify.send_outbox(context.config, context.database, account=account)[1]:
+    for failure in send_outbox(context.config, context.database, account=account)[1]:
         context.complain(failure)
 
 

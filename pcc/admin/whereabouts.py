@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pcc.escaping import escaped
-from pcc.places import travel as evidence
+from pcc.places import travel
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ class Whereabouts:
 
     def __init__(self, context: Context, seen: Sequence[SightingRow]) -> None:
         self._origins = _look_up(context, seen) if seen else {}
-        self._legs = evidence.legs(evidence.visits(seen, self._origins))
+        self._legs = travel.legs(travel.visits(seen, self._origins))
 
     @property
     def is_known(self) -> bool:
@@ -37,26 +37,26 @@ class Whereabouts:
 
     def cells(self, address: str) -> list[str]:
         """Return the cells for COLUMNS, unescaped."""
-        origin = self._origins.get(address, evidence.Origin())
-        return [origin.city, evidence.network(origin)]
+        origin = self._origins.get(address, travel.Origin())
+        return [origin.city, travel.network(origin)]
 
     def sentences(self) -> list[str]:
         """Return how fast one person would have had to travel, the fastest ways only."""
-        chosen = evidence.fastest(self._legs, MOST_LEGS)
-        return [escaped(evidence.sentence(leg)) for leg in chosen]
+        chosen = travel.fastest(self._legs, MOST_LEGS)
+        return [escaped(travel.sentence(leg)) for leg in chosen]
 
     def data_of(self, address: str) -> dict[str, Any]:
         """Return the keys that a sighting has besides."""
-        return evidence.origin_data(self._origins[address]) if self._origins else {}
+        return travel.origin_data(self._origins[address]) if self._origins else {}
 
     def data(self) -> dict[str, Any]:
         """Return the keys that the account has besides."""
         if not self._origins:
             return {}
-        return {"travel": [evidence.leg_data(leg) for leg in self._legs]}
+        return {"travel": [travel.leg_data(leg) for leg in self._legs]}
 
 
-def _look_up(context: Context, seen: Sequence[SightingRow]) -> dict[str, evidence.Origin]:
+def _look_up(context: Context, seen: Sequence[SightingRow]) -> dict[str, travel.Origin]:
     from pcc.places.origins import Origins
 
     config = context.config

@@ -1,0 +1,66 @@
+"""The command `block`: blocks an account by hand."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from pcc import maillog
+from pcc.admin import DONE, NOT_DONE
+from pcc.admin.commands import add_command, add_reason, typed
+from pcc.admin.incident import why_not_enforced
+from pcc.escaping import escaped
+from pcc.rule import Rule
+from pcc.store import incidents
+
+if TYPE_CHECKING:
+    from pcc.admin.commands import Commands
+    from pcc.admin.context import Context
+
+
+def add_commands(commands: Commands) -> None:
+    """Describe the command to argparse."""
+    parser = add_command(
+        commands,
+        "block",
+        block,
+        "block an account by hand",
+        "Its mail is answered with policy.action from now on, until it is unblocked.\n\n"
+        "--json: blocked: a list with the account.",
+    )
+    parser.add_argument("account", type=typed, metavar="ACCOUNT")
+    add_reason(parser)
+
+
+def block(context: Context, options: argparse.Namespace) -> int:
+    """Block an account by hand."""
+    account = context.account(options.account)
+    policy = context.config.policy_for(account)
+    expires = context.now + policy.block_for if policy.block_for else 0
+    action = policy.action_word
+    rule = Rule(policy, context.now, context.config.keep_sightings)
+    is_known = bool(
+        incidents.sightings_of(context.database, account)
+        or incidents.events_of(context.database, account)
+    )
+    if not incidents.block(
+        context.database,
+        account,
+        action,
+        expires,
+        context.by,
+        options.reason,
+        context.now,
+        rule.are_familiar,
+    ):
+        context.complain(f"{account} is blocked already")
+        return NOT_DONE
+    maillog.open_log(context.config.log_name)
+    maillog.block_by_hand(account, context.by, options.reason)
+    context.output.data({"blocked": [account]})
+    context.output.say(f"{escaped(account)} is blocked.")
+    if why := why_not_enforced(context, account):
+        context.complain(f"mail of {account} passes all the same: {why}")
+    if not is_known:
+        context.complain(f"{account} was never seen sending: is this the whole login?")
+    return DONE

@@ -1,0 +1,53 @@
+"""The command `notify`: sends what is in the outbox."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+from pcc import maillog
+from pcc.admin import DONE, NOT_DONE, PARTLY
+from pcc.admin.commands import add_command
+from pcc.errors import PccError
+
+if TYPE_CHECKING:
+    from pcc.admin.commands import Commands
+    from pcc.admin.context import Context
+
+
+def add_commands(commands: Commands) -> None:
+    """Describe the command to argparse."""
+    notifying = add_command(
+        commands,
+        "notify",
+        notify,
+        "send the notices that are still in the outbox",
+        "Notices are sent as they arise; this, from cron, sends again what failed.  With --due,\n"
+        "as a policy process starts it, what has failed again and again waits longer and\n"
+        "longer, at most an hour, and nothing is done while another such process is sending.",
+    )
+    notifying.add_argument(
+        "--due", action="store_true", help="leave out what failed a short while ago"
+    )
+
+
+def notify(context: Context, options: argparse.Namespace) -> int:
+    """Send what is in the outbox."""
+    from pcc.notice.outbox import send_due, send_outbox
+
+    try:
+        send = send_due if options.due else send_outbox
+        sent, failures = send(context.config, context.database)
+    except PccError as error:
+        # A policy process has started this with nobody to read its stderr.
+        maillog.open_log(context.config.log_name)
+        maillog.error(f"notices wait in the outbox: {error}")
+        raise
+    context.output.data({"sent": sent, "failed": len(failures)})
+    if context.output.is_terminal:  # cron need not hear of what went well
+        context.output.say(f"{sent} sent, {len(failures)} failed")
+    for failure in failures:
+        context.complain(failure)
+    if not failures:
+        return DONE
+    return PARTLY if sent else NOT_DONE
