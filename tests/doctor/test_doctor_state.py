@@ -207,7 +207,7 @@ def test_another_copy_of_pcc_has_a_doctor_of_its_own(patient: Patient) -> None:
 
 @pytest.mark.postfix
 def test_code_that_the_service_user_can_not_read_is_found(patient: Patient) -> None:
-    module = patient.pcc.folder / "pcc" / "verdict.py"
+    module = patient.pcc.folder / "pcc" / "verdict" / "case.py"
     module.chmod(0o600)
     try:
         turned = patient.turned()

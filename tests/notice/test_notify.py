@@ -1568,7 +1568,12 @@ def test_a_name_service_that_hangs_keeps_no_other_notice(tmp_path: Path) -> None
             *(sys.executable, "-c", HANGING_NAMES, str(tmp_path / "place")),
         ],
         cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+        env={
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(
+                [str(ROOT), str(ROOT / "tests" / "tools"), str(ROOT / "tests" / "notice")]
+            ),
+        },
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

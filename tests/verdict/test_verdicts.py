@@ -473,7 +473,7 @@ def test_a_bug_ends_without_a_reply_or_a_traceback_on_the_socket(make: Any, tmp_
     copy.mkdir()
     shutil.copytree(ROOT / "pcc", copy / "pcc")
     shutil.copy(ROOT / "pcc_policy.py", copy)
-    (copy / "pcc" / "verdict.py").write_text("1 / 0\n")
+    (copy / "pcc" / "verdict" / "repeat.py").write_text("1 / 0\n")
     process = PolicyProcess(
         [sys.executable, str(copy / "pcc_policy.py"), "--config", str(site.config)]
     )
