@@ -14,6 +14,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -94,6 +95,17 @@ def test_metrics_in_rules_are_those_that_are_exported() -> None:
     used = set(re.findall(r"\bpcc_\w+(?=\[|\s[<>])", rules.text))
     assert used
     assert used <= {figure.metric for figure in FIGURES}
+
+
+def test_readme_shows_what_make_run_prints() -> None:
+    """Times differ, and `…` stands for what is left out."""
+    (shown,) = (block.text for block in BLOCKS if "anna@example.org" in block.text)
+    pattern = re.escape(shown).replace("…", "[^\n]*")
+    pattern = re.sub(r"\d{4}\\-\d\d\\-\d\d\\ [\d:]+\\ UTC", "[^\n]{23}", pattern)
+    command = [sys.executable, str(ROOT / "examples" / "session.py")]
+    env = {**os.environ, "TZ": "UTC"}
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=env)
+    assert re.fullmatch(pattern, done.stdout), done.stdout
 
 
 def links() -> Iterator[tuple[Path, str]]:

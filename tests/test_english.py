@@ -50,7 +50,6 @@ OTHER_FILES = ("pcc.toml", "master.cf.snippet", "systemd/pcc.service", "systemd/
 NOT_YET: tuple[str, ...] = (
     "CHANGELOG.md",
     "CONTRIBUTING.md",
-    "README.md",
     "SECURITY.md",
     "benchmarks/",
     "data/",
