@@ -2,9 +2,11 @@
 
 An address is handled as its packed bytes, 4 or 16 of them.  `unknown`, and
 anything else that is no address, is None.  An IPv4 address in IPv6 clothes
-(::ffff:192.0.2.1) is the IPv4 address.  Networks are (size, shift, prefix): an
-address of `size` bytes is inside when its integer shifted right by `shift` bits
-is `prefix`.
+(::ffff:192.0.2.1) is the IPv4 address.  Where an address is, and what is
+remembered of it, goes by the IPv4 address that answers to it are routed to
+(`located`), if it has one inside; what an operator exempts never does.
+Networks are (size, shift, prefix): an address of `size` bytes is inside when
+its integer shifted right by `shift` bits is `prefix`.
 
 This module is on the quick path of a fresh process: `ipaddress` would cost half
 as much as the interpreter itself.
@@ -39,6 +41,11 @@ _WITHOUT_COUNTRY = (
 )
 
 
+_NAT64 = bytes.fromhex("0064ff9b") + bytes(8)
+_LOCAL_NAT64 = bytes.fromhex("0064ff9b0001")
+_TEREDO = bytes.fromhex("20010000")
+_SIX_TO_FOUR = bytes.fromhex("2002")
+
 _FIRST_BYTES_WITHOUT = frozenset((0, 10, 100, 127, 169, 172, 192, 0xFC, 0xFD, 0xFE))
 """Most addresses are told apart by their first byte."""
 
@@ -65,19 +72,56 @@ def network_text(network: Network) -> str:
     return f"{address}/{size * 8 - shift}" if shift else address
 
 
+def located(packed: bytes) -> bytes:
+    """Return the IPv4 address inside an IPv6 one to which answers to it are routed, else itself.
+
+    NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056) and Teredo (RFC 4380) have one.  ISATAP and
+    IPv4-compatible addresses don't count: there a client picks these bits itself.
+    """
+    if len(packed) == 4:
+        return packed
+    if packed.startswith(_SIX_TO_FOUR):
+        return packed[2:6]
+    if packed.startswith(_NAT64):
+        return packed[12:]
+    if packed.startswith(_TEREDO):
+        return bytes(byte ^ 0xFF for byte in packed[12:])
+    if packed.startswith(_LOCAL_NAT64):
+        # RFC 6052 puts the address behind a prefix of 48 bits, around an octet of zeros; where
+        # the prefix is one of 96 bits within it, the address is at the end.
+        return packed[12:] if any(packed[11:]) else packed[6:8] + packed[9:11]
+    return packed
+
+
+def recorded(text: str) -> str:
+    """Return what is remembered of a client address, "" for what is no address."""
+    packed = packed_address(text)
+    return recorded_address(packed) if packed else ""
+
+
 def recorded_address(packed: bytes) -> str:
     """Return what is remembered of an address: IPv4 as it is, IPv6 as its /64.
 
     A single customer usually has a whole /64 and changes addresses within it
     all the time (RFC 8981).
     """
+    packed = located(packed)
     if len(packed) == 4:
         return inet_ntop(AF_INET, packed)
     return inet_ntop(AF_INET6, packed[:8] + bytes(8)) + "/64"
 
 
+def wide_network(packed: bytes) -> str:
+    """Return what stands for the network of an address of no known one: its /16, IPv6: its /32."""
+    packed = located(packed)
+    if len(packed) == 4:
+        return inet_ntop(AF_INET, packed[:2] + bytes(2)) + "/16"
+    return inet_ntop(AF_INET6, packed[:4] + bytes(12)) + "/32"
+
+
 def is_without_country(packed: bytes) -> bool:
     """Whether the address is of a range that is used in every country."""
+    packed = located(packed)
     return packed[0] in _FIRST_BYTES_WITHOUT and in_networks(packed, _WITHOUT_COUNTRY)
 
 
@@ -92,13 +136,18 @@ def in_networks(packed: bytes, networks: tuple[Network, ...]) -> bool:
 
 
 def exempt_client(text: str) -> Network | str:
-    """Return what an exempt client is matched by: a network, or a host name in lower case.
+    """Return what an exempt client is matched by: a network, a host name, or `AS64500`.
 
-    `text` is a network without host bits, an address, or a name, which with a
-    dot in front stands for all names below it.  Raises ValueError with the
-    rule that `text` breaks.
+    `text` is a network without host bits, an address, an autonomous system, or
+    a name, which with a dot in front stands for all names below it.  A name is
+    in lower case, an autonomous system is not.  Raises ValueError with the rule
+    that `text` breaks.
     """
     client = text.strip().lower()
+    if client.startswith("as") and client[2:].isdigit() and client.isascii():
+        if not (len(client) <= 12 and 0 < int(client[2:]) < 1 << 32):
+            raise ValueError(_CLIENT_RULE)
+        return f"AS{int(client[2:])}"
     host, slash, bits = client.partition("/")
     if slash or ":" in host or host.replace(".", "").isdigit():
         return _exempt_network(host, bits if slash else None)
@@ -112,8 +161,8 @@ def exempt_client(text: str) -> Network | str:
 
 
 _CLIENT_RULE = (
-    'must be a network, an address or a host name such as "192.0.2.0/24", "2001:db8::/32" '
-    'or ".example.org"'
+    'must be a network, an address or a host name such as "192.0.2.0/24", "2001:db8::/32", '
+    '"AS64500" or ".example.org"'
 )
 
 
@@ -139,6 +188,14 @@ def _exempt_network(host: str, bits: str | None) -> Network:
 def _number(text: str) -> int:
     """Return the value of up to three digits, -1 for anything else."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else -1
+
+
+def is_exempt_system(packed: bytes, network: str, names: tuple[str, ...]) -> bool:
+    """Whether the network of an address, `network`, is an autonomous system among `names`.
+
+    That of an IPv4 address inside is not meant: a client could choose it.
+    """
+    return network in names and located(packed) == packed
 
 
 def is_named(client_name: str, names: tuple[str, ...]) -> bool:

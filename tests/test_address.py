@@ -12,11 +12,15 @@ from pcc.address import (
     address_text,
     exempt_client,
     in_networks,
+    is_exempt_system,
     is_named,
     is_without_country,
+    located,
     network_text,
     packed_address,
+    recorded,
     recorded_address,
+    wide_network,
 )
 
 IPV4 = st.ip_addresses(v=4)
@@ -40,7 +44,7 @@ MAPPED = ipaddress.IPv6Network("::ffff:0:0/96")
         ("::ffff:192.0.2.1", "192.0.2.1", "192.0.2.1"),
         ("::FFFF:c000:201", "192.0.2.1", "192.0.2.1"),
         ("0:0:0:0:0:ffff:192.0.2.1", "192.0.2.1", "192.0.2.1"),
-        ("64:ff9b::192.0.2.1", "64:ff9b::c000:201", "64:ff9b::/64"),
+        ("64:ff9b::192.0.2.1", "64:ff9b::c000:201", "192.0.2.1"),
     ],
 )
 def test_an_address_has_one_canonical_text_and_one_that_is_recorded(
@@ -104,9 +108,9 @@ def test_addresses_are_packed_as_ipaddress_packs_them(
 
 @given(IPV6)
 def test_an_ipv6_address_is_recorded_as_its_64(address: ipaddress.IPv6Address) -> None:
-    if address.ipv4_mapped is None:
-        packed = packed_address(str(address))
-        assert packed is not None
+    packed = packed_address(str(address))
+    assert packed is not None
+    if len(located(packed)) == 16:
         recorded = ipaddress.ip_network(recorded_address(packed))
         assert recorded == ipaddress.ip_network((address, 64), strict=False)
 
@@ -153,7 +157,7 @@ def test_a_private_range_has_no_country_and_its_neighbours_have(network: str) ->
 
 @pytest.mark.parametrize(
     "text",
-    ["192.0.2.1", "8.8.8.8", "172.32.0.0", "2001:db8::1", "::2", "64:ff9b::a00:1", "a00::"],
+    ["192.0.2.1", "8.8.8.8", "172.32.0.0", "2001:db8::1", "::2", "64:ff9b::808:808", "a00::"],
 )
 def test_other_ranges_may_have_one(text: str) -> None:
     packed = packed_address(text)
@@ -161,10 +165,78 @@ def test_other_ranges_may_have_one(text: str) -> None:
     assert not is_without_country(packed)
 
 
-def test_a_private_ipv4_address_in_ipv6_clothes_has_no_country() -> None:
-    packed = packed_address("::ffff:10.1.2.3")
+@pytest.mark.parametrize("text", ["::ffff:10.1.2.3", "64:ff9b::10.1.2.3", "2002:a01:203::1"])
+def test_a_private_ipv4_address_in_ipv6_clothes_has_no_country(text: str) -> None:
+    packed = packed_address(text)
     assert packed is not None
     assert is_without_country(packed)
+
+
+# Addresses with an IPv4 address inside.
+
+EMBEDDING = [
+    "::ffff:90.77.1.1",
+    "64:ff9b::90.77.1.1",
+    "64:ff9b:1::90.77.1.1",
+    "64:ff9b:1:fffe:1:2:90.77.1.1",
+    "64:ff9b:1:5a4d:1:100::",
+    "2002:5a4d:101::",
+    "2002:5a4d:101:7:8:9:a:b",
+    "2001:0:4136:e378:8000:63bf:a5b2:fefe",
+]
+
+
+@pytest.mark.parametrize("text", EMBEDDING)
+def test_an_ipv4_address_inside_is_what_is_located_and_recorded(text: str) -> None:
+    packed = packed_address(text)
+    assert packed is not None
+    assert located(packed) == bytes([90, 77, 1, 1])
+    assert recorded(text) == recorded_address(packed) == "90.77.1.1"
+    assert wide_network(packed) == "90.77.0.0/16"
+
+
+@pytest.mark.parametrize(
+    ("text", "recorded_as"),
+    [
+        ("::90.77.1.1", "::/64"),  # IPv4-compatible
+        ("2001:db8::5efe:90.77.1.1", "2001:db8::/64"),  # ISATAP
+        ("2001:db8::200:5efe:90.77.1.1", "2001:db8::/64"),
+        ("64:ff9a::90.77.1.1", "64:ff9a::/64"),
+        ("64:ff9b::1:90.77.1.1", "64:ff9b::/64"),
+        ("64:ff9b:2::90.77.1.1", "64:ff9b:2::/64"),
+        ("2001:1::90.77.1.1", "2001:1::/64"),
+        ("2003:5a4d:101::1", "2003:5a4d:101::/64"),
+        ("fe80::200:5efe:90.77.1.1", "fe80::/64"),
+    ],
+)
+def test_an_ipv4_address_that_a_client_picks_itself_is_none(text: str, recorded_as: str) -> None:
+    packed = packed_address(text)
+    assert packed is not None
+    assert located(packed) == packed
+    assert recorded(text) == recorded_as
+
+
+def test_recorded_is_empty_for_what_is_no_address() -> None:
+    assert recorded("unknown") == recorded("") == ""
+
+
+@pytest.mark.parametrize("text", EMBEDDING[1:])
+def test_an_ipv4_address_inside_is_no_exempt_client(text: str) -> None:
+    packed = packed_address(text)
+    assert packed is not None
+    for listed in ("90.77.1.1", "90.77.0.0/16", "0.0.0.0/0"):
+        network = exempt_client(listed)
+        assert not isinstance(network, str)
+        assert not in_networks(packed, (network,))
+    assert not is_exempt_system(packed, "AS64500", ("AS64500",))
+
+
+def test_the_network_of_an_address_may_be_exempt() -> None:
+    packed = packed_address("90.77.1.1")
+    assert packed is not None
+    assert is_exempt_system(packed, "AS64500", (".example.org", "AS64500"))
+    assert not is_exempt_system(packed, "AS64501", (".example.org", "AS64500"))
+    assert not is_exempt_system(packed, "", (".example.org", "AS64500"))
 
 
 # Networks and names that are exempt.
@@ -223,6 +295,16 @@ def test_a_network_is_read_and_shown(text: str, found: tuple[int, int, int], sho
     assert network_text(found) == shown
 
 
+@pytest.mark.parametrize("text", ["AS64500", "as64500", " As064500 "])
+def test_an_autonomous_system_is_read_as_its_number(text: str) -> None:
+    assert exempt_client(text) == "AS64500"
+
+
+@pytest.mark.parametrize("name", ["as", "as64500.example.org", "asia", "as-64500", "as64500x"])
+def test_a_name_that_begins_like_an_autonomous_system_is_a_name(name: str) -> None:
+    assert exempt_client(name) == name
+
+
 @pytest.mark.parametrize(
     ("text", "right"),
     [
@@ -247,6 +329,9 @@ def test_host_bits_are_refused_with_the_network_that_was_meant(text: str, right:
         "*.example.org",
         "unknown",
         "UNKNOWN.",
+        "AS0",
+        "AS4294967296",
+        "AS" + "9" * 5000,
         "192.0.2",
         "192.0.2.0/",
         "192.0.2.0/33",

@@ -1,7 +1,7 @@
-"""The country of an address, by a country database that is opened when it is first asked.
+"""Where an address is, by files that are opened when they are first asked.
 
-Asking is dear, so only mail from an address that is new for its account needs
-it; whether the file has been replaced since is seen from its time.
+Asking is expensive, so only mail from an address that is new for its account needs
+it; the time of a file shows whether it has been replaced since.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pcc.places.country import CountryDatabase
+    from pcc.places.database import Database
 
 NEVER = -1.0
-"""When a country database was made that is not there."""
+"""When a file was made that is not there."""
 
 
 class CountryLookup:
@@ -49,3 +50,101 @@ class CountryLookup:
         except CountryError as error:
             self._complain(str(error))
             return ""
+
+
+class Lookup:
+    """Where an address is, as far as the files say that a configuration names.
+
+    `complain` is called with a sentence, once for each file that is missing or broken.  A file that
+    is replaced meanwhile is followed.  The paths of networks and hosting may be "", for none.
+    """
+
+    def __init__(
+        self, countries: str, networks: str, hosting: str, complain: Callable[[str], None]
+    ) -> None:
+        self._countries_path = countries
+        self._networks_path = networks
+        self._hosting_path = hosting
+        self._complain = complain
+        self._complained: set[str] = set()
+        self._countries: Database | None = None
+        self._networks: Database | None = None
+        self._hosting: frozenset[str] = frozenset()
+        self._hosting_read = 0.0
+
+    def country(self, packed: bytes) -> str:
+        """Return the ISO 3166 code, "" where the country is unknown for whatever reason."""
+        if self._countries is None:
+            from pcc.places.database import COUNTRIES, Database
+
+            self._countries = Database(self._countries_path, COUNTRIES)
+        try:
+            return self._countries.find(packed)[0] or ""
+        except CountryError as error:
+            self._complain_once(self._countries_path, str(error))
+            return ""
+
+    def network(self, packed: bytes) -> str:
+        """Return the network: `AS64500`, or, where the database has none, `198.51.0.0/16`.
+
+        That of IPv6 is `2001:db8::/32`.  "" where there is no network database that can be asked.
+        """
+        if not self._networks_path:
+            return ""
+        if self._networks is None:
+            from pcc.places.database import NETWORKS, Database
+
+            self._networks = Database(self._networks_path, NETWORKS)
+        try:
+            number, _ = self._networks.find(packed)[0] or (0, "")
+        except CountryError as error:
+            self._complain_once(self._networks_path, f"limits on networks are off: {error}")
+            return ""
+        if number:
+            return f"AS{number}"
+        from pcc.address import wide_network
+
+        return wide_network(packed)
+
+    def is_hosting(self, network: str) -> bool:
+        """Whether a network, as `network` returns it, is in the hosting list.
+
+        A list that has become wrong leaves the last good one in force; a missing file is empty.
+        """
+        made = self.hosting_made()
+        if made != self._hosting_read:
+            self._hosting_read = made
+            from pcc.places.hosting import read_hosting
+
+            try:
+                self._hosting = read_hosting(self._hosting_path)
+            except CountryError as error:
+                if made == NEVER:
+                    self._hosting = frozenset()
+                if self._hosting_path:
+                    self._complain_once(self._hosting_path, str(error))
+        return network in self._hosting
+
+    def countries_made(self) -> float:
+        """Return when the country database was made, UTC seconds; NEVER where there is none."""
+        return _made(self._countries_path)
+
+    def networks_made(self) -> float:
+        """Return when the network database was made, UTC seconds; NEVER where there is none."""
+        return _made(self._networks_path)
+
+    def hosting_made(self) -> float:
+        """Return when the hosting list was made, UTC seconds; NEVER where there is none."""
+        return _made(self._hosting_path)
+
+    def _complain_once(self, path: str, message: str) -> None:
+        if path not in self._complained:
+            self._complained.add(path)
+            self._complain(message)
+
+
+def _made(path: str) -> float:
+    try:
+        return posix.stat(path).st_mtime
+    except OSError:
+        return NEVER
