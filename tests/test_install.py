@@ -61,6 +61,19 @@ def test_program_command_configuration_and_manuals_are_there(root: Path) -> None
     assert list((program / "pcc").rglob("service.*.pyc"))
 
 
+def test_report_finds_its_page_in_an_installation(root: Path, tmp_path: Path) -> None:
+    program = root / "usr/local/lib/pcc"
+    config = tmp_path / "pcc.toml"
+    config.write_text('[country]\ndatabase = "country.mmdb"\n[store]\ndatabase = "pcc.db"\n')
+    for command in (["init"], ["report", "--html", tmp_path / "page.html"]):
+        subprocess.run(
+            [program / ".venv/bin/python", "-I", program / "pcc_admin.py", "-c", config, *command],
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
+    assert "<style>" in (tmp_path / "page.html").read_text()
+
+
 MINE = """
 [store]
 database = "postgresql://pcc:it's3cret%40@db.example.org/pcc?sslmode=require&password=it's3cret"

@@ -228,7 +228,7 @@ def _show_days(context: Context, found: Report) -> None:
     from pcc.report.activity import bucketed
 
     days = bucketed(found.days, MOST_BARS)
-    are_days = all(day.day == day.last for day in days)
+    are_days = all(day.is_one_day for day in days)
     _heading(context, "By day" if are_days else "By time (accounts, countries: most on one day)")
     incidents = [day.blocked + day.observed for day in days]
     accounts = [day.accounts or 0 for day in days]

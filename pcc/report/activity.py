@@ -36,6 +36,11 @@ class Day(NamedTuple):
     accounts: int | None
     countries: int | None
 
+    @property
+    def is_one_day(self) -> bool:
+        """Whether it is of one day, not of several."""
+        return self.day == self.last
+
 
 class CountryRow(NamedTuple):
     """A country: accounts seen there in the period, and their mails since each was first seen."""

@@ -2,6 +2,7 @@
 
 It asks nothing of anybody: style and pictures are in it, there is no script, and a
 Content-Security-Policy forbids all but its own style.  All times in it are UTC, as the days are.
+The page is the template page.html; this module says what is in it, and escapes every value.
 """
 
 from __future__ import annotations
@@ -10,127 +11,160 @@ import base64
 import hashlib
 import os
 import socket
-from typing import TYPE_CHECKING
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 
 from pcc import VERSION
 from pcc.errors import CountryError
-from pcc.report.accounts import account_sections, chosen_accounts
-from pcc.report.cases import alarms, incidents, near_limits
-from pcc.report.markup import Markup, element, joined
-from pcc.report.overview import countries, timeline
-from pcc.report.pieces import moment
-from pcc.rule import DAY
-from pcc.wording import date
+from pcc.escaping import escaped, printable
+from pcc.places import travel
+from pcc.report.activity import bucketed
+from pcc.report.charts import chart, world_map
+from pcc.report.gathering import details
+from pcc.report.world import world
+from pcc.rule import MOST_FAMILIAR_DAYS
+from pcc.wording import date, quantity, rfc3339
 
 if TYPE_CHECKING:
     from pcc.config import Config
     from pcc.places.origins import Origins
-    from pcc.report.gathering import Report
+    from pcc.report.gathering import AccountDetails, Report
+    from pcc.report.nearness import Near
     from pcc.store.engine.interface import Database
+    from pcc.store.incidents import IncidentRow
 
-_STYLE = os.path.join(
-    os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))),
-    "data",
-    "report.css",
-)
+MOST_BARS = 120
+"""Of more days weeks are made."""
 
-_END = "</body>\n</html>\n"
+MOST_ACCOUNTS = 200
+"""Accounts that are shown one by one, so that the page stays small however many there are."""
+
+MOST_LINES = 30
+"""Sightings, incidents and events of one account."""
+
+LIMITS = {
+    "MOST_ALARMS": 50,
+    "MOST_COUNTRIES": 30,  # a table of more has to be opened
+    "MOST_INCIDENTS": 300,
+    "MOST_LINES": MOST_LINES,
+    "MOST_SMALL": 12,  # countries too small for the map that are named below it
+}
+
+
+class Told(NamedTuple):
+    """An account that is shown by itself; `incidents`: the latest first."""
+
+    account: str
+    state: str
+    word: str
+    known: AccountDetails
+    incidents: list[IncidentRow]
+    near: Near | None
 
 
 def page(config: Config, database: Database, origins: Origins, found: Report) -> str:
     """Return the whole page."""
-    with open(_STYLE, encoding="utf-8") as file:
+    folder = os.path.dirname(os.path.abspath(__file__))
+    with open(os.path.join(folder, "page.css"), encoding="utf-8") as file:
         style = file.read()
-    chosen = chosen_accounts(found)
-    anchors = {account: f"account-{number}" for number, account in enumerate(chosen, 1)}
-    body = [
-        _introduction(found),
-        *([] if found.is_empty else _sections(found, anchors)),
-        *account_sections(database, origins, found, anchors),
-        _footer(config),
-    ]
-    return "\n".join(["<!DOCTYPE html>", '<html lang="en">', _head(style), "<body>", *body, _END])
-
-
-_END = "</body>\n</html>\n"
-
-
-def _sections(found: Report, anchors: dict[str, str]) -> list[Markup]:
-    return [
-        timeline(found),
-        countries(found),
-        alarms(found, anchors),
-        near_limits(found, anchors),
-        incidents(found, anchors),
-    ]
-
-
-def _head(style: str) -> Markup:
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    return joined(
-        [
-            Markup('<head>\n<meta charset="utf-8">'),
-            Markup(f'<meta http-equiv="Content-Security-Policy" content="{policy}">'),
-            Markup('<meta name="viewport" content="width=device-width, initial-scale=1">'),
-            Markup('<meta name="color-scheme" content="light dark">'),
-            Markup('<meta name="referrer" content="no-referrer">'),
-            Markup('<meta name="robots" content="noindex, nofollow">'),
-            element("title", f"Mail accounts by country, {socket.gethostname()}"),
-            Markup(f"<style>{style}</style>\n</head>"),
-        ]
+    environment = Environment(
+        loader=FileSystemLoader(folder),
+        autoescape=True,
+        finalize=_shown,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-
-
-def _introduction(found: Report) -> Markup:
-    begin, end = date(int(found.since // DAY)), moment(found.until)
-    nothing = element("p", "Nothing was seen and nothing happened.")
-    return element(
-        "header",
-        element("h1", f"Mail accounts by country: {socket.gethostname()}"),
-        element("p", Markup(f"From {begin} to {end}. All times are UTC."), class_="quiet"),
-        nothing if found.is_empty else _figures(found),
-    )
-
-
-def _figures(found: Report) -> Markup:
-    figures = [
-        ("blocked now", len(found.blocked_now), "bad"),
-        ("blocks in this time", found.count("enforce"), ""),
-        ("observed incidents", found.count("observe"), "warn"),
-        ("blocks lifted within a day", found.alarm_count, ""),
-        ("accounts seen", found.accounts, ""),
-        ("countries", len(found.countries), ""),
-    ]
-    return element(
-        "dl",
-        *[
-            element(
-                "div",
-                element("dt", name),
-                element("dd", count),
-                class_=kind if kind and count else None,
-            )
-            for name, count, kind in figures
+    environment.filters["as_typed"] = _as_typed
+    environment.globals |= LIMITS
+    environment.globals |= {"date": date, "moment": moment, "quantity": quantity}
+    environment.globals |= {"rfc3339": rfc3339, "lasted": lasted, "world": world()}
+    environment.globals |= {"network": travel.network, "way": travel.sentence}
+    accounts = told_accounts(database, origins, found)
+    days = bucketed(found.days, MOST_BARS)
+    return environment.get_template("page.html").render(
+        found=found,
+        accounts=accounts,
+        anchors={told.account: f"account-{number}" for number, told in enumerate(accounts, 1)},
+        days=days,
+        dates=[days[0].day, days[len(days) // 2].day, days[-1].last] if days else [],
+        charts=[
+            chart("Incidents", days, "blocked", "observed"),
+            chart("Accounts that sent mail", days, "accounts"),
+            chart("Countries they sent from", days, "countries"),
         ],
-        class_="figures",
+        map=world_map(found.countries),
+        known_days=MOST_FAMILIAR_DAYS + 1,
+        unknown=travel.Origin(),
+        host=socket.gethostname(),
+        version=VERSION,
+        is_dbip=_is_dbip(config),
+        style=style,
+        digest=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
     )
 
 
-def _footer(config: Config) -> Markup:
+def told_accounts(database: Database, origins: Origins, found: Report) -> list[Told]:
+    """Return the accounts that are shown one by one: those blocked, with incidents, or near."""
+    incidents: dict[str, list[IncidentRow]] = {}
+    for row in reversed(found.incidents):
+        incidents.setdefault(row.account, []).append(row)
+    near = {near.account: near for near in found.near}
+    blocked, observed = found.blocked_now[::-1], found.observed_now[::-1]
+    states = {
+        **dict.fromkeys(near, ("near", "near a limit")),
+        **dict.fromkeys(incidents, ("lifted", "incident ended")),
+        **dict.fromkeys(observed, ("OBSERVED", "observed")),
+        **dict.fromkeys(blocked, ("BLOCKED", "blocked")),
+    }
+    order = dict.fromkeys([*blocked, *observed, *incidents, *near])
+    return [
+        Told(
+            account,
+            *states[account],
+            details(database, origins, account, MOST_LINES, found.until),
+            incidents.get(account, []),
+            near.get(account),
+        )
+        for account in list(order)[:MOST_ACCOUNTS]
+    ]
+
+
+def moment(seconds: float) -> str:
+    """Return UTC seconds as a date and a time."""
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%d %H:%M")
+
+
+def lasted(row: IncidentRow) -> str:
+    """Return how long an incident that has ended lasted."""
+    minutes = round(((row.ended or 0) - row.began) / 60)
+    return f"{minutes} min" if minutes < 120 else f"{minutes / 60:.0f} h"
+
+
+def _shown(value: Any) -> Any:
+    """Return what the template prints of a value; Jinja2 then escapes what is not markup.
+
+    Strangers choose logins and host names, so text looks as it does in logs and tables.
+    """
+    if isinstance(value, Markup):
+        return value
+    if value is None or value == "":
+        return "\N{EN DASH}"
+    return f"{value:,}" if isinstance(value, int) else escaped(str(value))
+
+
+def _as_typed(text: str) -> Markup:
+    """Return lines to be copied: backslashes and angle brackets stay what they are."""
+    return Markup("\n").join([printable(line) for line in text.splitlines()])  # which escapes
+
+
+def _is_dbip(config: Config) -> bool:
     from pcc.places.country import describe
 
     try:
-        is_dbip = describe(config.country_database).type.startswith("DBIP")
+        return describe(config.country_database).type.startswith("DBIP")
     except CountryError:
-        is_dbip = True  # it may have been, and asks to be named
-    link = Markup('<a href="https://db-ip.com" rel="noreferrer">IP Geolocation by DB-IP</a>. ')
-    return element(
-        "footer",
-        element(
-            "p",
-            f"Made by pcc {VERSION}. ",
-            link if is_dbip else Markup(""),
-            "Map: Natural Earth (public domain), Equal Earth projection, without Antarctica.",
-        ),
-    )
+        return True  # it may have been, and asks to be named

@@ -45,7 +45,7 @@ CANNOT_RUN = 77
 INSIDE = "PCC_CLEAN_DEBIAN_NAMESPACE"
 
 FOR_MAKE = ("make", "python3-venv", "python3-tomli")  # a part of what pcc needs
-FOR_DEB = ("python3-geoip2", "python3-rich", "python3-tomli", "adduser")
+FOR_DEB = ("python3-geoip2", "python3-jinja2", "python3-rich", "python3-tomli", "adduser")
 FOR_BUILDING = ("build-essential", "debhelper", "dh-python", "lintian")
 """What must be there is installed first, so that afterwards only pcc makes a difference."""
 

@@ -30,7 +30,7 @@ from pathlib import Path
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 PRODUCT = ("pcc_policy.py", "pcc_admin.py", "schema.sql", "pcc", "data")
-DISTRIBUTIONS = ("geoip2", "maxminddb", "tomli", "rich")
+DISTRIBUTIONS = ("geoip2", "maxminddb", "tomli", "rich", "jinja2")
 DRIVERS = ("psycopg", "psycopg-binary", "PyMySQL")
 # Only geoip2.webservice imports these, and pcc never imports that.
 WEB_CLIENTS = {"aiohttp", "requests"}
