@@ -5,7 +5,7 @@
 -- lower case, with its domain.
 
 PRAGMA application_id = 1886610273;  -- "pcca": so that file(1) and doctor know the file
-PRAGMA user_version = 2;             -- the version of this schema, checked whenever a database is opened
+PRAGMA user_version = 3;             -- the version of this schema, checked whenever a database is opened
 
 -- An address that an account was seen sending from: one row however many mails.
 CREATE TABLE sighting (
@@ -26,6 +26,8 @@ CREATE TABLE sighting (
     hour        INTEGER NOT NULL,  -- last_seen in whole hours since 1970
     repeats_until REAL  NOT NULL DEFAULT 0,  -- seconds; until then a mail from here changes nothing but counts; negative as long as this may not be on disk
     judged_by   INTEGER NOT NULL DEFAULT 0,  -- the configuration and country database by which that is so
+    network     TEXT    NOT NULL DEFAULT '',  -- "AS64500", or the /16 or /32 where none is known; empty: not looked up
+    network_made REAL   NOT NULL DEFAULT 0,  -- seconds: when the network database was made that says so; 0: none was asked
     PRIMARY KEY (account, address)
 ) WITHOUT ROWID;
 
@@ -33,18 +35,40 @@ CREATE TABLE sighting (
 -- hour, so that most mails leave the index as it is.
 CREATE INDEX sighting_by_hour ON sighting (account, hour, address);
 
--- A country that an account was seen sending from: the sum of its sightings there.
-CREATE TABLE presence (
+-- A country or a network that an account was seen sending from: the sum of its sightings there.
+CREATE TABLE place (
     account     TEXT    NOT NULL,
-    country     TEXT    NOT NULL,  -- ISO 3166 code
+    kind        TEXT    NOT NULL,  -- "country" or "network"
+    name        TEXT    NOT NULL,  -- ISO 3166 code; or as sighting.network
     first_seen  REAL    NOT NULL,  -- seconds
     last_seen   REAL    NOT NULL,  -- seconds
     mails       INTEGER NOT NULL,  -- how many since first_seen
     generation  INTEGER NOT NULL,  -- counts while it is that of the account
     days        TEXT    NOT NULL,  -- as in sighting
     runs        TEXT    NOT NULL,  -- as in sighting
-    PRIMARY KEY (account, country)
+    PRIMARY KEY (account, kind, name)
 ) WITHOUT ROWID;
+
+-- Mails that were answered and are not yet in the sums above: a log, one row for each group of
+-- them.  Whichever process folds it adds each row to the sums once; see pcc/store/counts.py.
+CREATE TABLE counted (
+    writer TEXT    NOT NULL,  -- the process that answered them: random letters
+    number INTEGER NOT NULL,  -- of the group, counted by its writer
+    at     REAL    NOT NULL,  -- seconds: the first of the mails
+    mails  TEXT    NOT NULL,  -- one line a mail; see pcc/store/counts.py
+    PRIMARY KEY (writer, number)
+) WITHOUT ROWID;
+
+CREATE INDEX counted_by_time ON counted (at);
+
+-- The groups that are in the sums: a group that is written again counts no second time.
+CREATE TABLE folded (
+    writer TEXT    NOT NULL PRIMARY KEY,  -- as in counted; empty: the turn to fold
+    number INTEGER NOT NULL,  -- of its latest group that is in the sums
+    at     REAL    NOT NULL   -- seconds: when that was added
+) WITHOUT ROWID;
+
+CREATE INDEX folded_by_time ON folded (at);
 
 -- An account that ever had an incident, on a server any account.  Without a row: generation 0,
 -- no incident.
@@ -52,7 +76,9 @@ CREATE TABLE account (
     account     TEXT    NOT NULL PRIMARY KEY,
     generation  INTEGER NOT NULL,  -- how often counting has started afresh
     turns       INTEGER NOT NULL,  -- how often somebody had its turn to write, on a server; see pcc/store/engine/server.py
-    incident    INTEGER REFERENCES incident (id)  -- the one that is open, if any
+    incident    INTEGER REFERENCES incident (id),  -- the one that is open, if any
+    hosting_mails TEXT  NOT NULL DEFAULT '',  -- when its latest mails from unfamiliar hosting networks were sent: seconds, parted by blanks
+    foreign_mails TEXT  NOT NULL DEFAULT ''   -- the same of mails from unfamiliar countries
 ) WITHOUT ROWID;
 
 -- A limit was crossed, or an administrator blocked: one row until it is lifted.
@@ -94,6 +120,26 @@ CREATE TABLE held (
 ) WITHOUT ROWID;
 
 CREATE INDEX held_by_account ON held (account);
+
+-- What the mail of a blocked account goes on coming from.
+CREATE TABLE attempt (
+    account   TEXT    NOT NULL,
+    incident  INTEGER NOT NULL REFERENCES incident (id),
+    address   TEXT    NOT NULL,  -- as in sighting
+    country   TEXT    NOT NULL,  -- as in sighting; empty: not looked up
+    network   TEXT    NOT NULL,  -- as in sighting
+    mails     INTEGER NOT NULL,  -- how many were stopped
+    first_try REAL    NOT NULL,  -- seconds
+    last_try  REAL    NOT NULL,  -- seconds
+    PRIMARY KEY (account, incident, address)
+) WITHOUT ROWID;
+
+-- A host among several that share the database.
+CREATE TABLE host (
+    host   TEXT NOT NULL PRIMARY KEY,  -- its name, as in held
+    limits TEXT NOT NULL,  -- its configuration, as far as hosts should have the same
+    at     REAL NOT NULL   -- seconds: when it said so
+) WITHOUT ROWID;
 
 -- Whom an administrator has exempted, beside pcc.toml.
 CREATE TABLE exemption (

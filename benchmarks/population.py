@@ -37,8 +37,9 @@ FROM number CROSS JOIN spot"""
 
 PRESENCES = f"""
 {NUMBERS}
-INSERT INTO presence (account, country, first_seen, last_seen, mails, generation, days, runs)
-SELECT {ACCOUNT}, {COUNTRY}, :seen - 86400, :seen, 2 * :places, 0, :days, '' FROM number"""
+INSERT INTO place (account, kind, name, first_seen, last_seen, mails, generation, days, runs)
+SELECT {ACCOUNT}, 'country', {COUNTRY}, :seen - 86400, :seen, 2 * :places, 0, :days, ''
+FROM number"""
 
 STEP = 100_000
 """Accounts per transaction."""
@@ -95,7 +96,9 @@ class Census:
     def __init__(self, database: Path) -> None:
         with closing(sqlite3.connect(database)) as connection:
             (self.mails,) = connection.execute("SELECT sum(mails) FROM sighting").fetchone()
-            (self.by_country,) = connection.execute("SELECT sum(mails) FROM presence").fetchone()
+            (self.by_country,) = connection.execute(
+                "SELECT sum(mails) FROM place WHERE kind = 'country'"
+            ).fetchone()
             self.incidents, self.stopped = connection.execute(
                 "SELECT count(*), ifnull(sum(tries), 0) FROM incident"
             ).fetchone()

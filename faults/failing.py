@@ -104,7 +104,7 @@ def _check(site: Site, answers: list[tuple[str, str, str | None]], where: str) -
     with closing(sqlite3.connect(site.database)) as connection:
         read = connection.execute
         assert read("PRAGMA integrity_check").fetchone() == ("ok",), where
-        presences = set(read("SELECT account, country FROM presence"))
+        presences = set(read("SELECT account, name FROM place WHERE kind = 'country'"))
         blocked = {account for (account,) in read("SELECT account FROM incident")}
         (held,) = read("SELECT count(*) FROM held").fetchone()
     for account, country, action in answers:

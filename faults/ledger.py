@@ -194,7 +194,9 @@ class Recorded:
             }
             self.presences: dict[tuple[str, str], int] = {
                 (account, country): mails
-                for account, country, mails in read("SELECT account, country, mails FROM presence")
+                for account, country, mails in read(
+                    "SELECT account, name, mails FROM place WHERE kind = 'country'"
+                )
             }
             self.incidents: dict[str, tuple[str, int]] = {}
             for account, countries, tries in read(

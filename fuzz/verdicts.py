@@ -343,7 +343,9 @@ class _Fuzzer:
         with contextlib.closing(sqlite3.connect(self._path)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             counted = dict(
-                connection.execute("SELECT account, sum(mails) FROM presence GROUP BY account")
+                connection.execute(
+                    "SELECT account, sum(mails) FROM place WHERE kind = 'country' GROUP BY account"
+                )
             )
         for name, account in self._model.accounts.items():
             mails = sum(not mail.is_dropped for mail in account.mails)

@@ -63,7 +63,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     for client in (address("ES"), address6("ES")):
         assert site.ask(client_address=client) == "DUNNO"
     with closing(sqlite3.connect(site.database)) as connection, connection:
-        for table in ("sighting", "presence"):  # what is seconds old gets a closer look
+        for table in ("sighting", "place"):  # what is seconds old gets a closer look
             times = "first_seen = first_seen - 60, last_seen = last_seen - 60"
             connection.execute(f"UPDATE {table} SET {times}")
     yield site

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pcc.store.engine.server import ServerDatabase
 
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 """That of schema.sql."""
 
 
@@ -73,3 +73,20 @@ def upsert(table: str, key: tuple[str, ...], others: tuple[str, ...], assignment
         f" ON CONFLICT ({', '.join(key)}) DO UPDATE SET {assignments}"
         + ", ".join([f"{column} = excluded.{column}" for column in others])
     )
+
+
+def beyond(key: tuple[str, ...]) -> str:
+    """Return the condition that a row comes after another in the order of a key.
+
+    Its values: each of the other's key twice, but the last once; see twice().  Not
+    `(a, b) > (?, ?)`, for which MySQL would read the whole table.
+    """
+    first, *rest = key
+    if not rest:
+        return f"{first} > ?"
+    return f"{first} >= ? AND ({first} > ? OR {beyond(tuple(rest))})"
+
+
+def twice(values: tuple[object, ...]) -> tuple[object, ...]:
+    """Return the values that beyond() needs."""
+    return (*[value for value in values[:-1] for _ in range(2)], values[-1])

@@ -173,7 +173,7 @@ def void_unfamiliar_days(
     database: Database, account: str, are_familiar: Callable[[str], bool]
 ) -> None:
     """Make void the days of all places that are not familiar; `are_familiar` takes `days`."""
-    for table in ("sighting", "presence"):
+    for table in ("sighting", "place"):
         different = database.rows(
             f"SELECT DISTINCT days FROM {table} WHERE account = ? AND days <> ''", (account,)
         )

@@ -57,8 +57,8 @@ def accounts(database: Database, addresses_since: float) -> Iterator[AccountRow]
     after = ""
     while True:
         row = database.row(
-            "SELECT max(account) FROM (SELECT DISTINCT account FROM presence WHERE account > ?"
-            f" ORDER BY account LIMIT {PAGE}) AS page",
+            "SELECT max(account) FROM (SELECT DISTINCT account FROM place WHERE account > ?"
+            f" AND kind = 'country' ORDER BY account LIMIT {PAGE}) AS page",
             (after,),
         )
         if row is None or row[0] is None:
@@ -86,8 +86,8 @@ def _page(database: Database, after: str, last: str, since: float) -> Iterator[A
         addresses.setdefault(account, []).append(Seen(*values))
     countries: dict[str, list[Seen]] = {}
     for account, *values in database.rows(
-        f"SELECT account, country, {seen} FROM presence WHERE account > ? AND account <= ?"
-        " ORDER BY account, country",
+        f"SELECT account, name, {seen} FROM place WHERE account > ? AND account <= ?"
+        " AND kind = 'country' ORDER BY account, name",
         (after, last),
     ):
         countries.setdefault(account, []).append(Seen(*values))
@@ -100,8 +100,8 @@ def _page(database: Database, after: str, last: str, since: float) -> Iterator[A
 def countries_of(database: Database, account: str) -> list[Seen]:
     """Return where an account was seen, the country that was seen first of all first."""
     rows = database.rows(
-        "SELECT country, first_seen, last_seen, mails, generation, days, runs FROM presence"
-        " WHERE account = ? ORDER BY first_seen, country",
+        "SELECT name, first_seen, last_seen, mails, generation, days, runs FROM place"
+        " WHERE account = ? AND kind = 'country' ORDER BY first_seen, name",
         (account,),
     )
     return [Seen(*row) for row in rows]

@@ -133,8 +133,8 @@ def _add_countries(database: Database, past: AccountPast) -> None:
     known = {
         row[0]: Seen(*row)
         for row in database.rows(
-            "SELECT country, first_seen, last_seen, mails, generation, days, runs FROM presence"
-            " WHERE account = ?",
+            "SELECT name, first_seen, last_seen, mails, generation, days, runs FROM place"
+            " WHERE account = ? AND kind = 'country'",
             (past.account,),
         )
     }

@@ -132,6 +132,6 @@ def count(
         [(n, now, now, *others) for n, now, *others in mails],
     )
     database.write_many(
-        f"UPDATE presence SET {_COUNTED} WHERE account = ? AND country = ?",
+        f"UPDATE place SET {_COUNTED} WHERE account = ? AND kind = 'country' AND name = ?",
         [(n, now, now, account, country) for n, now, account, country in by_country],
     )

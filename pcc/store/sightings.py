@@ -142,12 +142,12 @@ _KNOWN = """
     SELECT EXISTS (SELECT 1 FROM exemption), coalesce(account.generation, 0), account.incident,
         sighting.country, sighting.first_seen, sighting.last_seen, sighting.mails,
         sighting.generation, sighting.days, sighting.runs, client_name, instance, looked_up,
-        repeats_until, presence.country, presence.first_seen, presence.last_seen, presence.mails,
-        presence.generation, presence.days, presence.runs
+        repeats_until, place.name, place.first_seen, place.last_seen, place.mails,
+        place.generation, place.days, place.runs
     FROM (SELECT 1 AS one) AS mail
         LEFT JOIN account ON account.account = ?
         LEFT JOIN sighting ON sighting.account = ? AND sighting.address = ?
-        LEFT JOIN presence ON presence.account = ?
+        LEFT JOIN place ON place.account = ? AND place.kind = 'country'
 """
 
 
@@ -193,8 +193,8 @@ _SAVE_SIGHTING = upsert(
     " THEN sighting.counts_since ELSE excluded.last_seen END, ",
 )
 _SAVE_PRESENCE = upsert(
-    "presence",
-    ("account", "country"),
+    "place",
+    ("account", "kind", "name"),
     ("first_seen", "last_seen", "mails", "generation", "days", "runs"),
 )
 
@@ -229,6 +229,7 @@ def save_presence(database: Database, account: str, seen: Seen) -> None:
         _SAVE_PRESENCE,
         (
             account,
+            "country",
             seen.name,
             seen.first_seen,
             seen.last_seen,
@@ -248,7 +249,9 @@ def has_other_address(database: Database, account: str, country: str, address: s
 
 def drop_presence(database: Database, account: str, country: str) -> None:
     """Forget that the account was seen in a country."""
-    database.write("DELETE FROM presence WHERE account = ? AND country = ?", (account, country))
+    database.write(
+        "DELETE FROM place WHERE account = ? AND kind = 'country' AND name = ?", (account, country)
+    )
 
 
 def shift_times(database: Database, account: str, since: float, seconds: float) -> None:
@@ -258,7 +261,7 @@ def shift_times(database: Database, account: str, since: float, seconds: float) 
         " WHERE account = ? AND last_seen >= ? AND counts_since > last_seen - ?",
         (seconds, account, since, seconds),
     )
-    for table in ("sighting", "presence"):
+    for table in ("sighting", "place"):
         database.write(
             f"UPDATE {table} SET first_seen ="
             " CASE WHEN first_seen > last_seen - ? THEN last_seen - ? ELSE first_seen END,"

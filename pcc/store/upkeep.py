@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pcc.store import blocks, sightings
+from pcc.store import beyond, blocks, sightings, twice
 from pcc.store.engine.interface import Database
 from pcc.store.incidents import STILL_HELD
 
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
     from pcc.rule import Rule
 
+COUNTRY = "FROM place WHERE kind = 'country'"
+
 BATCH = 500
 """Rows that are looked at, and at most deleted, at a time."""
 
@@ -24,36 +26,36 @@ BATCH = 500
 def drop_old_sightings(database: Database, before: float) -> int:
     """Drop sightings last seen at that time or before; return how many.
 
-    Presences go with them.  Blocks, and what was seen since, stay.
+    Places go with them.  Blocks, and what was seen since, stay.
     """
-    dropped = _drop_by_key(database, "sighting", "address", before)
-    _drop_by_key(database, "presence", "country", before)
+    dropped = _drop_by_key(database, "sighting", ("account", "address"), before)
+    _drop_by_key(database, "place", ("account", "kind", "name"), before)
     return dropped
 
 
-def _drop_by_key(database: Database, table: str, name: str, before: float) -> int:
+def _drop_by_key(database: Database, table: str, key: tuple[str, ...], before: float) -> int:
     """Walk through a table in the order of its key, dropping old rows batch by batch."""
     dropped = 0
-    account, place = "", ""
+    columns = ", ".join(key)
+    is_row = " AND ".join([f"{name} = ?" for name in key])
+    last: tuple[object, ...] = ("",) * len(key)
     while True:
         rows = database.rows(
-            # Not `(account, {name}) > (?, ?)`, for which MySQL would read the whole table.
-            f"SELECT account, {name}, last_seen FROM {table} WHERE account >= ?"
-            f" AND (account > ? OR {name} > ?) ORDER BY account, {name} LIMIT {BATCH * 4}",
-            (account, account, place),
+            f"SELECT {columns}, last_seen FROM {table} WHERE {beyond(key)}"
+            f" ORDER BY {columns} LIMIT {BATCH * 4}",
+            twice(last),
         )
         if not rows:
             return dropped
-        old = [row[:2] for row in rows if row[2] <= before]
+        old = [row[:-1] for row in rows if row[-1] <= before]
         for start in range(0, len(old), BATCH):
             with database:
-                for key in old[start : start + BATCH]:
+                for found in old[start : start + BATCH]:
                     dropped += database.write(
-                        f"DELETE FROM {table} WHERE account = ? AND {name} = ? AND last_seen <= ?",
-                        (*key, before),
+                        f"DELETE FROM {table} WHERE {is_row} AND last_seen <= ?", (*found, before)
                     )
             database.checkpoint_if_due()
-        account, place = rows[-1][:2]
+        last = rows[-1][:-1]
 
 
 def drop_old_incidents(database: Database, before: float) -> int:
@@ -62,10 +64,14 @@ def drop_old_incidents(database: Database, before: float) -> int:
     while True:
         with database:
             found = database.rows(
-                f"SELECT id FROM incident WHERE ended <= ? ORDER BY id LIMIT {BATCH}", (before,)
+                f"SELECT id, account FROM incident WHERE ended <= ? ORDER BY id LIMIT {BATCH}",
+                (before,),
             )
-            for (number,) in found:
+            for number, account in found:
                 database.write("DELETE FROM held WHERE incident = ?", (number,))
+                database.write(
+                    "DELETE FROM attempt WHERE account = ? AND incident = ?", (account, number)
+                )
                 dropped += database.write("DELETE FROM incident WHERE id = ?", (number,))
         if len(found) < BATCH:
             break
@@ -124,7 +130,7 @@ def end_untrue(database: Database, rule_for: Callable[[str], Rule], now: float) 
 _UNKNOWN = (
     " WHERE incident IS NULL"
     " AND NOT EXISTS (SELECT 1 FROM incident WHERE incident.account = account.account)"
-    " AND NOT EXISTS (SELECT 1 FROM presence WHERE presence.account = account.account)"
+    " AND NOT EXISTS (SELECT 1 FROM place WHERE place.account = account.account)"
 )
 
 
@@ -139,14 +145,14 @@ def drop_unknown_accounts(database: Database) -> None:
 
 
 TRACES = {
-    "sightings": "sighting",
-    "countries": "presence",
-    "held_mails": "held",
-    "incidents": "incident",
-    "events": "event",
-    "notices": "outbox",
+    "sightings": "sighting WHERE",
+    "countries": "place WHERE kind = 'country' AND",
+    "held_mails": "held WHERE",
+    "incidents": "incident WHERE",
+    "events": "event WHERE",
+    "notices": "outbox WHERE",
 }
-"""What is known of an account, besides its exemption, in administrators' words: the tables."""
+"""What is known of an account, besides its exemption, in administrators' words: the rows."""
 
 
 def forget(database: Database, account: str) -> dict[str, int]:
@@ -154,9 +160,10 @@ def forget(database: Database, account: str) -> dict[str, int]:
     removed = {}
     with database.turn(account):
         database.write("UPDATE account SET incident = NULL WHERE account = ?", (account,))
-        for name, table in TRACES.items():
-            removed[name] = database.write(f"DELETE FROM {table} WHERE account = ?", (account,))
-        database.write("DELETE FROM account WHERE account = ?", (account,))
+        for name, rows in TRACES.items():
+            removed[name] = database.write(f"DELETE FROM {rows} account = ?", (account,))
+        for table in ("place", "attempt", "account"):
+            database.write(f"DELETE FROM {table} WHERE account = ?", (account,))
         removed["exemptions"] = database.write(
             "DELETE FROM exemption WHERE kind = 'account' AND value = ?", (account,)
         )
@@ -167,18 +174,18 @@ def forget(database: Database, account: str) -> dict[str, int]:
 def figures(database: Database, now: float) -> dict[str, int]:
     """Return counts for monitoring: gauges, and ages in seconds (0 where there is nothing)."""
     queries = {
-        "accounts": "SELECT count(DISTINCT account) FROM presence",
-        "countries": "SELECT count(DISTINCT country) FROM presence",
+        "accounts": f"SELECT count(DISTINCT account) {COUNTRY}",
+        "countries": f"SELECT count(DISTINCT name) {COUNTRY}",
         "sightings": "SELECT count(*) FROM sighting",
-        "mails": "SELECT coalesce(sum(mails), 0) FROM presence",
+        "mails": f"SELECT coalesce(sum(mails), 0) {COUNTRY}",
         "blocked": "SELECT count(*) FROM incident WHERE ended IS NULL AND mode = 'enforce'"
         " AND (expires = 0 OR expires > :now)",
         "observed": "SELECT count(*) FROM incident WHERE ended IS NULL AND mode = 'observe'",
         "held": f"SELECT count(*) FROM held WHERE {STILL_HELD}",
         "outbox": "SELECT count(*) FROM outbox",
         "outbox_age": "SELECT coalesce(:now - min(created), 0) FROM outbox",
-        "last_sighting_age": "SELECT coalesce(:now - max(last_seen), 0) FROM presence",
-        "oldest_sighting_age": "SELECT coalesce(:now - min(first_seen), 0) FROM presence",
+        "last_sighting_age": f"SELECT coalesce(:now - max(last_seen), 0) {COUNTRY}",
+        "oldest_sighting_age": f"SELECT coalesce(:now - min(first_seen), 0) {COUNTRY}",
     }
     figures = {}
     for name, query in queries.items():

@@ -44,7 +44,7 @@ from pcc.store import (
     server_database,
     sightings,
 )
-from pcc.store.engine.creation import SCHEMA_FILE, create_or_upgrade
+from pcc.store.engine.creation import SCHEMA_FILE, UPGRADES, create_or_upgrade
 from pcc.store.engine.definitions import tables
 from pcc.store.engine.interface import Database
 from pcc.store.sightings import Sighting
@@ -183,6 +183,130 @@ def test_all_engines_have_the_tables_and_columns_of_the_schema(place: str) -> No
         if table.name != "pcc_schema"
     }
     assert columns_of(place) == expected
+
+
+def layout_of(url: str) -> list[tuple[Any, ...]]:
+    """Return columns, and columns of indexes, of a database on a server."""
+    schema, kind, indexes = {
+        "postgresql": (
+            "current_schema()",
+            "data_type, is_nullable, column_default, is_identity",
+            "SELECT indexdef FROM pg_indexes WHERE schemaname = current_schema() ORDER BY 1",
+        ),
+        "mysql": (
+            "database()",
+            "column_type, is_nullable, column_default, collation_name, extra",
+            "SELECT table_name, index_name, seq_in_index, column_name, non_unique"
+            " FROM information_schema.statistics WHERE table_schema = database() ORDER BY 1, 2, 3",
+        ),
+    }[url.partition(":")[0]]
+    with closing(server_database(url)) as database:
+        database.open_any()
+        columns = database.rows(
+            f"SELECT table_name, column_name, {kind} FROM information_schema.columns"
+            f" WHERE table_schema = {schema} ORDER BY table_name, column_name"
+        )
+        return [*columns, *database.rows(indexes)]
+
+
+def database_of_version_2(server: DatabaseServer) -> str:
+    """Return a database as pcc 1.0.0 made it, with an account that was seen in two countries."""
+    url = server.new_database()
+    schema = (ROOT / "tests" / "store" / "schemas" / "2.sql").read_text()
+    with closing(server_database(url)) as database:
+        database.open_any()
+        with database:
+            for statement in database.definitions(schema):
+                database.run(statement)
+            database.write("INSERT INTO pcc_schema (id, version) VALUES (1, 2)")
+            for country in ("ES", "FR"):
+                database.write(
+                    "INSERT INTO presence (account, country, first_seen, last_seen, mails,"
+                    " generation, days, runs) VALUES (?, ?, 1, 2, 3, 0, '20784', '')",
+                    (USER, country),
+                )
+                database.write(
+                    "INSERT INTO sighting (account, address, country, looked_up, client_name,"
+                    " first_seen, last_seen, mails, generation, days, runs, instance, hour)"
+                    " VALUES (?, ?, ?, 0, 'unknown', 1, 2, 3, 0, '20784', '', 'i', 0)",
+                    (USER, address(country), country),
+                )
+    return url
+
+
+PLACES = [(USER, "country", "ES", 3, "20784"), (USER, "country", "FR", 3, "20784")]
+
+
+def is_like_a_new_one(server: DatabaseServer, url: str) -> bool:
+    """Whether an upgraded database has the layout of a new one, and its places."""
+    new = server.new_database()
+    assert create_or_upgrade(new) == "created"
+    assert layout_of(url) == layout_of(new)
+    with closing(open_database(url)) as database:
+        places = database.rows("SELECT account, kind, name, mails, days FROM place ORDER BY name")
+        return places == PLACES
+
+
+def test_database_of_version_2_is_upgraded_on_a_server(
+    server: DatabaseServer, make: Callable[..., Site]
+) -> None:
+    url = database_of_version_2(server)
+    with pytest.raises(StoreError, match=r"has schema version 2, .*: run pcc_admin\.py init"):
+        open_database(url)
+    assert create_or_upgrade(url) == "upgraded"
+    assert create_or_upgrade(url) == "unchanged"
+    assert is_like_a_new_one(server, url)
+    site = make(url)
+    assert is_pass(site.ask(USER, address("ES")))
+    assert site.mails(USER) == {address("ES"): 4, address("FR"): 3}
+
+
+def test_upgrade_that_was_interrupted_on_a_server_is_completed(server: DatabaseServer) -> None:
+    with closing(server_database(database_of_version_2(server))) as database:
+        database.open_any()
+        steps = len(database.definitions(UPGRADES[2]))
+    for number in range(1, steps):
+        url = database_of_version_2(server)
+        with closing(server_database(url)) as database:
+            database.open_any()
+            with pytest.raises(ZeroDivisionError), database:  # noqa: PT012
+                for statement in database.definitions(UPGRADES[2])[:number]:
+                    database.define(statement)
+                print(1 / 0)
+        assert create_or_upgrade(url) == "upgraded"
+        assert is_like_a_new_one(server, url), number
+
+
+def test_upgrade_by_two_hosts_at_once_is_one(server: DatabaseServer) -> None:
+    url = database_of_version_2(server)
+    with ThreadPoolExecutor() as pool:
+        done = list(pool.map(create_or_upgrade, [url] * 2))
+    assert "upgraded" in done
+    assert is_like_a_new_one(server, url)
+
+
+def test_upgrade_waits_for_a_writer_of_the_old_version_and_stops_the_next(
+    server: DatabaseServer,
+) -> None:
+    url = database_of_version_2(server)
+    more = "UPDATE presence SET mails = mails + 1 WHERE account = ? AND country = 'ES'"
+    with (
+        closing(server_database(url)) as old,
+        closing(server_database(url)) as late,
+        ThreadPoolExecutor() as pool,
+    ):
+        old.open_any()
+        late.open_any()
+        with old:
+            old.write(more, (USER,))
+            upgrade = pool.submit(create_or_upgrade, url)
+            time.sleep(0.5)
+            assert not upgrade.done()
+        assert upgrade.result() == "upgraded"
+        with pytest.raises(StoreError), late:
+            late.write(more, (USER,))
+    with closing(open_database(url)) as database:
+        assert database.rows("SELECT mails FROM place ORDER BY name") == [(4,), (3,)]
 
 
 def test_values_come_back_as_they_were_written(database: Database) -> None:
@@ -488,7 +612,7 @@ def test_what_another_configuration_lets_pass_ends_the_repeats_of_a_strict_one(
     process = strict.policy()
     assert is_pass(process.ask(USER, address("ES")))
     with closing(open_database(place)) as database, database:
-        for table in ("sighting", "presence"):  # or it would be too fresh for repeats
+        for table in ("sighting", "place"):  # or it would be too fresh for repeats
             times = "first_seen = first_seen - 60, last_seen = last_seen - 60"
             database.write(f"UPDATE {table} SET {times}")
     assert is_pass(process.ask(USER, address("ES")))
@@ -884,7 +1008,7 @@ def test_an_upgrade_by_another_host_ends_the_processes_of_an_older_pcc(
     assert reading.ask(USER, address("ES")) is None
     with closing(server_database(place)) as database:
         assert database.open_any() == 99
-        assert database.rows("SELECT country FROM presence") == [("ES",)]
+        assert database.rows("SELECT name FROM place") == [("ES",)]
 
 
 def test_another_version_of_the_schema_is_refused(server: DatabaseServer) -> None:

@@ -120,7 +120,7 @@ def test_alarm_is_no_block_that_expired_or_whose_mail_was_deleted(site: Site) ->
     site.configure(PLAIN + 'mode = "observe"\n')
     send_mails(site, "by-itself@example.org", "ES FR BR")
     site.configure(PLAIN)
-    later = "UPDATE presence SET last_seen = last_seen - 300000 WHERE account = ?"
+    later = "UPDATE place SET last_seen = last_seen - 300000 WHERE account = ?"
     sql(site, later, "by-itself@example.org")
     time.sleep(1.1)
     site.admin("cleanup")

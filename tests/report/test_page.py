@@ -172,7 +172,7 @@ def test_page_stays_small_with_very_many_incidents(site: Site) -> None:
     for table, names in (
         ("sighting", "address, country, looked_up, client_name, first_seen, last_seen, mails,"
          " generation, days, runs, instance, hour"),
-        ("presence", "country, first_seen, last_seen, mails, generation, days, runs"),
+        ("place", "kind, name, first_seen, last_seen, mails, generation, days, runs"),
         ("incident", "mode, rule, window_seconds, countries, country, client_address, client_name,"
          " queue_id, action, began, expires, ended, held, tries, last_try, instance"),
     ):  # fmt: skip

@@ -94,16 +94,25 @@ def test_there_is_a_schema_of_every_earlier_version() -> None:
 @pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
 def test_an_init_brings_an_older_database_up_to_date(site: Site, version: int) -> None:
     old = site.folder / "old.db"
+    # Names that a later version changed, and columns that it added.
+    window, more = ("window", "") if version == 1 else ("window_seconds", ", turns")
     with closing(sqlite3.connect(old)) as connection, connection:
         connection.execute("PRAGMA journal_mode = WAL")
         connection.executescript((SCHEMAS / f"{version}.sql").read_text())
         connection.execute(
-            "INSERT INTO incident (account, mode, rule, window, countries, country,"
-            " client_address, client_name, queue_id, action, began, expires, held, tries)"
+            f"INSERT INTO incident (account, mode, rule, {window}, countries, country,"
+            " client_address, client_name, queue_id, action, began, expires, held, tries, instance)"
             " VALUES ('joe@example.org', 'enforce', 'by hand', 0, '', '', '', '', '', 'REJECT',"
-            " 1800000000, 0, 0, 0)"
+            " 1800000000, 0, 0, 0, '')"
         )
-        connection.execute("INSERT INTO account VALUES ('joe@example.org', 1, 1)")
+        connection.execute(
+            f"INSERT INTO account (account, generation, incident{more})"
+            f" VALUES ('joe@example.org', 1, 1{', 0' if more else ''})"
+        )
+        connection.execute(
+            "INSERT INTO presence (account, country, first_seen, last_seen, mails, generation,"
+            " days, runs) VALUES ('joe@example.org', 'ES', 1, 2, 3, 0, '20784', '')"
+        )
         connection.execute(
             "INSERT INTO event VALUES (1, 1800000000, 'joe@example.org', 'blocked', 'ann', '')"
         )
@@ -119,6 +128,9 @@ def test_an_init_brings_an_older_database_up_to_date(site: Site, version: int) -
     new = site.folder / "new.db"
     assert create_or_upgrade(str(new)) == "created"
     assert layout(site.database) == layout(new)
+    with closing(sqlite3.connect(site.database)) as connection:
+        places = connection.execute("SELECT * FROM place").fetchall()
+    assert places == [("joe@example.org", "country", "ES", 1, 2, 3, 0, "20784", "")]
     assert site.blocked() == ["joe@example.org"]
     assert [event["by"] for event in site.data("show", "joe@example.org")["events"]] == ["ann"]
     assert is_refusal(site.ask("joe@example.org", address("ES")))

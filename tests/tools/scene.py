@@ -107,7 +107,7 @@ class Scene:
         """Let all sightings be so much older."""
         day = int((time.time() - seconds) // DAY)
         with closing(sqlite3.connect(self.pcc.state / "pcc.db", timeout=10)) as database, database:
-            for table in ("sighting", "presence"):
+            for table in ("sighting", "place"):
                 database.execute(
                     f"UPDATE {table} SET first_seen = first_seen - ?, last_seen = last_seen - ?,"
                     " days = ?",

@@ -45,7 +45,7 @@ def sql(site: Site, *statements: str) -> None:
 def pass_minutes(site: Site, minutes: int = 1) -> None:
     """Have all that was recorded be a minute older, or more."""
     seconds = 60 * minutes
-    for table in ("sighting", "presence"):
+    for table in ("sighting", "place"):
         times = f"first_seen = first_seen - {seconds}, last_seen = last_seen - {seconds}"
         sql(site, f"UPDATE {table} SET {times}")
 
@@ -253,7 +253,7 @@ def test_mail_from_home_may_leave_a_traveller_at_the_limit(make: Callable[..., S
         *(
             f"UPDATE {table} SET first_seen = first_seen - 864000, last_seen = last_seen - 864000,"
             f" days = '{yesterday - 9}'"
-            for table in ("sighting", "presence")
+            for table in ("sighting", "place")
         ),
         "UPDATE sighting SET hour = hour - 240, repeats_until = 0",
     )
@@ -276,7 +276,7 @@ def test_the_end_of_a_window_ends_the_repeats(make: Callable[..., Site]) -> None
 def test_a_clock_that_jumps_back_ends_the_repeats(make: Callable[..., Site]) -> None:
     site = make()
     assert is_pass(site.ask())
-    for table in ("sighting", "presence"):
+    for table in ("sighting", "place"):
         sql(site, f"UPDATE {table} SET last_seen = last_seen + 86400")
     sql(site, "UPDATE sighting SET repeats_until = abs(repeats_until) + 86400")
     assert is_pass(site.ask())

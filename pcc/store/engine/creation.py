@@ -1,8 +1,8 @@
 """Creating a database from schema.sql, and bringing an older one up to date.
 
 Both in one transaction, so that a policy process sees the old state or the
-new one; MySQL has none for this, but there whatever was interrupted is completed
-by doing it again.  Before an upgrade an SQLite file is copied beside it; a
+new one.  MySQL has none for this: there init completes what was interrupted by doing
+it again.  Before an upgrade an SQLite file is copied beside it; a
 server has backups of its own.  Writers wait meanwhile; a policy process of the
 old version then finds the new one, and ends without a verdict.
 """
@@ -37,8 +37,70 @@ UPGRADES = {
         ALTER TABLE event RENAME COLUMN by TO who;
         CREATE INDEX exemption_by_creation ON exemption (created);
     """,
+    # The renaming is first: it waits for the writers of the old version, and later ones fail.
+    2: """
+        ALTER TABLE presence RENAME TO presence_before;
+        CREATE TABLE place (
+            account TEXT NOT NULL,
+            kind TEXT NOT NULL,
+            name TEXT NOT NULL,
+            first_seen REAL NOT NULL,
+            last_seen REAL NOT NULL,
+            mails INTEGER NOT NULL,
+            generation INTEGER NOT NULL,
+            days TEXT NOT NULL,
+            runs TEXT NOT NULL,
+            PRIMARY KEY (account, kind, name)
+        ) WITHOUT ROWID;
+        INSERT INTO place
+            (account, kind, name, first_seen, last_seen, mails, generation, days, runs)
+            SELECT account, 'country', country, first_seen, last_seen, mails, generation, days, runs
+            FROM presence_before;
+        DROP TABLE IF EXISTS presence_before;
+        CREATE TABLE counted (
+            writer TEXT NOT NULL,
+            number INTEGER NOT NULL,
+            at REAL NOT NULL,
+            mails TEXT NOT NULL,
+            PRIMARY KEY (writer, number)
+        ) WITHOUT ROWID;
+        CREATE INDEX counted_by_time ON counted (at);
+        CREATE TABLE folded (
+            writer TEXT NOT NULL PRIMARY KEY,
+            number INTEGER NOT NULL,
+            at REAL NOT NULL
+        ) WITHOUT ROWID;
+        CREATE INDEX folded_by_time ON folded (at);
+        ALTER TABLE sighting ADD COLUMN network TEXT NOT NULL DEFAULT '';
+        ALTER TABLE sighting ADD COLUMN network_made REAL NOT NULL DEFAULT 0;
+        ALTER TABLE account ADD COLUMN hosting_mails TEXT NOT NULL DEFAULT '';
+        ALTER TABLE account ADD COLUMN foreign_mails TEXT NOT NULL DEFAULT '';
+        CREATE TABLE attempt (
+            account TEXT NOT NULL,
+            incident INTEGER NOT NULL,
+            address TEXT NOT NULL,
+            country TEXT NOT NULL,
+            network TEXT NOT NULL,
+            mails INTEGER NOT NULL,
+            first_try REAL NOT NULL,
+            last_try REAL NOT NULL,
+            PRIMARY KEY (account, incident, address)
+        ) WITHOUT ROWID;
+        CREATE TABLE host (
+            host TEXT NOT NULL PRIMARY KEY,
+            limits TEXT NOT NULL,
+            at REAL NOT NULL
+        ) WITHOUT ROWID;
+    """,
 }
-"""For each older schema version the SQL that makes the next version of it."""
+"""For each older schema version the SQL that makes the next version of it.
+
+MySQL may carry a statement out a second time, after an interruption: that must fail or change
+nothing.
+"""
+
+FIRST_ON_SERVERS = 2
+"""The schema version of the oldest databases on servers."""
 
 
 def create_or_upgrade(path: str) -> str:
@@ -65,12 +127,13 @@ def _create_or_upgrade_on_server(url: str, schema: str) -> str:
     version = database.open_any()
     if version == SCHEMA_VERSION:
         return "unchanged"
-    if version:  # and no older one has ever been released
+    if version > SCHEMA_VERSION or 0 < version < FIRST_ON_SERVERS:
         raise StoreError(version_message(database.name, version))
+    steps = [UPGRADES[step] for step in range(version, SCHEMA_VERSION)] if version else [schema]
     try:
         with database:
-            for statement in database.definitions(schema):
-                database.run(statement)
+            for statement in database.definitions("".join(steps)):
+                database.define(statement)
             database.write(upsert("pcc_schema", ("id",), ("version",)), (1, SCHEMA_VERSION))
     except StoreError:
         database.close()
@@ -78,7 +141,7 @@ def _create_or_upgrade_on_server(url: str, schema: str) -> str:
             raise
     finally:
         database.close()
-    return "created"
+    return "upgraded" if version else "created"
 
 
 def _create(path: str, schema: str) -> None:

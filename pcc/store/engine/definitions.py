@@ -1,6 +1,6 @@
-"""The definitions of schema.sql, for engines other than SQLite.
+"""The definitions of schema.sql and of upgrades, for engines other than SQLite.
 
-schema.sql is written for SQLite in so few words that the rest can be translated
+Both are written for SQLite in so few words that the rest can be translated
 word by word: three types, `INTEGER PRIMARY KEY` with or without AUTOINCREMENT,
 which here means that ids are given by the server, WITHOUT ROWID, which only
 SQLite has a use for, and REFERENCES, which tell readers what belongs together:
@@ -14,13 +14,6 @@ import re
 from typing import NamedTuple
 
 VERSION_TABLE_NAME = "pcc_schema"
-VERSION_TABLE = f"""
-CREATE TABLE {VERSION_TABLE_NAME} (
-    id INTEGER NOT NULL,
-    version INTEGER NOT NULL,
-    PRIMARY KEY (id)
-);
-"""
 
 
 class Column(NamedTuple):
@@ -49,23 +42,46 @@ class Table(NamedTuple):
         return f"CREATE TABLE {self.name} ({', '.join([*lines, *key])})"
 
 
-def tables(schema: str) -> list[Table]:
-    """Return the tables of schema.sql, and the one with its version last."""
-    found: dict[str, Table] = {}
-    for statement in _statements(schema + VERSION_TABLE):
-        if index := re.fullmatch(r"CREATE INDEX (\w+) ON (\w+) \((.*)\)", statement):
-            name, table, columns = index.groups()
-            found[table].indexes[name] = columns.split(", ")
+class Addition(NamedTuple):
+    """A column that an upgrade adds to a table."""
+
+    table: str
+    column: Column
+
+
+def parts(sql: str) -> list[Table | Addition | str]:
+    """Return what the statements define, and as text those that all engines understand.
+
+    An index is part of its table where that is made here.  A PRAGMA of the version makes the table
+    `pcc_schema`.
+    """
+    made: dict[str, Table] = {}
+    found: list[Table | Addition | str] = []
+    for statement in _statements(sql):
+        index = re.fullmatch(r"CREATE INDEX (\w+) ON (\w+) \((.*)\)", statement)
+        if index and index[2] in made:
+            made[index[2]].indexes[index[1]] = index[3].split(", ")
         elif table := re.fullmatch(r"CREATE TABLE (\w+) \( (.*) \)(?: WITHOUT ROWID)?", statement):
-            found[table[1]] = _table(table[1], table[2])
+            made[table[1]] = _table(table[1], table[2])
+            found.append(made[table[1]])
+        elif added := re.fullmatch(r"ALTER TABLE (\w+) ADD COLUMN (.*)", statement):
+            found.append(Addition(added[1], _column(added[2])))
+        elif statement.startswith("PRAGMA user_version"):
+            columns = "id INTEGER NOT NULL PRIMARY KEY, version INTEGER NOT NULL"
+            found.append(_table(VERSION_TABLE_NAME, columns))
         elif not statement.startswith("PRAGMA "):
-            raise AssertionError(f"schema.sql: can't be translated: {statement}")
-    return list(found.values())
+            found.append(statement)
+    return found
 
 
-def _statements(schema: str) -> list[str]:
+def tables(schema: str) -> list[Table]:
+    """Return the tables of schema.sql, and the one with its version."""
+    return [part for part in parts(schema) if isinstance(part, Table)]
+
+
+def _statements(sql: str) -> list[str]:
     """Return the statements without comments, each on one line, blanks between words."""
-    plain = re.sub(r"--.*", "", schema)
+    plain = re.sub(r"--.*", "", sql)
     words = [" ".join(statement.split()) for statement in plain.split(";")]
     return [re.sub(r" ?, ?", ", ", text) for text in words if text]
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pcc.errors import StoreError
-from pcc.store import open_database
+from pcc.store import beyond, open_database, twice
 from pcc.store.engine.creation import SCHEMA_FILE, create_or_upgrade
 from pcc.store.engine.definitions import VERSION_TABLE_NAME, tables
 from pcc.store.engine.server import ServerDatabase
@@ -83,19 +83,14 @@ def _with_host(columns: list[str], named: str, host: str) -> Callable[[Row], Row
 
 def _batches(source: Database, table: Table, columns: list[str]) -> Iterator[list[Row]]:
     key = table.key or [column.name for column in table.columns if "PRIMARY KEY" in column.more]
-    first, last = key[0], key[-1]
     query = f"SELECT {', '.join(columns)} FROM {table.name}"
     order = f" ORDER BY {', '.join(key)} LIMIT {BATCH}"
+    places = [columns.index(name) for name in key]
     rows = source.rows(f"{query}{order}")
-    places = columns.index(first), columns.index(last)
-    after = f" WHERE {first} > ?"
-    if len(key) > 1:
-        after = f" WHERE {first} >= ? AND ({first} > ? OR {last} > ?)"
     while rows:
         yield rows
-        start, end = (rows[-1][place] for place in places)
-        values = (start, start, end) if len(key) > 1 else (start,)
-        rows = source.rows(f"{query}{after}{order}", values)
+        last = tuple(rows[-1][place] for place in places)
+        rows = source.rows(f"{query} WHERE {beyond(tuple(key))}{order}", twice(last))
 
 
 def _count(database: Database, table: Table) -> int:

@@ -12,14 +12,20 @@ import re
 
 from pcc.errors import StoreError
 from pcc.host.packages import reach_packages
-from pcc.store.engine.definitions import tables
-from pcc.store.engine.server import CONNECT_SECONDS, STATEMENT_SECONDS, ServerDatabase
+from pcc.store.engine.definitions import Addition, Table, parts
+from pcc.store.engine.server import (
+    CONNECT_SECONDS,
+    STATEMENT_SECONDS,
+    DoneBeforeError,
+    NoSchemaError,
+    ServerDatabase,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from pcc.store.engine.definitions import Column, Table
+    from pcc.store.engine.definitions import Column
 
 reach_packages()
 try:
@@ -33,8 +39,9 @@ except ImportError as error:
 LOCK_DEADLOCK = 1213
 CHECKREAD = 1020  # MariaDB: the record has changed since it was read
 NO_SUCH_TABLE = 1146
+DUPLICATE_COLUMN, DUPLICATE_INDEX, DUPLICATE_ENTRY = 1060, 1061, 1062
 
-LONGEST_KEY = {"account": 500, "value": 500}
+LONGEST_KEY = {"account": 500, "value": 500, "host": 255}
 """Characters of a text that is in a key; a key has room for 768 in all."""
 OTHER_KEY = 100
 
@@ -44,6 +51,7 @@ class MySQLDatabase(ServerDatabase):
 
     conflicts = frozenset((LOCK_DEADLOCK, CHECKREAD))
     no_table = NO_SUCH_TABLE
+    done_before = frozenset((DUPLICATE_COLUMN, DUPLICATE_INDEX, DUPLICATE_ENTRY))
     version_query = "SELECT version, @@global.read_only FROM pcc_schema"
     beginning = "START TRANSACTION"
     error = pymysql.Error
@@ -103,14 +111,30 @@ class MySQLDatabase(ServerDatabase):
         """Insert one row inside a transaction; return its id."""
         return int(self.run(statement, values).lastrowid)
 
-    def definitions(self, schema: str) -> list[str]:
-        """Return the statements that make the tables of schema.sql, each only if it is missing.
-
-        MySQL commits after each: what was interrupted is completed the next time.
-        """
+    def definitions(self, sql: str) -> list[str]:
+        """Return the statements of schema.sql, or of an upgrade, as this server has them."""
         is_mariadb = "mariadb" in self._connection.get_server_info().lower()
         collation = "utf8mb4_nopad_bin" if is_mariadb else "utf8mb4_0900_bin"
-        return [_definition(table, collation) for table in tables(schema)]
+        found = []
+        for part in parts(sql):
+            if isinstance(part, Table):
+                found.append(_definition(part, collation))
+            elif isinstance(part, Addition):
+                line = _line(part.column, set())
+                found.append(f"ALTER TABLE {part.table} ADD COLUMN {line}")
+            else:
+                found.append(part)
+        return found
+
+    def define(self, statement: str) -> None:
+        """Carry out one of definitions(), unless an init did so that was interrupted then.
+
+        MySQL commits after each statement that defines something.
+        """
+        try:
+            self.run(statement)
+        except (DoneBeforeError, NoSchemaError):  # the table to be renamed has its new name
+            pass
 
     def follow_ids(self, table: str) -> None:
         """Do nothing: MySQL looks at the ids that rows were written with."""
@@ -148,9 +172,13 @@ def _definition(table: Table, collation: str) -> str:
 
 def _line(column: Column, in_key: set[str]) -> str:
     kind = _TYPES[column.kind]
-    if column.kind == "TEXT" and (column.name in in_key or "PRIMARY KEY" in column.more):
+    if kind == "varchar" and (column.name in in_key or "PRIMARY KEY" in column.more):
         kind = f"varchar({LONGEST_KEY.get(column.name, OTHER_KEY)})"
-    return f"{column.name} {kind} {column.more}{' AUTO_INCREMENT' if column.is_id else ''}"
+    elif kind == "varchar":
+        kind = "mediumtext" if column.name == "mails" else "text"  # a text has 64 KB at most
+    # MySQL, not MariaDB, refuses a literal as default of a text, but not an expression.
+    more = column.more.replace("DEFAULT ''", "DEFAULT ('')")
+    return f"{column.name} {kind} {more}{' AUTO_INCREMENT' if column.is_id else ''}"
 
 
-_TYPES = {"INTEGER": "bigint", "REAL": "double", "TEXT": "text"}
+_TYPES = {"INTEGER": "bigint", "REAL": "double", "TEXT": "varchar"}

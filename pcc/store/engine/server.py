@@ -70,6 +70,10 @@ class NoSchemaError(StoreError):
     """The database has not the tables that a database of pcc has."""
 
 
+class DoneBeforeError(StoreError):
+    """What a definition makes is there already."""
+
+
 class ServerDatabase:
     """One connection to a server, opened when it is needed.
 
@@ -80,6 +84,8 @@ class ServerDatabase:
     """The codes of errors after which a transaction may be tried again."""
     no_table: object
     """The code of the error that there is no such table."""
+    done_before: frozenset[object] = frozenset()
+    """The codes of errors that tell that a definition was carried out before."""
     version_query: str
     """Returns the schema's version, and whether the server takes no writes."""
     beginning: str
@@ -126,9 +132,13 @@ class ServerDatabase:
         """Insert one row inside a transaction; return its id."""
         raise NotImplementedError
 
-    def definitions(self, schema: str) -> list[str]:
-        """Return the statements that make the tables of schema.sql."""
+    def definitions(self, sql: str) -> list[str]:
+        """Return the statements of schema.sql, or of an upgrade, as this server has them."""
         raise NotImplementedError
+
+    def define(self, statement: str) -> None:
+        """Carry out one of definitions()."""
+        self.run(statement)
 
     def follow_ids(self, table: str) -> None:
         """Have new rows get ids above those that rows were written with, in a transaction."""
@@ -330,5 +340,9 @@ class ServerDatabase:
         text = " ".join([line for line in lines if line])
         if self._password:
             text = text.replace(self._password, "***")
-        kind = ConflictError if code in self.conflicts else StoreError
+        kind = StoreError
+        if code in self.conflicts:
+            kind = ConflictError
+        elif code in self.done_before:
+            kind = DoneBeforeError
         return kind(f"{self.name}: {text}")

@@ -1,0 +1,139 @@
+-- The data model of pcc.  This file is the one definition; the programs load it.
+--
+-- Times are UTC seconds since 1970, with a fraction; days are UTC days since 1970.  Mail
+-- recipients are never stored.  `account` is always the normalised login: in
+-- lower case, with its domain.
+
+PRAGMA application_id = 1886610273;  -- "pcca": so that file(1) and doctor know the file
+PRAGMA user_version = 2;             -- the version of this schema, checked whenever a database is opened
+
+-- An address that an account was seen sending from: one row however many mails.
+CREATE TABLE sighting (
+    account     TEXT    NOT NULL,
+    address     TEXT    NOT NULL,  -- an IPv4 address, or the /64 of an IPv6 address
+    country     TEXT    NOT NULL,  -- ISO 3166 code, as the country database says
+    looked_up   REAL    NOT NULL,  -- seconds: when that country database was made (its mtime); 0: none was asked
+    client_name TEXT    NOT NULL,  -- verified host name of the latest mail, or "unknown"
+    first_seen  REAL    NOT NULL,  -- seconds
+    last_seen   REAL    NOT NULL,  -- seconds
+    mails       INTEGER NOT NULL,  -- how many since first_seen
+    mails_before INTEGER NOT NULL DEFAULT 0,  -- of those, how many before counting last started afresh
+    counts_since REAL    NOT NULL DEFAULT 0,  -- seconds: the first mail since then; 0: first_seen
+    generation  INTEGER NOT NULL,  -- counts while it is that of the account
+    days        TEXT    NOT NULL,  -- the latest days it was seen on, newest first, parted by blanks
+    runs        TEXT    NOT NULL,  -- for min_mails, see pcc/rule.py; empty where that is 1
+    instance    TEXT    NOT NULL,  -- Postfix's instance of the latest mail, so that a retry counts once
+    hour        INTEGER NOT NULL,  -- last_seen in whole hours since 1970
+    repeats_until REAL  NOT NULL DEFAULT 0,  -- seconds; until then a mail from here changes nothing but counts; negative as long as this may not be on disk
+    judged_by   INTEGER NOT NULL DEFAULT 0,  -- the configuration and country database by which that is so
+    PRIMARY KEY (account, address)
+) WITHOUT ROWID;
+
+-- For limits on addresses: those of one account that were seen lately.  By the
+-- hour, so that most mails leave the index as it is.
+CREATE INDEX sighting_by_hour ON sighting (account, hour, address);
+
+-- A country that an account was seen sending from: the sum of its sightings there.
+CREATE TABLE presence (
+    account     TEXT    NOT NULL,
+    country     TEXT    NOT NULL,  -- ISO 3166 code
+    first_seen  REAL    NOT NULL,  -- seconds
+    last_seen   REAL    NOT NULL,  -- seconds
+    mails       INTEGER NOT NULL,  -- how many since first_seen
+    generation  INTEGER NOT NULL,  -- counts while it is that of the account
+    days        TEXT    NOT NULL,  -- as in sighting
+    runs        TEXT    NOT NULL,  -- as in sighting
+    PRIMARY KEY (account, country)
+) WITHOUT ROWID;
+
+-- An account that ever had an incident, on a server any account.  Without a row: generation 0,
+-- no incident.
+CREATE TABLE account (
+    account     TEXT    NOT NULL PRIMARY KEY,
+    generation  INTEGER NOT NULL,  -- how often counting has started afresh
+    turns       INTEGER NOT NULL,  -- how often somebody had its turn to write, on a server; see pcc/store/engine/server.py
+    incident    INTEGER REFERENCES incident (id)  -- the one that is open, if any
+) WITHOUT ROWID;
+
+-- A limit was crossed, or an administrator blocked: one row until it is lifted.
+CREATE TABLE incident (
+    id             INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again, even after `forget`
+    account        TEXT    NOT NULL,
+    mode           TEXT    NOT NULL,  -- "enforce": the account is blocked; "observe": it would have been
+    rule           TEXT    NOT NULL,  -- e.g. "max_countries 3 in 2d", or "by hand"
+    window_seconds INTEGER NOT NULL,  -- that of the limit; 0 by hand
+    countries      TEXT    NOT NULL,  -- ISO 3166 codes that counted, parted by commas
+    country        TEXT    NOT NULL,  -- of the crossing mail
+    client_address TEXT    NOT NULL,  -- of the crossing mail
+    client_name    TEXT    NOT NULL,  -- of the crossing mail
+    queue_id       TEXT    NOT NULL,  -- of the crossing mail, empty if it had none yet
+    action         TEXT    NOT NULL,  -- what its mails are answered with, without the text
+    began          REAL    NOT NULL,  -- seconds
+    expires        REAL    NOT NULL,  -- seconds; 0: an administrator must lift it
+    ended          REAL   ,           -- seconds; empty while it is open
+    held           INTEGER NOT NULL,  -- mails that were put on hold
+    tries          INTEGER NOT NULL,  -- mails that were stopped, held ones included
+    last_try       REAL,              -- seconds; empty before the first
+    instance       TEXT    NOT NULL   -- of the latest mail stopped, so that a retry counts once
+);
+
+CREATE INDEX incident_by_account ON incident (account, began);
+CREATE INDEX incident_by_end ON incident (ended);
+
+-- A mail that was put on hold because its account was blocked.
+CREATE TABLE held (
+    incident  INTEGER NOT NULL REFERENCES incident (id) ON DELETE CASCADE,
+    instance  TEXT    NOT NULL,  -- Postfix's instance: one row per mail, whatever its recipients
+    account   TEXT    NOT NULL,
+    queue_id  TEXT    NOT NULL,  -- empty where Postfix gave none (first recipient at RCPT)
+    sender    TEXT    NOT NULL,  -- envelope sender, to tell a queue id that was used again
+    at        REAL    NOT NULL,  -- seconds
+    state     TEXT    NOT NULL,  -- "held", "released", "deleted" or "missing", as last known; "to release", "to delete": see pcc/store/incidents.py
+    host      TEXT    NOT NULL DEFAULT '',  -- who has it in its queue, where several share the database; else empty
+    PRIMARY KEY (incident, instance)
+) WITHOUT ROWID;
+
+CREATE INDEX held_by_account ON held (account);
+
+-- Whom an administrator has exempted, beside pcc.toml.
+CREATE TABLE exemption (
+    kind    TEXT    NOT NULL,  -- "account", "domain" or "client"
+    value   TEXT    NOT NULL,  -- an account, a domain without "@", a network or a host name
+    until   REAL    NOT NULL,  -- seconds; 0: for ever
+    created REAL    NOT NULL,  -- seconds
+    who     TEXT    NOT NULL,  -- who did it
+    reason  TEXT    NOT NULL,  -- for administrators
+    PRIMARY KEY (kind, value)
+) WITHOUT ROWID;
+
+-- For policy processes, which look whether any is newer than what they know.
+CREATE INDEX exemption_by_creation ON exemption (created);
+
+-- What happened to an account, for administrators.
+CREATE TABLE event (
+    id       INTEGER PRIMARY KEY,
+    at       REAL    NOT NULL,  -- seconds
+    account  TEXT    NOT NULL,
+    what     TEXT    NOT NULL,  -- e.g. "blocked", "observed", "unblocked", "expired", "released"
+    who      TEXT    NOT NULL,  -- who did it; "pcc" for the program itself
+    detail   TEXT    NOT NULL   -- one line
+);
+
+CREATE INDEX event_by_account ON event (account, at);
+CREATE INDEX event_by_time ON event (at);
+
+-- Notices that are still to be sent.
+CREATE TABLE outbox (
+    id         INTEGER PRIMARY KEY,
+    incident   INTEGER NOT NULL,  -- what it is about
+    account    TEXT    NOT NULL,
+    what       TEXT    NOT NULL,  -- "blocked", "observed" or "unblocked"
+    channel    TEXT    NOT NULL,  -- "mail" or "command"
+    detail     TEXT    NOT NULL,  -- of an unblock: by whom, why and how many mails, as JSON
+    created    REAL    NOT NULL,  -- seconds
+    taken      REAL    NOT NULL,  -- seconds; a process that is sending it has it until then
+    tries      INTEGER NOT NULL,  -- failed so far
+    last_error TEXT    NOT NULL,  -- why it failed last, one line
+    next_try   REAL    NOT NULL,  -- seconds; before that only an administrator has it sent
+    recipients TEXT    NOT NULL  -- who of notify.to has yet to get it, parted by blanks; empty: all
+);
