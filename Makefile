@@ -67,7 +67,7 @@ test-install: ## install, upgrade, remove in clean Debian trees, for minutes (CL
 	@# By the system's Python, which needs nothing for it; 77 is the status where it can't run.
 	PYTHONPATH=tests/tools $(PYTHON) -m clean_debian $(CLEAN)
 
-manual: $(VENV)/made ## make manual pages, completions and docs/reference anew from the programs
+manual: $(VENV)/made-dev ## make manual pages, completions and docs/reference again (needs pandoc)
 	$(RUN) -m manual.build
 
 pictures: $(VENV)/made-dev ## make docs/pictures anew of what commands show

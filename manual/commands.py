@@ -1,123 +1,122 @@
-"""The commands of pcc_admin.py as plain records, from its argparse parser.
+"""The command line of pcc_admin.py in Markdown, from its argparse parser.
 
-Nothing here depends on how argparse prints, which differs between versions of
-Python and with the width of the terminal.
+Nothing here depends on how argparse prints, which differs between versions of Python and with the
+width of the terminal.
 """
 
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pcc.admin.program import command_line
+from pcc.admin.commands import help_items, text_column
 
-
-class Option(NamedTuple):
-    """An option.  `metavar` is empty for one without an argument."""
-
-    flags: tuple[str, ...]
-    metavar: str
-    is_argument_optional: bool
-    choices: tuple[str, ...]
-    help: str
-
-
-class Operand(NamedTuple):
-    """An argument that is not an option's."""
-
-    metavar: str
-    is_optional: bool
-    is_repeated: bool
-    choices: tuple[str, ...]
-    help: str
+FENCE = "\n```"
 
 
 class Command(NamedTuple):
-    """A command, or the whole program, whose name is empty.
-
-    `name` has two words for the actions of a command.  `exclusive`: options of
-    which one at most can be given, by their first flags.
-    """
+    """A command; the name is two words for the action of a command, empty for the whole program."""
 
     name: str
     summary: str
-    description: str
-    options: list[Option]
-    operands: list[Operand]
-    exclusive: list[list[str]]
-    children: list[Command]
-
-    def all(self) -> Iterator[Command]:
-        """Yield this command and all below it."""
-        yield self
-        for child in self.children:
-            yield from child.all()
+    parser: argparse.ArgumentParser
 
 
-def program() -> Command:
-    """Return the whole command line."""
-    return _command("", "", command_line())
-
-
-def _command(name: str, summary: str, parser: argparse.ArgumentParser) -> Command:
-    options, operands, children = [], [], []
+def every_command(parser: argparse.ArgumentParser, name: str = "") -> Iterator[Command]:
+    """Yield all commands below a parser, each before its own actions."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
-            children = _children(name, action)
-        elif action.option_strings:
-            options.append(_option(action))
+            for choice in action._choices_actions:
+                child = f"{name} {choice.dest}".strip()
+                yield Command(child, choice.help or "", action.choices[choice.dest])
+                yield from every_command(action.choices[choice.dest], child)
+
+
+def options(parser: argparse.ArgumentParser, *, but: tuple[str, ...] = ()) -> str:
+    """Return the arguments of a parser that have a help text, as a list; without those named."""
+    items = []
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction) or action.dest in but or not action.help:
+            continue
+        text = action.help % {**vars(action), "prog": "pcc_admin.py"}
+        flags = [_taken(action, flag) for flag in action.option_strings]
+        items.append(f"- `{', '.join(flags) or _operand(action)}`\\\n  {sentence(marked(text))}")
+    return "\n\n".join(items)
+
+
+def commands(program: argparse.ArgumentParser) -> str:
+    """Return what the manual says of each command."""
+    general = tuple(action.dest for action in program._actions)
+    parts, told = [], ""
+    for command in every_command(program):
+        description = command.parser.description or ""
+        if " " in command.name and told:
+            description = description.replace(told, "")  # the command that it belongs to says it
         else:
-            operands.append(_operand(action))
-    exclusive = [
-        [action.option_strings[0] for action in group._group_actions]
+            told = description.partition("\n\n")[2]
+        usage = f"`{command.name} {' '.join(_usage(command.parser, general))}`".replace(" `", "`")
+        parts += [f"### {command.name}", usage, described(description)]
+        parts.append(options(command.parser, but=general))
+    return "\n\n".join(filter(None, parts))
+
+
+def _usage(parser: argparse.ArgumentParser, general: tuple[str, ...]) -> Iterator[str]:
+    """Yield the options and operands of a command as a synopsis has them."""
+    group_of = {
+        id(action): group._group_actions
         for group in parser._mutually_exclusive_groups
-    ]
-    description = parser.description or ""
-    return Command(name, summary, description, options, operands, exclusive, children)
+        for action in group._group_actions
+    }
+    flagged = [a for a in parser._actions if a.option_strings and a.dest not in general]
+    for action in flagged:
+        group = group_of.get(id(action), [action])
+        if action is group[0]:
+            yield f"[{' | '.join(_taken(one, one.option_strings[0]) for one in group)}]"
+    for action in parser._actions:
+        if not action.option_strings:
+            optional = action.nargs in ("?", "*")
+            yield f"[{_operand(action)}]" if optional else _operand(action)
 
 
-def _children(
-    name: str, action: argparse._SubParsersAction[argparse.ArgumentParser]
-) -> list[Command]:
-    return [
-        _command(f"{name} {choice.dest}".strip(), choice.help or "", action.choices[choice.dest])
-        for choice in action._choices_actions
-    ]
+def _taken(action: argparse.Action, flag: str) -> str:
+    """Return an option with its argument."""
+    if action.nargs == 0:
+        return flag
+    return f"{flag} [{action.metavar}]" if action.nargs == "?" else f"{flag} {action.metavar}"
 
 
-def _option(action: argparse.Action) -> Option:
-    takes_argument = action.nargs != 0
-    return Option(
-        tuple(action.option_strings),
-        _metavar(action) if takes_argument else "",
-        action.nargs == "?",
-        _choices(action),
-        _help(action),
-    )
+def _operand(action: argparse.Action) -> str:
+    return f"{action.metavar}{' ...' if action.nargs in ('+', '*') else ''}"
 
 
-def _operand(action: argparse.Action) -> Operand:
-    return Operand(
-        _metavar(action),
-        action.nargs in ("?", "*"),
-        action.nargs in ("+", "*"),
-        _choices(action),
-        _help(action),
-    )
+def described(text: str) -> str:
+    """Return a help text: paragraphs, lists of terms, and lines that are kept as they are."""
+    parts: list[str] = []
+    for item in (item for block in text.strip().split("\n\n") for item in help_items(block)):
+        column = text_column(item)
+        if column > 0:
+            parts.append(f"- `{item[:column].strip()}`\\\n  {marked(item[column:])}")
+        elif column == 0:
+            parts.append(marked(item))
+        elif parts and parts[-1].endswith(FENCE):
+            parts[-1] = f"{parts[-1].removesuffix(FENCE)}\n{item[2:]}{FENCE}"
+        else:
+            parts.append(f"```text\n{item[2:]}{FENCE}")
+    return "\n\n".join(parts)
 
 
-def _metavar(action: argparse.Action) -> str:
-    return action.metavar if isinstance(action.metavar, str) else action.dest.upper()
+def marked(text: str) -> str:
+    """Return running text of the programs as Markdown: options as code, nothing else meant."""
+    words = re.sub(r"([\\*<>\[\]])", r"\\\1", " ".join(text.split()))
+    return re.sub(r"(`[^`]*`)|(?<![\w$/.-])(--?[A-Za-z][\w-]*)", _as_code, words)
 
 
-def _choices(action: argparse.Action) -> tuple[str, ...]:
-    return tuple(str(choice) for choice in action.choices or ())
+def _as_code(found: re.Match[str]) -> str:
+    return found[1] or f"`{found[2]}`"
 
 
-def _help(action: argparse.Action) -> str:
-    if isinstance(action, argparse._HelpAction):  # whose text is Python's, in some language
-        return "tell what the program, or a command, does"
-    if isinstance(action, argparse._VersionAction):
-        return "tell the version"
-    return (action.help or "") % {**vars(action), "prog": "pcc_admin.py"}
+def sentence(text: str) -> str:
+    """Return a short text as a sentence."""
+    return text[:1].upper() + text[1:] + ("" if text.endswith(".") or not text else ".")

@@ -1,4 +1,4 @@
-"""The keys of pcc.toml as plain records.
+"""The keys of pcc.toml in Markdown.
 
 Keys and defaults come from the table of options in pcc/config/options.py, the
 descriptions from the comments of the pcc.toml we ship, and what a value may be
@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from manual.commands import marked, sentence
 from pcc.config import options
 from pcc.config.checks import Wrong
 
 SHIPPED = Path(__file__).resolve().parent.parent / "pcc.toml"
+FURTHER = Path(__file__).with_name("keys.md")
 
 TABLES: dict[str, options.Options] = {
     "policy": options.POLICY,
@@ -39,32 +41,59 @@ _UNTOLD = ("a string", "printable and on one line")
 
 
 class Key(NamedTuple):
-    """A key of a table: its default as in TOML, what it may be, and what it is about."""
+    """A key of a table: its default as in TOML, what it may be, and what is said about it."""
 
     table: str
     name: str
     default: str
     range: str
     comment: str
+    further: str
 
 
-def keys(table: str) -> list[Key]:
-    """Return the keys of a table that are its own: an override has those of [policy] besides."""
-    own = [name for name in TABLES[table] if table != "override" or name not in options.POLICY]
-    return [_key(table, name) for name in own]
+def keys(table: str) -> Iterator[Key]:
+    """Yield the keys of a table that are its own: an override has those of [policy] besides."""
+    told, further = comments(), further_texts()
+    for name, (default, check) in TABLES[table].items():
+        if table == "override" and name in options.POLICY:
+            continue
+        comment = told.get((table, name)) or (told[("policy", name)] if table == "limit" else "")
+        text = further.get(f"{table}.{name}", "")
+        if not (comment or text):
+            raise LookupError(f"pcc.toml: {table}.{name} has neither comment nor text")
+        written = NO_DEFAULT.get((table, name)) or json.dumps(default, ensure_ascii=False)
+        yield Key(table, name, written, _range(check), comment, text)
 
 
-def overridable() -> list[str]:
+def described_keys(table: str) -> str:
+    """Return what pcc.toml(5) says of the keys of a table."""
+    items = []
+    for key in keys(table):
+        said = [f"- `{key.name}` (default: `{key.default}`)\\\n  {sentence(marked(key.comment))}"]
+        said = [said[0] + key.further] if not key.comment else [*said, f"  {key.further}"]
+        items += [part for part in [*said, f"  Value: {marked(key.range)}."] if part.strip()]
+    return "\n\n".join(items)
+
+
+def parameters() -> str:
+    """Return a line about each key, for pcc_policy(8)."""
+    return "\n\n".join(
+        f"- `{key.table}.{key.name}` (`{key.default}`)\\\n"
+        f"  {sentence(marked(key.comment)) or key.further}"
+        for table in TABLES
+        for key in keys(table)
+    )
+
+
+def overridable() -> str:
     """Return the keys of [policy] that an override may have."""
-    return [name for name in options.POLICY if name in options.OVERRIDE]
+    return ", ".join(f"`{name}`" for name in options.POLICY if name in options.OVERRIDE) + "."
 
 
-def _key(table: str, name: str) -> Key:
-    default, check = TABLES[table][name]
-    told = comments()
-    comment = told.get((table, name)) or (told[("policy", name)] if table == "limit" else "")
-    written = NO_DEFAULT.get((table, name)) or json.dumps(default, ensure_ascii=False)
-    return Key(table, name, written, _range(check), comment)
+def further_texts() -> dict[str, str]:
+    """Return what there is to be said about keys beyond their comments."""
+    parts = re.split(r"^# (.+)\n", FURTHER.read_text(encoding="utf-8"), flags=re.MULTILINE)[1:]
+    return {name: text.strip() for name, text in zip(parts[::2], parts[1::2], strict=True)}
 
 
 def _range(check: Callable[[Any], Any]) -> str:

@@ -13,45 +13,43 @@ from typing import Any
 import pytest
 from checkout import ROOT, Site, address
 
-from manual import build, commands, pages, settings
+from manual import build, settings
+from manual.commands import every_command, marked
 from pcc import admin, errors, service
 from pcc.admin.program import command_line
 from pcc.admin.stats import FIGURES
 from pcc.config import options
 
-PAGES = sorted(pages.TITLES)
+COMMANDS = {command.name: command for command in every_command(command_line())}
+PAGES = sorted(build.PAGES)
 
 
 def text_of(name: str) -> str:
-    """Return the prose of a page and what is made for it, without roff's marks."""
-    source = (ROOT / "man" / name).read_text(encoding="utf-8")
-    without_fonts = re.sub(r"\\f[BIP]", "", source)
-    for escape, character in (
-        (r"\-", "-"),
-        (r"\(aq", "'"),
-        (r"\(dq", '"'),
-        (r"\(ga", "`"),
-        (r"\(ti", "~"),
-        (r"\(ha", "^"),
-        (r"\&", ""),
-        (r"\e", "\\"),
-    ):
-        without_fonts = without_fonts.replace(escape, character)
-    return without_fonts
+    """Return a page of the reference, which the man page of this name is made from."""
+    return (ROOT / "docs" / "reference" / f"{name[:-2]}.md").read_text(encoding="utf-8")
 
 
 def displays_of(name: str) -> list[str]:
     """Return what a page shows line by line: examples and messages."""
-    shown = re.findall(r"^\.nf\n(.*?)^\.fi$", text_of(name), flags=re.MULTILINE | re.DOTALL)
+    shown = re.findall(r"^```text\n(.*?)^```$", text_of(name), flags=re.MULTILINE | re.DOTALL)
     return [line for block in shown for line in block.splitlines()]
 
 
-def test_what_is_committed_is_what_the_programs_make() -> None:
-    assert build.outdated() == [], "run `make manual`"
+def test_manual_is_what_the_programs_make() -> None:
+    assert list(build.outdated()) == [], "run `make manual`"
+
+
+def test_man_page_is_fresh_by_its_digest_where_its_pandoc_is_not_there() -> None:
+    page = (ROOT / "man" / "pcc_admin.8").read_text(encoding="utf-8")
+    for pandoc in ("", "0.1"):
+        assert build.man_page("pcc_admin.8", text_of("pcc_admin.8"), pandoc, page) == page
+    with pytest.raises(SystemExit) as error:
+        build.man_page("pcc_admin.8", text_of("pcc_admin.8") + "More.\n", "", page)
+    assert str(error.value).endswith("there is no pandoc: apt install pandoc")
 
 
 @pytest.mark.subprocess
-def test_neither_terminal_nor_language_nor_hash_seed_changes_what_is_made() -> None:
+def test_manual_is_the_same_in_every_terminal_and_language() -> None:
     for terminal in (
         {"COLUMNS": "30", "LC_ALL": "C"},
         {"COLUMNS": "300", "LANG": "de_DE.UTF-8"},
@@ -67,30 +65,31 @@ def test_neither_terminal_nor_language_nor_hash_seed_changes_what_is_made() -> N
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_every_command_and_option_is_in_manual_and_completions() -> None:
+def test_manual_and_completions_have_every_command_and_option() -> None:
     page = text_of("pcc_admin.8")
     bash, zsh = (
         (ROOT / "completions" / name).read_text(encoding="utf-8")
         for name in ("pcc_admin.bash", "_pcc_admin")
     )
-    for command in list(commands.program().all())[1:]:
-        assert f'\n.SS "{command.name}"\n' in page
-        assert f"        '{command.name}')\n" in bash
-        assert f"_pcc_admin-{command.name.replace(' ', '-')}() {{" in zsh
-        for flag in (flag for option in command.options for flag in option.flags):
-            assert flag in page and flag in zsh and flag in bash
+    for name, _, parser in COMMANDS.values():
+        assert f"\n### {name}\n" in page
+        place = f"_shtab_pcc_admin_py_{name.replace(' ', '_')}"
+        in_zsh = zsh.partition(f"{place}_options=(")[2].partition("\n)")[0]
+        in_bash = bash.partition(f"{place}_option_strings=(")[2].partition(")")[0]
+        for flag in parser._option_string_actions:
+            assert flag in page and flag in in_zsh and flag in in_bash.split(), (name, flag)
 
 
-def test_every_command_and_key_is_in_the_readme() -> None:
+def test_readme_has_every_command_and_key() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    for command in commands.program().children:
-        assert f"| `{command.name}" in readme
+    for name in COMMANDS:
+        assert " " in name or f"| `{name}" in readme
     for table in settings.TABLES:
         for key in settings.keys(table):
             assert f"`{key.name}`" in readme, f"{table}.{key.name}"
 
 
-def test_every_module_is_on_the_map_of_the_house() -> None:
+def test_map_of_the_house_has_every_module() -> None:
     house = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     for module in ROOT.glob("pcc/**/*.py"):
         name = module.relative_to(ROOT / "pcc").with_suffix("").as_posix()
@@ -100,19 +99,19 @@ def test_every_module_is_on_the_map_of_the_house() -> None:
 
 
 def test_every_command_and_option_tells_what_it_is_for() -> None:
-    for command in list(commands.program().all())[1:]:
-        assert command.summary, command.name
-        for option in command.options:
-            assert option.help, f"{command.name} {option.flags[0]}"
+    for name, summary, parser in COMMANDS.values():
+        assert summary, name
+        for flag, action in parser._option_string_actions.items():
+            assert action.help, f"{name} {flag}"
 
 
-def test_every_key_is_in_the_manual_with_its_default_and_range() -> None:
+def test_manual_has_every_key_with_its_default_and_range() -> None:
     page, parameters = text_of("pcc.toml.5"), text_of("pcc_policy.8")
     for table in settings.TABLES:
         for key in settings.keys(table):
-            assert f"\n{key.name} (default: {key.default})\n" in page
-            assert f"\n{table}.{key.name} ({key.default})\n" in parameters
-            assert f"Value: {key.range}." in page.replace("\n", " ")
+            assert f"\n- `{key.name}` (default: `{key.default}`)\\\n" in page
+            assert f"\n- `{table}.{key.name}` (`{key.default}`)\\\n" in parameters
+            assert f"  Value: {marked(key.range)}." in page
 
 
 def test_the_shipped_file_has_every_key_with_a_comment_and_no_other() -> None:
@@ -126,13 +125,13 @@ def test_the_shipped_file_has_every_key_with_a_comment_and_no_other() -> None:
 
 def test_further_text_is_about_keys_that_are_there() -> None:
     names = {f"{key.table}.{key.name}" for table in settings.TABLES for key in settings.keys(table)}
-    assert set(pages.further_texts()) <= names
+    assert set(settings.further_texts()) <= names
 
 
 @pytest.mark.parametrize("name", PAGES)
-def test_nothing_is_left_of_the_markup(name: str) -> None:
-    page = text_of(name)
-    assert not re.search(r"\*\*|^#|^\{|\{[A-Z_]+\}|`\w+`", page, flags=re.MULTILINE)
+def test_man_page_has_nothing_left_of_the_markup(name: str) -> None:
+    page = (ROOT / "man" / name).read_text(encoding="utf-8")
+    assert not re.search(r"\*\*|^#|\{\{|<!--|\\\[ga\]", page, flags=re.MULTILINE)
 
 
 @pytest.mark.subprocess
@@ -146,7 +145,7 @@ def test_nothing_is_left_of_the_markup(name: str) -> None:
     ],
     ids=lambda command: str(command[0]),
 )
-def test_the_formatters_have_nothing_to_complain_about(command: list[str], name: str) -> None:
+def test_formatters_have_nothing_to_complain_about(command: list[str], name: str) -> None:
     if not shutil.which(command[0]):
         pytest.skip(f"there is no {command[0]}")
     environment = {"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "MANWIDTH": "80"}
@@ -164,7 +163,7 @@ def test_the_formatters_have_nothing_to_complain_about(command: list[str], name:
 
 
 @pytest.mark.subprocess
-def test_what_a_reader_sees_is_what_is_to_be_typed() -> None:
+def test_man_page_shows_what_is_to_be_typed() -> None:
     if not shutil.which("man"):
         pytest.skip("there is no man")
     done = subprocess.run(
@@ -226,16 +225,16 @@ def test_every_line_of_the_log_is_explained() -> None:
     assert len(logged) > 11
     page = text_of("pcc_policy.8")
     for event in logged:
-        assert re.search(rf"^{event} ", page, flags=re.MULTILINE), event
+        assert re.search(rf"^- `{event} ", page, flags=re.MULTILINE), event
 
 
 def test_every_exit_status_is_explained() -> None:
     page = text_of("pcc_admin.8")
     for status in (admin.DONE, admin.NOT_DONE, admin.USAGE, admin.PARTLY, admin.TROUBLE):
-        assert f"\n.TP\n{status}\n" in page
+        assert f"\n- `{status}`\\\n" in page
     page = text_of("pcc_policy.8")
     for status in (64, 70, 74, 75, 76, 78):
-        assert f"\n.TP\n{status} (EX_" in page
+        assert f"\n- `{status}` (EX_" in page
     assert f"{service.DECISION_SECONDS} seconds" in page
 
 
@@ -275,11 +274,11 @@ def test_json_has_exactly_the_keys_that_the_manual_tells(tmp_path: Path) -> None
         first = data[0] if isinstance(data, list) else data
         assert list(first) == keys.split(), command
         name = " ".join(word for word in command.split() if word.isalpha() and word.islower())
-        told = re.search(rf"^\.TP\n{name}\n(.*?)^\.", page, flags=re.MULTILINE | re.DOTALL)
+        told = re.search(rf"^- `{name}`\\\n(.*)$", page, flags=re.MULTILINE)
         if name.startswith(("exempt", "country")):  # told with another action of theirs
             continue
         assert told, name
-        help_text = re.search(rf'^\.SS "{name}"$(.*?)^\.S', page, re.MULTILINE | re.DOTALL)
+        help_text = re.search(rf"^### {name}$(.*?)^##", page, re.MULTILINE | re.DOTALL)
         assert help_text
         for key in first:
             assert re.search(rf"\b{key}\b", told[1] + help_text[1]), f"{name}: {key}"

@@ -27,20 +27,24 @@ class HelpFormatter(argparse.HelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         width = min(width, WIDEST_HELP)
-        return "\n\n".join(_filled(block, width) for block in text.split("\n\n"))
+        return "\n\n".join(
+            "\n".join(_wrapped(item, width) for item in help_items(block))
+            for block in text.split("\n\n")
+        )
 
 
-def _filled(block: str, width: int) -> str:
+def help_items(block: str) -> list[str]:
+    """Return the items of a block of a help text, a paragraph or a list, each on one line."""
     items: list[str] = []
     for line in block.splitlines():
-        if items and len(line) - len(line.lstrip()) == _text_column(items[-1]):
+        if items and len(line) - len(line.lstrip()) == text_column(items[-1]):
             items[-1] += f" {line.strip()}"
         else:
             items.append(line)
-    return "\n".join(_wrapped(item, width) for item in items)
+    return items
 
 
-def _text_column(item: str) -> int:
+def text_column(item: str) -> int:
     """Return where the text of an item begins, -1 for a line that is to be kept: a command, say."""
     if not item.startswith(" "):
         return 0
@@ -49,7 +53,7 @@ def _text_column(item: str) -> int:
 
 
 def _wrapped(item: str, width: int) -> str:
-    column = _text_column(item)
+    column = text_column(item)
     if column < 0:
         return item
     return textwrap.fill(
@@ -70,6 +74,7 @@ def add_command(
         help=summary,
         description=f"{summary[0].upper()}{summary[1:]}.\n\n{details}".strip(),
         formatter_class=HelpFormatter,
+        add_help=False,
     )
     # Without a default of its own, so that it can't undo what stood before the name.
     add_global_options(parser, argparse.SUPPRESS, json=argparse.SUPPRESS)
@@ -81,6 +86,7 @@ def add_global_options(
     parser: argparse.ArgumentParser, default_config: object, *, json: object
 ) -> None:
     """Add the options that may stand before and after a command's name."""
+    parser.add_argument("-h", "--help", action="help", help="show this help")
     parser.add_argument(
         "-c",
         "--config",

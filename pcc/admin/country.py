@@ -62,10 +62,10 @@ pcc reads, is not older, and knows a few well-known addresses (or, like a databa
 own network, as many as the one in place); running processes follow by themselves.  Owner and
 mode stay.
 
-  geoipupdate       keeps MaxMind's files fresh by itself: let country.database name its
-                    file, and this command isn't needed
-  DB-IP, monthly    pcc_admin.py country update \\
-                      https://download.db-ip.com/free/dbip-country-lite-$(date +%Y-%m).mmdb.gz
+geoipupdate keeps MaxMind's files fresh by itself: where country.database names its file, this
+command isn't needed.  For DB-IP, monthly:
+  pcc_admin.py country update \\
+    https://download.db-ip.com/free/dbip-country-lite-$(date +%Y-%m).mmdb.gz
 
 Exit status 1 if the new one can't be had or fails a check: the old one stays."""
 

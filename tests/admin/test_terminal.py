@@ -14,10 +14,10 @@ import pytest
 from checkout import ROOT, Site, address
 from terminal import ENVIRONMENT, on_terminal
 
-from manual.commands import program
+from manual.commands import every_command
 from pcc.admin.commands import HelpFormatter
 from pcc.admin.context import Context
-from pcc.admin.program import main
+from pcc.admin.program import command_line, main
 from pcc.config import DEFAULT_PATH
 
 pytestmark = pytest.mark.subprocess
@@ -154,7 +154,7 @@ LONG_COMMANDS = ("country update", "replay")
 
 
 def helps() -> list[str]:
-    return [command.name for command in program().all()]
+    return ["", *[command.name for command in every_command(command_line())]]
 
 
 @pytest.mark.parametrize("name", helps(), ids=lambda name: name or "all")
