@@ -4,13 +4,13 @@
     notify.command    the incident as JSON
     SMTP              the mail, and which recipients the server takes
 
-Everything has a time limit, at which all that was started is killed.  As root, programs are run
-with the rights of the service user.  All functions raise NoticeError when nobody got the notice.
+None of it has a clock of its own: the caller's time limit (pcc/host/timelimit.py) ends it wherever
+it hangs, and what it started is killed then.  As root, programs are run with the rights of the
+service user.  All functions raise NoticeError when nobody got the notice.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import os
@@ -18,7 +18,6 @@ import smtplib
 import socket
 import subprocess
 import threading
-import time
 from typing import IO, TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from pcc.errors import NoticeError
@@ -42,7 +41,7 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class TimeLimitError(NoticeError):
-    """Sending took too long; whatever else goes the same way probably would, too."""
+    """Sending took too long; whatever else goes the same way probably would as well."""
 
 
 class Delivery(NamedTuple):
@@ -57,92 +56,62 @@ class Delivery(NamedTuple):
     again: tuple[str, ...] = ()
 
 
-def by_command(config: Config, data: dict[str, Any], seconds: float) -> Delivery:
+def by_command(config: Config, data: dict[str, Any]) -> Delivery:
     """Run notify.command with these data as JSON."""
-    text = json.dumps(data) + "\n"
-    _run(config.notify.command, text.encode(), seconds, _rights(config))
+    _run(config, config.notify.command, (json.dumps(data) + "\n").encode())
     return Delivery()
 
 
-def by_sendmail(
-    config: Config, message: EmailMessage, recipients: Sequence[str], seconds: float
-) -> Delivery:
+def by_sendmail(config: Config, message: EmailMessage, recipients: Sequence[str]) -> Delivery:
     """Give a mail to sendmail(1) for all recipients."""
     # -i: a line with a single dot does not end the message.
     program = (config.notify.sendmail, "-i", "-f", message["From"], "--", *recipients)
-    _run(program, message.as_bytes(), seconds, _rights(config))
+    _run(config, program, message.as_bytes())
     return Delivery()
 
 
-def _rights(config: Config) -> tuple[int, int] | None:
-    """Return as whom root starts programs, user and group, None where we are not root.
-
-    Raises NoticeError where there is none, as root's rights are for no such program.
-    """
-    if os.geteuid() != 0:
-        return None
-    try:
-        return service_user(config.state_path)
-    except OSError as error:
-        folder = os.path.dirname(config.state_path)
-        raise NoticeError(f"{folder}: {error.strerror}") from None
-
-
-def _run(
-    program: Sequence[str], text: bytes, seconds: float, rights: tuple[int, int] | None
-) -> None:
-    """Run a program with `text` on its stdin; raise NoticeError unless it ends with status 0.
-
-    At the time limit all that it has started is killed with it.
-    """
+def _run(config: Config, program: Sequence[str], text: bytes) -> None:
+    """Run a program with `text` on its stdin; raise NoticeError unless it ends with status 0."""
     name = escaped(program[0])
+    as_user: dict[str, Any] = {}
+    if os.geteuid() == 0:  # root's rights are for no such program
+        try:
+            user, group = service_user(config.state_path)
+        except OSError as error:
+            folder = os.path.dirname(config.state_path)
+            raise NoticeError(f"{folder}: {error.strerror}") from None
+        as_user = {"user": user, "group": group, "extra_groups": []}
+    # Our own environment may be spawn(8)'s or a person's.
+    kept = {name: os.environ[name] for name in ("MAIL_CONFIG", "TZ") if name in os.environ}
     try:
-        process = _started(program, text, rights)
+        with os.fdopen(os.memfd_create("notice"), "w+b") as stdin:  # a pipe would make us wait
+            stdin.write(text)
+            stdin.seek(0)
+            process = subprocess.Popen(
+                program,
+                stdin=stdin,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                cwd="/",
+                env={"PATH": PATH, "LANG": "C.UTF-8", **kept},
+                start_new_session=True,
+                **as_user,
+            )
     except OSError as error:
         raise NoticeError(f"{name} can't be run: {error.strerror}") from None
     assert process.stderr is not None
     complaint = _FirstLine(process.stderr)
     try:
-        status = process.wait(seconds)
-    except subprocess.TimeoutExpired:
-        raise TimeLimitError(f"{name} took longer than {seconds:g} seconds") from None
+        status = process.wait()
+    except TimeoutError as error:
+        raise TimeLimitError(f"{name} {error}") from None
     finally:
         if process.returncode is None:
-            os.killpg(process.pid, 9)
+            os.killpg(process.pid, 9)  # with all that it has started
             process.wait()
     if status:
         how = f"ended with status {status}" if status > 0 else f"was killed by signal {-status}"
         raise NoticeError(f"{name} {how}{complaint.text()}")
-
-
-def _started(
-    program: Sequence[str], text: bytes, rights: tuple[int, int] | None
-) -> subprocess.Popen[bytes]:
-    """Start a program in a session of its own.  Raises OSError.
-
-    `rights`: the user and the only group it gets, None for the caller's own.
-    """
-    with os.fdopen(os.memfd_create("notice"), "w+b") as stdin:  # unlike a pipe it never makes wait
-        stdin.write(text)
-        stdin.seek(0)
-        return subprocess.Popen(
-            program,
-            stdin=stdin,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            cwd="/",
-            env=_environment(),
-            start_new_session=True,
-            user=rights[0] if rights else None,
-            group=rights[1] if rights else None,
-            extra_groups=[] if rights else None,
-        )
-
-
-def _environment() -> dict[str, str]:
-    """Return what a child gets of our environment, which may be spawn(8)'s or a person's."""
-    kept = {name: os.environ[name] for name in ("MAIL_CONFIG", "TZ") if name in os.environ}
-    return {"PATH": PATH, "LANG": "C.UTF-8", **kept}
 
 
 class _FirstLine:
@@ -168,111 +137,40 @@ class _FirstLine:
 
 
 def by_smtp(
-    config: Config,
-    host: str,
-    message: EmailMessage,
-    recipients: Sequence[str],
-    is_rest: bool,
-    seconds: float,
+    config: Config, host: str, message: EmailMessage, recipients: Sequence[str], is_rest: bool
 ) -> Delivery:
     """Send a mail to those of the recipients that the server takes.
 
-    `is_rest`: others have it already, so that who is refused for good is given up.
+    `is_rest`: others have it already, so a recipient who is refused for good is given up.
     """
     server, port = config.notify.smtp
     place = f"[{server}]:{port}" if ":" in server else f"{server}:{port}"
-    deadline = time.monotonic() + seconds
+    refused: dict[str, tuple[int, bytes]]
+    reached = True
     try:
-        with _SmtpClient(host, deadline) as client:
-            client.open(server, port)
-            refused = client.deliver(message, recipients)
+        # smtplib would ask the name service where nothing can interrupt it.  It does so again,
+        # but by now there is an answer.
+        _answer_of_names(lambda: socket.getaddrinfo(server, port, type=socket.SOCK_STREAM))
+        with smtplib.SMTP(server, port, local_hostname=host) as smtp:
+            refused = smtp.send_message(message, to_addrs=recipients)
+    except smtplib.SMTPRecipientsRefused as error:
+        # A server that goes away in the middle has not been asked about the others.
+        refused = {**dict.fromkeys(recipients, (421, b"not asked")), **error.recipients}
+        reached = False
     except (smtplib.SMTPException, OSError) as error:
-        if time.monotonic() >= deadline:
-            raise TimeLimitError(f"{place} took longer than {seconds:g} seconds") from None
+        # smtplib takes the end of our time for a lost connection.
+        for cause in (error, error.__context__):
+            if isinstance(cause, TimeoutError):
+                raise TimeLimitError(f"{place} {cause}") from None
         raise NoticeError(f"{place}: {_smtp_error(error)}") from None
     if not refused:
         return Delivery()
     answers = [f"{address}: {_answer(*answer)}" for address, answer in refused.items()]
     complaint = f"{place} refused {'; '.join(answers)}"
-    reached = len(refused) < len(recipients)
     if not reached and not is_rest:
         raise NoticeError(complaint)
     again = [address for address, (code, _) in refused.items() if code < 500]
     return Delivery(reached, complaint, tuple(again))
-
-
-class _SmtpClient:
-    """An SMTP client with one time limit for all that it does: `deadline`, monotonic seconds."""
-
-    def __init__(self, host: str, deadline: float) -> None:
-        self._deadline = deadline
-        self._smtp = smtplib.SMTP(local_hostname=host, timeout=self._left())
-
-    def __enter__(self) -> _SmtpClient:
-        return self
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        self._smtp.close()
-
-    def open(self, server: str, port: int) -> None:
-        """Connect and greet."""
-        self._expect(220, *self._connect(server, port))
-        self._limit()
-        self._smtp.ehlo_or_helo_if_needed()
-
-    def _connect(self, server: str, port: int) -> tuple[int, bytes]:
-        """Connect to the first of the server's addresses that takes it; return its greeting."""
-        places = _answer_of_names(
-            lambda: socket.getaddrinfo(server, port, type=socket.SOCK_STREAM), self._left()
-        )
-        *others, last = dict.fromkeys(str(place[4][0]) for place in places)
-        for address in others:
-            self._smtp.timeout = self._left()
-            with contextlib.suppress(OSError):
-                return self._smtp.connect(address, port)
-        self._smtp.timeout = self._left()
-        return self._smtp.connect(last, port)
-
-    def deliver(
-        self, message: EmailMessage, recipients: Sequence[str]
-    ) -> dict[str, tuple[int, bytes]]:
-        """Send a mail; return who was refused, with code and text.
-
-        If all are, nothing is sent.
-        """
-        self._limit()
-        self._expect(250, *self._smtp.mail(message["From"]))
-        refused = {}
-        for recipient in recipients:
-            self._limit()
-            code, text = self._smtp.rcpt(recipient)
-            if code not in (250, 251):
-                refused[recipient] = (code, text)
-        if len(refused) < len(recipients):
-            self._limit()
-            policy = message.policy.clone(linesep="\r\n")
-            self._expect(250, *self._smtp.data(message.as_bytes(policy=policy)))
-        try:
-            self._limit()
-            self._smtp.quit()
-        except (smtplib.SMTPException, OSError):
-            pass  # what was accepted was accepted
-        return refused
-
-    @staticmethod
-    def _expect(wanted: int, code: int, text: bytes) -> None:
-        if code != wanted:
-            raise smtplib.SMTPResponseException(code, text)
-
-    def _limit(self) -> None:
-        if self._smtp.sock is not None:
-            self._smtp.sock.settimeout(self._left())
-
-    def _left(self) -> float:
-        left = self._deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        return left
 
 
 def _smtp_error(error: Exception) -> str:
@@ -302,10 +200,11 @@ def host_name() -> str:
     return full if "." in full and not full.startswith("localhost") else name
 
 
-def _answer_of_names(question: Callable[[], Answer], seconds: float) -> Answer:
+def _answer_of_names(question: Callable[[], Answer], seconds: float | None = None) -> Answer:
     """Return what a name service answers, or raise what the question does.
 
-    TimeoutError when it takes longer: one that hangs can't be interrupted, only left alone.
+    TimeoutError when it takes longer.  Nothing interrupts a name service that hangs, so a thread
+    asks, and is left alone.
     """
     answers: list[Answer] = []
     errors: list[Exception] = []

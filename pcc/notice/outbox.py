@@ -38,13 +38,10 @@ if TYPE_CHECKING:
 SENDING_SECONDS = 30
 """How long sending one notice on one channel may take."""
 
-GRACE_SECONDS = 3
-"""So much later it is ended where it did not end itself, which it does more tidily."""
-
 HANGING_SECONDS = 60
-"""So much later the process ends, where even that was in vain.
+"""So much later the process ends, where nothing else can end it.
 
-In all that is less than outbox.LEASE_SECONDS: nobody else has the notice by then.
+Both together are less than outbox.LEASE_SECONDS: nobody else has the notice by then.
 """
 
 FIRST_PAUSE = 60
@@ -167,11 +164,11 @@ class _Sending:
 
     def _send_in_time(self, row: OutboxRow) -> delivery.Delivery | None:
         """As _send(), but within a time, wherever it hangs."""
-        most = self._seconds + GRACE_SECONDS
+        last = self._seconds + HANGING_SECONDS
         try:
-            return within(most, self._seconds + HANGING_SECONDS, lambda: self._send(row))
-        except TimeoutError:
-            raise delivery.TimeLimitError(f"not done within {most:g} seconds") from None
+            return within(self._seconds, last, lambda: self._send(row))
+        except TimeoutError as error:
+            raise delivery.TimeLimitError(f"reading what it is about {error}") from None
         except (StoreError, ValueError, OverflowError) as error:
             # Of this notice alone; where all of the database is broken, noting it down fails, too.
             raise NoticeError(f"what it is about can't be read: {error}") from None
@@ -181,14 +178,14 @@ class _Sending:
 
         Raises NoticeError when nobody got it.
         """
-        config, seconds = self._config, self._seconds
+        config = self._config
         told = self._notice(row)
         if told is None:
             return None
         if row.channel == "command":
             if not config.notify.command:
                 return None
-            return delivery.by_command(config, as_data(told), seconds)
+            return delivery.by_command(config, as_data(told))
         left = row.recipients.split()
         recipients = [address for address in config.notify.to if not left or address in left]
         if not recipients:
@@ -196,8 +193,8 @@ class _Sending:
         host = delivery.host_name()
         message = as_mail(told, config, host, config.notify.to, time.time())
         if config.notify.transport == "smtp":
-            return delivery.by_smtp(config, host, message, recipients, bool(left), seconds)
-        return delivery.by_sendmail(config, message, recipients, seconds)
+            return delivery.by_smtp(config, host, message, recipients, bool(left))
+        return delivery.by_sendmail(config, message, recipients)
 
     def _notice(self, row: OutboxRow) -> Notice | None:
         """Return what there is to tell, None if the incident has been forgotten."""
