@@ -127,7 +127,10 @@ def insert_incident(database: Database, account: str, values: dict[str, Any]) ->
         f"INSERT INTO incident ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
         tuple(row.values()),
     )
-    database.write("INSERT OR REPLACE INTO account VALUES (?, 0, 0, ?)", (account, number))
+    database.write(
+        "INSERT OR REPLACE INTO account (account, generation, turns, incident) VALUES (?, 0, 0, ?)",
+        (account, number),
+    )
     return number
 
 
