@@ -33,10 +33,18 @@ if TYPE_CHECKING:
 LONGEST_SHOWN = 300
 """Characters of a line that could not be read which are shown."""
 
+UNREADABLE_ONE_IN = 10
+"""Where more than one in so many submissions can't be read, replay has not done what it should."""
+
 _ABOUT = """\
-Reads Postfix logs as they come: plain, gzipped or - for stdin (journalctl -u 'postfix*' -o
-short-iso | pcc_admin.py replay -), rotated, of several hosts, the files in any order.  The
-submissions in them are judged by the same rule and configuration as mail is, as if mode were
+Reads Postfix logs as they come: plain, gzipped or - for stdin (journalctl -u 'postfix*' -o json |
+pcc_admin.py replay -), rotated, of several hosts, the files in any order.  A line may have the form
+of syslog, RFC 5424, journalctl (short, short-iso, short-full, short-unix, json), docker logs,
+docker compose logs, CRI or json-file.  Times without a zone are those of this machine, unless TZ
+says otherwise.  Dates without a year get one: the last line is no later than the file's last
+change.
+
+The submissions in them are judged by the same rule and configuration as mail is, as if mode were
 "enforce", from an empty database; exemptions in the database hold.  Without the options it
 judges the limits that are configured; --max-countries and --window, each a list, replace the
 limit of [policy] by each combination in turn: overrides and further limits hold as they are.
@@ -46,7 +54,11 @@ limit of [policy] by each combination in turn: overrides and further limits hold
 --import fills the database with the history, so that pcc knows from the first day on which
 countries are familiar for whom.  It blocks nobody.  Accounts that pcc has ever blocked or
 observed are left alone, and what is new to an account that looks stolen is not made familiar.
-The same logs may be imported again: mails that the database has are not counted twice."""
+The same logs may be imported again: mails that the database has are not counted twice.
+
+Any local user can write a line to syslog that looks like Postfix's (see logger(1)).  Where users
+log in to the machine, give --import the journal as JSON: it then takes only entries whose trusted
+fields _UID, _SYSTEMD_UNIT and _EXE are those of Postfix."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -89,7 +101,7 @@ def replay(context: Context, options: argparse.Namespace) -> int:
     logs = _open(context, options.logs)
     if not logs:
         return NOT_DONE
-    tally = Tally()
+    tally = Tally(only_trusted=options.imports)
     begin = min((log.first for log in logs if log.first is not None), default=0.0)
     judge = _replay(context, settings, begin + options.learn, imports_too=options.imports)
     with _progress(context, logs) as advance:
@@ -111,7 +123,8 @@ def replay(context: Context, options: argparse.Namespace) -> int:
     if not tally.parsed:
         return NOT_DONE
     is_whole = len(logs) == len(options.logs) and all(log.is_whole for log in logs)
-    return DONE if is_whole else PARTLY
+    is_readable = tally.unparsed * UNREADABLE_ONE_IN <= tally.parsed + tally.unparsed
+    return DONE if is_whole and is_readable else PARTLY
 
 
 def _open(context: Context, paths: Sequence[str]) -> list[Log]:
@@ -268,12 +281,21 @@ def _complain(context: Context, tally: Tally, logs: list[Log]) -> None:
             "no line tells of a submission: is it a log of the Postfix that clients log in to?"
         )
     if tally.unparsed:
-        lines = f"{tally.unparsed:,} lines look like submissions"
-        if tally.unparsed == 1:
-            lines = "1 line looks like a submission"
-        context.complain(f"{lines} but can't be read:")
-        for line in tally.unread:
-            print(f"  {escaped(line.rstrip()[:LONGEST_SHOWN])}", file=sys.stderr)
+        lines = quantity(tally.unparsed, "line")
+        look = verb(tally.unparsed, "looks like a submission", "look like submissions")
+        context.complain(f"{lines} {look} but can't be read:")
+        print(f"  {escaped(tally.unread.rstrip()[:LONGEST_SHOWN])}", file=sys.stderr)
+        print(f"  expected: {tally.expected}", file=sys.stderr)
+    if tally.forgeable:
+        entries = quantity(tally.forgeable, "entry", "entries")
+        was = verb(tally.forgeable, "was", "were")
+        context.complain(
+            f"{entries} of the journal {was} left out: by _UID, _SYSTEMD_UNIT and _EXE it was not"
+            " Postfix that wrote them"
+        )
+    years = sorted(set[int]().union(*[log.years for log in logs]))
+    if years:
+        context.complain(f"dates without a year were taken to be of {_listed(years)}")
     if tally.repeated:
         mails = quantity(tally.repeated, "mail")
         are = verb(tally.repeated, "is", "are")
@@ -292,6 +314,11 @@ def _complain(context: Context, tally: Tally, logs: list[Log]) -> None:
             'policy.account is "sender", but these lines of the log name only the login:'
             " it was taken for the account"
         )
+
+
+def _listed(years: list[int]) -> str:
+    first, last = str(years[0]), str(years[-1])
+    return first if len(years) == 1 else f"{first} to {last}"
 
 
 # Import.

@@ -2,10 +2,10 @@
 
 The submissions of all logs come out in the order of time: a log is opened when the others have got
 to its first date, so that thirty rotated files are not open at once.  A line that is in two of the
-files, as where Debian's rsyslog wrote both mail.log and mail.info, counts once.  Dates without a
-year lie before the file's last change: of a plain file the last line is the latest that does, of a
-gzipped one the first; within a file years follow from one line to the next.  What comes from stdin
-must be in order by itself.
+files, as where Debian's rsyslog wrote both mail.log and mail.info, counts once.  A log whose dates
+have no year is first looked through for the New Years that it passes: its last line is no later
+than the file's last change.  That of stdin is no later than now; what matters of it is kept in a
+temporary file meanwhile.  What comes from stdin must be in order by itself.
 """
 
 from __future__ import annotations
@@ -14,24 +14,28 @@ import os
 import sys
 import zlib
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from heapq import heappop, heappush, heapreplace
 from itertools import chain, count
 from typing import TYPE_CHECKING
 
 from pcc.errors import PccError
+from pcc.replay import forms
+from pcc.replay.logclock import LogClock, is_yearless, year_of_first
 from pcc.replay.submissions import (
-    HALF_A_YEAR,
-    LogClock,
+    MARK,
     Submission,
     Tally,
-    first_time,
-    last_time,
+    dates,
+    first_date,
     submissions,
+    whole_lines,
 )
 from pcc.rule import DAY
 
 if TYPE_CHECKING:
     from io import BufferedReader
+    from typing import BinaryIO
 
     Advance = Callable[[int], None]
 
@@ -39,9 +43,6 @@ STDIN = "-"
 
 CHUNK = 1 << 18
 """Bytes that are read at a time."""
-
-END = 1 << 16
-"""Bytes at the end of a plain file in which its last date is looked for."""
 
 RECENT_MAILS = 20_000
 """The latest mails whose lines are recognised when they come from another file, too."""
@@ -68,16 +69,29 @@ class Log:
         self.size = 0
         self.backwards = 0.0
         self.problem = ""
+        self.first: float | None = None
         self._advance: Advance = _ignore
+        self._kept: BinaryIO | None = None
+        self._begun: Iterator[bytes] | None = None
+        self._clock = LogClock(now + DAY)
         chunks = self._chunks()
         try:
             head = next(chunks, b"")
+            if path == STDIN:
+                self._begun = chain((head,), chunks)
+            date = first_date(head)
+            if is_yearless(date):
+                self._set_year(now)
         except OSError as error:
             raise PccError(f"{path}: can't be read: {error.strerror or error}") from None
-        anchor = self._latest_end(head, now) - HALF_A_YEAR
-        self.first = first_time(head, LogClock(anchor))
-        self._clock = LogClock(anchor if self.first is None else self.first)
-        self._begun = chain((head,), chunks) if path == STDIN else None
+        if date is not None:
+            with suppress(ValueError, OverflowError):
+                self.first = forms.seconds(date, self._clock)
+
+    @property
+    def years(self) -> set[int]:
+        """Those that were assumed for dates without one."""
+        return self._clock.years
 
     @property
     def is_whole(self) -> bool:
@@ -98,25 +112,28 @@ class Log:
                 self.backwards = latest - submission.time
             yield submission
 
-    def _latest_end(self, head: bytes, now: float) -> float:
-        """Return UTC seconds at or before which the first line must lie.
+    def _set_year(self, now: float) -> None:
+        """Tell the clock of which year the first line is."""
+        end = now
+        if self._begun:
+            self._keep(self._begun)
+            self._begun = None
+        else:
+            end = min(now, os.stat(self.path).st_mtime)
+            with open(self.path, "rb") as file:
+                start = file.read(8)
+            if start.startswith(_GZIP):  # it says when what is in it was changed, if not 0
+                end = min(end, int.from_bytes(start[4:8], "little") or end)
+        self._clock.year = year_of_first(dates(self._readable_chunks(), self.size), end + DAY)
 
-        A day is allowed for clocks and time zones that differ.
-        """
-        if self.path == STDIN:
-            return now + DAY
-        changed = os.stat(self.path).st_mtime
-        with open(self.path, "rb") as file:
-            start = file.read(8)
-            is_plain = not start.startswith(_GZIP)
-            if is_plain and self.size > END:
-                file.seek(-END, os.SEEK_END)
-                head = file.read()
-        if not is_plain:
-            before = int.from_bytes(start[4:8], "little")  # the change of what was gzipped
-            return (min(before, changed) if before else changed) + DAY
-        last = last_time(head, LogClock(changed + DAY - HALF_A_YEAR))
-        return (changed if last is None else last) + DAY
+    def _keep(self, chunks: Iterator[bytes]) -> None:
+        """Keep of stdin what is needed to read it twice: submissions, and some dates between."""
+        from tempfile import TemporaryFile
+
+        self._kept = TemporaryFile()
+        for lines in whole_lines(chunks):
+            self._kept.write(lines[: lines.find(b"\n") + 1])
+            self._kept.writelines(line + b"\n" for line in lines.split(b"\n") if MARK in line)
 
     def _readable_chunks(self) -> Iterator[bytes]:
         try:
@@ -139,6 +156,9 @@ class Log:
             yield piece
 
     def _open(self) -> BufferedReader:
+        if self._kept:
+            self._kept.seek(0)
+            return open(self._kept.fileno(), "rb", closefd=False)
         if self.path == STDIN:
             return open(sys.stdin.fileno(), "rb", closefd=False)
         return open(self.path, "rb")

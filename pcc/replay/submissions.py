@@ -1,57 +1,56 @@
-"""Submissions in Postfix's log: the line that tells which login sent a mail from where.
+"""Submissions in Postfix's log: the line that says which login sent a mail from where.
 
     DATE HOST NAME/smtpd[PID]: QUEUEID: client=NAME[ADDRESS], sasl_method=METHOD,
         sasl_username=LOGIN[, sasl_sender=...][, orig_queue_id=...][, orig_client=...]
 
-NAME is any syslog_name; DATE is `Nov 22 09:01:02`, in local time and without a year, or RFC 3339,
-both with or without a fraction; journalctl's short formats are the same.  Lines go through as
-bytes, a chunk of many at a time: most are of other kinds, and only those that name a SASL
-method are looked at.  What others chose, such as a HELO name or a header that is logged, can't
-pass for a submission, because a line must match from its first byte on.
+NAME is any syslog_name; for DATE see `logclock`, for other forms of a line `forms`.  Lines go
+through as bytes, a chunk of many at a time: most are of other kinds, and only those that name a
+SASL method are looked at.  What others chose, such as a HELO name or a header that is logged, can't
+pass for a submission, because a line must match from its first byte on.  A local user who may write
+to syslog can forge a whole line: only a journal in JSON says who wrote an entry.
 """
 
 from __future__ import annotations
 
 import re
-from datetime import datetime, timezone
 from typing import TYPE_CHECKING, NamedTuple
 
-from pcc.rule import DAY
+from pcc.replay import forms
+from pcc.replay.logclock import DATE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from pcc.replay.logclock import Date, LogClock
+
 MARK = b", sasl_method="
 """What every submission has, and hardly another line: logins that fail are logged without it."""
-
-SHOWN_UNREAD = 3
-"""Lines that could not be read of which the text is kept."""
 
 LONGEST_LINE = 1_000_000
 """Bytes; a longer line is not one of a log."""
 
-_DATE = (
-    rb"(?:([A-Z][a-z][a-z] [ \d]\d \d\d:\d)|(\d{4}-\d\d-\d\d[T ]\d\d:\d))"
-    rb"(\d:\d\d)([.,]\d+)?(Z|[+-]\d\d:?\d\d)? "
-)
-_SUBMISSION = re.compile(
-    _DATE + rb"(?:(\S+) )?\S*smtpd(?:\[\d+\])?: (?:\[ID \d+ \S+\] )?"  # Solaris has the ID
+MOST_REPEATED = 100_000
+"""Times that one line may say it was repeated; more is no count of syslogd's."""
+
+SAMPLE_BYTES = 16384
+"""In a large log the years are counted by one line in so many bytes."""
+
+EXPECTED_FRONT = "DATE HOST postfix/smtpd[PID]: in front, the date as in Nov 22 09:01:02"
+EXPECTED_DATE = "a date that exists and is not in the future"
+EXPECTED_MESSAGE = "QUEUEID: client=NAME[ADDRESS], sasl_method=METHOD, sasl_username=LOGIN"
+
+_MESSAGE = (
     rb"(\w+): client=([^\s\[\]]*\[(?:unknown|[0-9A-Fa-f:.]+)\])(?::\d+)?"
     rb", sasl_method=[^,]*, sasl_username=(.+)"
 )
-_BEGINS_WITH_DATE = re.compile(_DATE)
-_HEAD = re.compile(_DATE + rb"(?:\S+ )?(\S*?)(?:\[\d+\])?: ")
-_ABOUT_CLIENT = re.compile(rb"(?:\[ID \d+ \S+\] )?\w+: client=")
+_SUBMISSION = re.compile(
+    DATE + rb"(?:(\S+) )?\S*smtpd(?:\[\d+\])?: (?:\[ID \d+ \S+\] )?" + _MESSAGE  # Solaris: ID
+)
+_MESSAGE_ALONE = re.compile(_MESSAGE)
+_REPEATED = re.compile(rb"message repeated (\d+) times: \[ ?(.*)\]\r?")
+_ABOUT_CLIENT = re.compile(rb"(?:message repeated \d+ times: \[ ?)?\w+: client=")
 _AFTER_LOGIN = re.compile(rb", (?:sasl_sender|orig_queue_id|orig_client)=")
-
-_MONTHS = {
-    name: number
-    for number, name in enumerate(b"Jan Feb Mar Apr May Jun Jul Aug Sep Oct Nov Dec".split(), 1)
-}
-
-HALF_A_YEAR = 365.2425 / 2 * DAY
-AMBIGUOUS_SECONDS = 900
-"""A local time that lies further back than the line before may be one that came twice that day."""
+_BEGINS_WITH_DATE = re.compile(DATE)
 
 
 class Submission(NamedTuple):
@@ -86,102 +85,44 @@ def text(value: bytes) -> str:
 class Tally:
     """How many submissions were read, and how many lines only looked like one.
 
-    `unread`: the first of those lines, as text.  `repeated`: submissions that
-    were in two of the files and were counted once.
+    `unread`: the first of those lines, as text.  `expected`: what it should have had.  `repeated`:
+    submissions that were in two of the files and were counted once.  `forgeable`: entries of a
+    journal that were left out, because its trusted fields do not say that Postfix wrote them.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, only_trusted: bool = False) -> None:
         self.parsed = 0
         self.unparsed = 0
         self.repeated = 0
-        self.unread: list[str] = []
+        self.forgeable = 0
+        self.unread = ""
+        self.expected = ""
+        self.only_trusted = only_trusted
 
-    def add_unread(self, line: bytes) -> None:
+    def add_unread(self, line: bytes, expected: str) -> None:
         """Count a line that could not be read."""
         self.unparsed += 1
-        if len(self.unread) < SHOWN_UNREAD:
-            self.unread.append(text(line))
-
-
-class LogClock:
-    """Gives the time of lines that come in about their order.
-
-    `latest`: UTC seconds of the line before.  A date without a year is in the
-    year that puts it nearest to that; a local time that came twice, because
-    summer time ended, is the one that does not lie before it.
-    """
-
-    def __init__(self, latest: float) -> None:
-        self.latest = latest
-        self._begun: tuple[bytes | None, ...] = ()
-        self._begin = 0.0
-
-    def time(
-        self,
-        yearless: bytes | None,
-        dated: bytes | None,
-        rest: bytes,
-        fraction: bytes | None,
-        zone: bytes | None,
-    ) -> float:
-        """Return the UTC seconds of a date; `rest` is from the last digit of the minute on.
-
-        Raises ValueError for a date that does not exist.
-        """
-        begun = (yearless, dated, zone)
-        if begun != self._begun:  # another ten minutes than those of the line before
-            self._begin = self._with_year(dated, zone) if dated else self._without_year(yearless)
-            self._begun = begun
-        seconds = int(rest[2:])
-        if seconds > 60:
-            raise ValueError(rest)
-        time = self._begin + 60 * (rest[0] - 48) + seconds
-        if fraction:
-            time += int(fraction[1:]) / 10 ** (len(fraction) - 1)
-        self.latest = time
-        return time
-
-    def _with_year(self, dated: bytes, zone: bytes | None) -> float:
-        moment = datetime.fromisoformat(f"{text(dated).replace(' ', 'T')}0")
-        if zone is None:
-            return self._local(moment)
-        time = moment.replace(tzinfo=timezone.utc).timestamp()
-        if zone == b"Z":
-            return time
-        offset = int(zone[1:3]) * 3600 + int(zone[-2:]) * 60
-        return time + offset if zone[0] == ord("-") else time - offset
-
-    def _without_year(self, yearless: bytes | None) -> float:
-        assert yearless is not None
-        month = _MONTHS.get(yearless[:3], 0)
-        day, hour, minute = int(yearless[4:6]), int(yearless[7:9]), int(yearless[10:]) * 10
-        year = datetime.fromtimestamp(self.latest).year
-        times = []
-        for candidate in (year - 1, year, year + 1):
-            try:
-                times.append(self._local(datetime(candidate, month, day, hour, minute)))
-            except ValueError:
-                continue  # 29 February, or no date at all
-        return min(times, key=lambda time: abs(time - self.latest))
-
-    def _local(self, moment: datetime) -> float:
-        time = moment.timestamp()
-        if time < self.latest - AMBIGUOUS_SECONDS:
-            return max(time, moment.replace(fold=1).timestamp())
-        return time
+        if self.unparsed == 1:
+            self.unread, self.expected = text(line), expected
 
 
 def submissions(chunks: Iterable[bytes], clock: LogClock, tally: Tally) -> Iterator[Submission]:
     """Return the submissions among the lines of a log that comes in chunks."""
+    for lines in whole_lines(chunks):
+        yield from _in_lines(lines, clock, tally)
+
+
+def whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Return chunks that end where a line ends."""
     rest = b""
     for chunk in chunks:
         end = chunk.rfind(b"\n") + 1
         if end:
-            yield from _in_lines(rest + chunk[:end], clock, tally)
+            yield rest + chunk[:end]
             rest = chunk[end:]
         elif len(rest) < LONGEST_LINE:
             rest += chunk
-    yield from _in_lines(rest, clock, tally)
+    yield rest
 
 
 def _in_lines(lines: bytes, clock: LogClock, tally: Tally) -> Iterator[Submission]:
@@ -192,51 +133,72 @@ def _in_lines(lines: bytes, clock: LogClock, tally: Tally) -> Iterator[Submissio
         end = find(b"\n", at)
         end = end if end >= 0 else len(lines)
         found = match(lines, begin, end)
-        submission = _submission(found, clock) if found else None
-        if submission is not None:
-            tally.parsed += 1
-            yield submission
-        elif _looks_like_submission(lines[begin:end]):
-            tally.add_unread(lines[begin:end])
+        if found:
+            begun, rest, fraction, zone, host, queue_id, client, login = found.groups()
+            try:
+                time = clock.time(begun, rest, fraction, zone)
+            except (ValueError, OverflowError):
+                tally.add_unread(lines[begin:end], EXPECTED_DATE)
+            else:
+                tally.parsed += 1
+                if login[-1] == 13 or b", " in login:
+                    login = _login(login)
+                yield Submission(time, host or b"", queue_id, client, login)
+        else:
+            yield from _in_another_form(lines[begin:end], clock, tally)
         at = find(MARK, end)
 
 
-def _submission(match: re.Match[bytes], clock: LogClock) -> Submission | None:
-    """Return what a line says, None if its date or its client's address does not exist."""
-    yearless, dated, rest, fraction, zone, host, queue_id, client, login = match.groups()
-    if b", " in login:
-        login = _AFTER_LOGIN.split(login, 1)[0]
+def _in_another_form(line: bytes, clock: LogClock, tally: Tally) -> Iterator[Submission]:
+    """Return the submissions that one line holds that is not of the plain form: mostly one."""
+    entry = forms.entry(line)
+    if entry is None:
+        if b": client=" in line[: line.find(MARK)]:
+            tally.add_unread(line, EXPECTED_FRONT)
+        return
+    repeated = _REPEATED.fullmatch(entry.message)
+    times = int(repeated[1][:9]) if repeated else 1
+    found = _MESSAGE_ALONE.fullmatch(repeated[2] if repeated else entry.message)
+    if found is None or times > MOST_REPEATED:
+        if _ABOUT_CLIENT.match(entry.message):
+            tally.add_unread(line, EXPECTED_MESSAGE)
+        return
+    if entry.is_forgeable and tally.only_trusted:
+        tally.forgeable += times
+        return
     try:
-        time = clock.time(yearless, dated, rest, fraction, zone)
+        time = forms.seconds(entry.time, clock)
     except (ValueError, OverflowError):
-        return None
-    return Submission(time, host or b"", queue_id, client, login.rstrip(b"\r"))
+        tally.add_unread(line, EXPECTED_DATE)
+        return
+    tally.parsed += times
+    for _ in range(times):
+        yield Submission(time, entry.host, found[1], found[2], _login(found[3]))
 
 
-def _looks_like_submission(line: bytes) -> bool:
-    """Whether a line with a SASL method was probably meant to be a submission."""
-    head = _HEAD.match(line)
-    if head is None:
-        return b": client=" in line[: line.find(MARK)]
-    is_smtpd = head.group(6).endswith(b"smtpd")
-    return is_smtpd and _ABOUT_CLIENT.match(line, head.end()) is not None
+def _login(value: bytes) -> bytes:
+    return _AFTER_LOGIN.split(value, 1)[0].rstrip(b"\r")
 
 
-def first_time(lines: bytes, clock: LogClock) -> float | None:
-    """Return the time of the first line that begins with a date."""
-    return next(_times(lines.splitlines(), clock), None)
+def date(line: bytes) -> Date | float | None:
+    """Return the date with which a line begins."""
+    found = _BEGINS_WITH_DATE.match(line)
+    return (found[1], found[2], found[3], found[4]) if found else forms.date(line)
 
 
-def last_time(lines: bytes, clock: LogClock) -> float | None:
-    """Return the time of the last line that begins with a date."""
-    return next(_times(reversed(lines.splitlines()), clock), None)
+def first_date(lines: bytes) -> Date | float | None:
+    """Return the date of the first line that begins with one."""
+    return next((found for found in map(date, lines.splitlines()) if found is not None), None)
 
 
-def _times(lines: Iterable[bytes], clock: LogClock) -> Iterator[float]:
-    for line in lines:
-        match = _BEGINS_WITH_DATE.match(line)
-        if match:
-            try:
-                yield clock.time(*match.groups())
-            except (ValueError, OverflowError):
-                continue
+def dates(chunks: Iterable[bytes], size: int) -> Iterator[Date]:
+    """Return dates of a log of so many bytes: those of all lines, or of some if it is large."""
+    step = min(SAMPLE_BYTES, size // 1000)
+    for lines in whole_lines(chunks):
+        at = 0
+        while at < len(lines):
+            end = lines.find(b"\n", at)
+            found = date(lines[at:end] if end >= 0 else lines[at:])
+            if isinstance(found, tuple):
+                yield found
+            at = lines.find(b"\n", at + step) + 1 or len(lines)
