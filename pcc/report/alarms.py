@@ -1,7 +1,8 @@
 """Blocks that an administrator lifted again soon: likely false alarms, and how to prevent them.
 
 A block counts as one when it was lifted by hand within a day, unless held mail of the account was
-deleted since, as is done after a theft.  Blocks set by hand are nobody's false alarm.
+deleted before its next incident, as is done after a theft.  Blocks set by hand are nobody's false
+alarm.
 
 Whether a setting would have prevented a block is tried with the rule itself, on the countries that
 counted then: with familiar countries, or as a group.  That looks at the limit that was crossed, and
@@ -10,6 +11,7 @@ at the mail that crossed it: what came later was stopped, so nobody knows where 
 
 from __future__ import annotations
 
+import math
 import re
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
@@ -78,25 +80,31 @@ class Evidence(NamedTuple):
 
 
 def lifted_soon(
-    incidents: Iterable[IncidentRow], lifts: Iterable[LiftRow]
+    incidents: Sequence[IncidentRow], lifts: Iterable[LiftRow]
 ) -> list[tuple[IncidentRow, LiftRow]]:
-    """Return blocks that look like false alarms, also observed ones, with who lifted each."""
+    """Return blocks that look like false alarms, also observed ones, with who lifted each.
+
+    `incidents`: the oldest first.
+    """
     unblocked = {(row.account, row.at): row for row in lifts if row.what == "unblocked"}
-    deleted: dict[str, float] = {}
+    deleted: dict[str, list[float]] = {}
     for row in lifts:
         if row.what == "deleted":
-            deleted[row.account] = max(row.at, deleted.get(row.account, 0))
+            deleted.setdefault(row.account, []).append(row.at)
     found = []
-    for incident in incidents:
+    next_began: dict[str, float] = {}  # mail deleted from then on is of that incident
+    for incident in reversed(incidents):
         lift = unblocked.get((incident.account, incident.ended or 0))
+        until = next_began.get(incident.account, math.inf)
+        next_began[incident.account] = incident.began
         if (
             lift is not None
             and _RULE.fullmatch(incident.rule)
             and lift.at - incident.began <= SOON
-            and deleted.get(incident.account, 0) < incident.began
+            and not any(incident.began <= at < until for at in deleted.get(incident.account, ()))
         ):
             found.append((incident, lift))
-    return found
+    return found[::-1]
 
 
 def alarm(

@@ -114,6 +114,17 @@ def test_group_is_suggested_for_neighbours_alone(site: Site) -> None:
     assert cures(site)["country_groups"] == 'country_groups = [["ES", "FR"]]'
 
 
+def test_alarm_stays_one_when_a_later_block_was_a_theft(site: Site) -> None:
+    deletion = "INSERT INTO event (at, account, what, who, detail) VALUES (?, ?, ?, 'root', '')"
+    for is_theft in (False, True):
+        send_mails(site, JOE, "ES FR BR")
+        lifted(site)
+        sql(site, deletion, time.time(), JOE, "deleted" if is_theft else "released")
+        time.sleep(1.1)  # times are shown in whole seconds
+    first, _ = site.data("report")["incidents"]
+    assert [row["since"] for row in site.data("report")["lifted_soon"]] == [first["since"]]
+
+
 def test_alarm_is_no_block_that_expired_or_whose_mail_was_deleted(site: Site) -> None:
     site.configure(PLAIN + 'block_for = "1s"\n')
     send_mails(site, "expired@example.org", "ES FR BR")
