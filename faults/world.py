@@ -20,7 +20,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from checkout import NETWORKS, PolicyProcess, address, is_refusal
+from checkout import NETWORKS, NO_NETWORKS, PolicyProcess, address, first_limit, is_refusal
 from deployment import Deployment, deploy, public_folder, run_as, service_user
 from mmdb import write_country_database
 
@@ -91,8 +91,10 @@ class World:
         write_country_database(self.countries, NETWORKS)
         self.countries.chmod(0o644)
         notify = "" if "[notify]" in more else "[notify]\nto = []\n"
+        policy = f"familiar_after = 0\n{toml}"
         self.config.write_text(
-            f'[policy]\nfamiliar_after = 0\n{toml}\n[country]\ndatabase = "{self.countries}"\n'
+            f"[policy]\n{first_limit(policy)}{policy}\n"
+            f'[country]\ndatabase = "{self.countries}"\n{NO_NETWORKS}'
             f'[store]\ndatabase = "{self.database}"\n{notify}{more}'
         )
         self.log = Log(self.folder / "log")

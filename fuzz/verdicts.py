@@ -33,12 +33,12 @@ from pcc.verdict.repeat import Verdicts
 HOUR = 3600
 CONFIGURATIONS: tuple[tuple[str, Settings], ...] = (
     (
-        "familiar_after = 0",
+        "max_countries = 3\nfamiliar_after = 0",
         Settings(countries=((3, 2 * DAY),)),
     ),
     (
-        'familiar_after = 1\n[[limit]]\nmax_countries = 2\nwindow = "1h"\n'
-        '[[limit]]\nmax_addresses = 5\nwindow = "1h"\n',  # what the pcc.toml that we ship has
+        'max_countries = 3\nfamiliar_after = 1\n[[limit]]\nmax_countries = 2\nwindow = "1h"\n'
+        '[[limit]]\nmax_addresses = 5\nwindow = "1h"\n',  # what the pcc.toml of version 1.0.0 had
         Settings(countries=((3, 2 * DAY), (2, HOUR)), addresses=((5, HOUR),), familiar_after=1),
     ),
     (

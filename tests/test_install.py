@@ -87,7 +87,7 @@ def said(root: Path) -> str:
     `MINE` is in the configuration then, and a driver in the virtual environment.
     """
     config = root / "etc/pcc/pcc.toml"
-    text = config.read_text().replace("max_countries = 3 ", "max_countries = 4 ")
+    text = config.read_text().replace("max_countries = 5 ", "max_countries = 4 ")
     config.write_text(text + MINE)
     python = root / "usr/local/lib/pcc/.venv/bin/python"
     subprocess.run([python, "-m", "pip", "install", "-q", "PyMySQL"], check=True)
@@ -101,8 +101,8 @@ def test_installing_again_keeps_a_changed_configuration_and_shows_the_difference
 ) -> None:
     assert (root / "etc/pcc/pcc.toml").read_text().endswith(MINE)
     assert "-max_countries = 4 " in said
-    assert "+max_countries = 3 " in said
-    assert "max_countries = 3 " in (root / "etc/pcc/pcc.toml.new").read_text()
+    assert "+max_countries = 5 " in said
+    assert "max_countries = 5 " in (root / "etc/pcc/pcc.toml.new").read_text()
 
 
 def test_the_difference_has_no_password(said: str) -> None:

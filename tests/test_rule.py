@@ -29,6 +29,7 @@ KEEP = 30 * DAY
 
 def policy(limits: list[dict[str, Any]] | None = None, **options: Any) -> Policy:
     """Return the policy of a pcc.toml with these options."""
+    options = {"max_countries": 3, "familiar_after": 1, **options}
     return Policy(checked_values("pcc.toml", {"policy": options, "limit": limits or []})["policy"])
 
 

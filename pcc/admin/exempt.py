@@ -190,6 +190,8 @@ def normalised(config: Config, kind: str, value: str) -> str:
         return str(checks.domain(value))
     if kind == "client":
         client = checks.client(value)
+        if isinstance(client, int):
+            return f"AS{client}"
         return client if isinstance(client, str) else network_text(client)
     account = config.normalised_account(value)
     user, at, domain = account.rpartition("@")

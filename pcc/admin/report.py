@@ -112,7 +112,9 @@ def beginning(text: str) -> tuple[float, bool]:
 def _origins(context: Context) -> Origins:
     from pcc.places.origins import Origins
 
-    return Origins(context.config.country_database, context.config.country_asn, context.complain)
+    return Origins(
+        context.config.country_database, context.config.networks_database, context.complain
+    )
 
 
 def _write_page(context: Context, path: str, origins: Origins, found: Report) -> None:

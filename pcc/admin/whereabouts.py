@@ -60,7 +60,7 @@ def _look_up(context: Context, seen: Sequence[SightingRow]) -> dict[str, travel.
     from pcc.places.origins import Origins
 
     config = context.config
-    origins = Origins(config.country_database, config.country_asn, context.complain)
+    origins = Origins(config.country_database, config.networks_database, context.complain)
     try:
         return origins.find([row.address for row in seen])
     finally:

@@ -32,15 +32,32 @@ class Record:
 
 
 class Limit(Record):
-    """How many countries and client addresses an account may be seen with.
+    """How many places an account may be seen in, and how many mails may come from there.
 
-    `max_countries` and `max_addresses`: the most that pass; 0 is off.
-    `window`: seconds.  `window_text`: the window as the operator wrote it.
+    `max_…`: the most that pass; 0 is off.  `familiar_after`: earlier days, 0
+    is off.  `observes`: whether this limit alone blocks nobody, whatever the
+    policy's mode.  `window`: seconds.  `window_text`: the window as the
+    operator wrote it.
     """
 
-    __slots__ = ("max_addresses", "max_countries", "window", "window_text")
+    __slots__ = (
+        "familiar_after",
+        "max_addresses",
+        "max_countries",
+        "max_foreign_mails",
+        "max_hosting_mails",
+        "max_networks",
+        "observes",
+        "window",
+        "window_text",
+    )
+    familiar_after: int
     max_addresses: int
     max_countries: int
+    max_foreign_mails: int
+    max_hosting_mails: int
+    max_networks: int
+    observes: bool
     window: int
     window_text: str
 
@@ -48,9 +65,10 @@ class Limit(Record):
 class Policy(Record):
     """What holds for one account: `[policy]`, or that with an `[[override]]` over it.
 
-    `block_for`: seconds, 0 until an administrator lifts it.  `group_of`: the
-    name of a country's group, for the countries that are in one.  `limits`:
-    the limit of `[policy]` first, then the further ones.
+    `block_for`: seconds, 0 until an administrator lifts it.  `familiar_after`:
+    that of `[policy]`.  `group_of`: the name of a country's group, for the
+    countries that are in one.  `limits`: the limit of `[policy]` first, then
+    the further ones.
     """
 
     __slots__ = (
@@ -123,48 +141,57 @@ class Config(Record):
 
     `path`: the file itself.  `identity`: a number for the file as it was when it
     was read, the same for all processes; 0 where that is not known.
-    `country_asn`: "" for none.  `keep_sightings`, `keep_incidents`: seconds.
-    `exempt_accounts` and `domains` are in lower case, exempt domains begin with
-    `@`.
+    `networks_database`, `hosting_list`: paths, "" for none; a file need not be
+    there.  `keep_sightings`, `keep_incidents`: seconds.  `exempt_accounts` and
+    `domains` are in lower case, exempt domains begin with `@`.
+    `exempt_systems`: numbers of autonomous systems.
     """
 
     __slots__ = (
         "account",
-        "country_asn",
         "country_database",
         "default_domain",
         "domains",
         "exempt_accounts",
         "exempt_names",
         "exempt_networks",
+        "exempt_systems",
+        "hosting_list",
         "identity",
         "keep_incidents",
         "keep_sightings",
         "log_name",
+        "login_spellings",
+        "networks_database",
         "notify",
         "overrides",
         "path",
         "policy",
+        "recipient_delimiter",
         "store_database",
         "store_host",
         "verbose",
     )
     account: str
-    country_asn: str
     country_database: str
     default_domain: str
     domains: frozenset[str]
     exempt_accounts: frozenset[str]
     exempt_names: tuple[str, ...]
     exempt_networks: tuple[Network, ...]
+    exempt_systems: frozenset[int]
+    hosting_list: str
     identity: int
     keep_incidents: int
     keep_sightings: int
     log_name: str
+    login_spellings: tuple[str, ...]
+    networks_database: str
     notify: Notify
     overrides: tuple[tuple[frozenset[str], Policy], ...]
     path: str
     policy: Policy
+    recipient_delimiter: str
     store_database: str
     store_host: str
     verbose: bool

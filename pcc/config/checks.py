@@ -132,7 +132,7 @@ def one_of(*choices: str) -> Check:
 
     def check(value: Any) -> str:
         if value not in choices:
-            raise wrong("must be " + " or ".join([f'"{choice}"' for choice in choices]), value)
+            raise wrong("must be " + " or ".join([shown(choice) for choice in choices]), value)
         return str(value)
 
     return check
@@ -251,12 +251,30 @@ def _is_domain(name: str) -> bool:
     return all(label and label.replace("-", "").replace("_", "").isalnum() for label in labels)
 
 
-def client(value: Any) -> Network | str:
-    """A network or a verified host name, as pcc.address matches them."""
+def client(value: Any) -> Network | str | int:
+    """A network or a verified host name, as pcc.address matches them, or the number of an AS."""
+    name = text(value).strip().upper()
+    if name.startswith("AS") and name[2:].isascii() and name[2:].isdigit():
+        number = int(name[2:]) if len(name) <= len("AS4294967295") else 0
+        if not 0 < number < 1 << 32:
+            raise wrong("must be an autonomous system such as AS64500", value)
+        return number
     try:
-        return exempt_client(text(value))
+        return exempt_client(name)
     except ValueError as error:
         raise wrong(str(error), value) from None
+
+
+def delimiters(value: Any) -> str:
+    """Characters one of which ends the local part proper, as Postfix has them; "" for none."""
+    characters = text(value)
+    if not characters.isascii() or any(c.isalnum() or c in " @" for c in characters):
+        raise wrong('must be punctuation such as "+", and not "@"', value)
+    return characters
+
+
+spelling = one_of("domain\\user", "user%domain", "extension")
+"""Another form of a login than user@domain that means the same account."""
 
 
 def mail_address(value: Any) -> str:

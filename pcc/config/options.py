@@ -25,20 +25,34 @@ if TYPE_CHECKING:
     Options = dict[str, tuple[Any, checks.Check]]
 
 DEFAULT_REASON = (
-    "5.7.1 Sending is blocked: this account was used from too many countries."
+    "5.7.1 Sending is blocked: this account was used from too many places."
     " Contact your administrator."
 )
 
 _COUNTRIES = checks.list_of(checks.country, "ISO 3166 codes")
 _ACCOUNTS = checks.list_of(checks.account, "accounts")
 
-_OVERRIDABLE: Options = {
+_MOST = checks.whole_number(0)
+
+_COUNTED = {
+    "max_countries": 5,
+    "max_networks": 0,
+    "max_addresses": 0,
+    "max_hosting_mails": 0,
+    "max_foreign_mails": 0,
+}
+"""What a limit is about, and the default of [policy]; 0 is off."""
+
+_LIMIT: Options = {
     "mode": ("enforce", checks.one_of("enforce", "observe")),
-    "max_countries": (3, checks.whole_number(0)),
     "window": ("2d", checks.duration),
-    "familiar_after": (1, checks.whole_number(0, MOST_FAMILIAR_DAYS)),
+    "familiar_after": (3, checks.whole_number(0, MOST_FAMILIAR_DAYS)),
+}
+
+_OVERRIDABLE: Options = {
+    **_LIMIT,
+    **{key: (most, _MOST) for key, most in _COUNTED.items()},
     "min_mails": (1, checks.whole_number(1)),
-    "max_addresses": (0, checks.whole_number(0)),
     "action": ("REJECT", checks.action),
     "hold_limit": (50, checks.whole_number(0)),
     "reason": (DEFAULT_REASON, checks.text),
@@ -52,18 +66,16 @@ _OVERRIDABLE: Options = {
 POLICY: Options = {
     **_OVERRIDABLE,
     "account": ("sasl_username", checks.one_of("sasl_username", "sender")),
+    "recipient_delimiter": ("+", checks.delimiters),
+    "login_spellings": ([], checks.list_of(checks.spelling, "spellings of a login")),
     "domains": ([], checks.list_of(checks.domain, "domains")),
     "exempt_accounts": ([], _ACCOUNTS),
     "exempt_clients": ([], checks.list_of(checks.client, "networks, addresses or host names")),
 }
 """The keys of [policy]: default and check."""
 
-LIMIT: Options = {
-    "max_countries": (0, checks.whole_number(0)),
-    "max_addresses": (0, checks.whole_number(0)),
-    "window": ("2d", checks.duration),
-}
-"""The keys of a [[limit]]: default and check.  The window's real default is [policy]'s."""
+LIMIT: Options = {**dict.fromkeys(_COUNTED, (0, _MOST)), **_LIMIT}
+"""The keys of a [[limit]]: default and check.  The default of its own keys is [policy]'s value."""
 
 OVERRIDE: Options = {**_OVERRIDABLE, "accounts": ([], _ACCOUNTS)}
 """The keys of an [[override]], besides `limit`."""
@@ -71,7 +83,8 @@ OVERRIDE: Options = {**_OVERRIDABLE, "accounts": ([], _ACCOUNTS)}
 SECTIONS: dict[str, Options] = {
     "country": {
         "database": ("/var/lib/pcc/country.mmdb", checks.path),
-        "asn": ("", checks.or_empty(checks.path)),
+        "networks": ("/var/lib/pcc/networks.mmdb", checks.or_empty(checks.path)),
+        "hosting": ("/var/lib/pcc/hosting.txt", checks.or_empty(checks.path)),
     },
     "store": {
         "database": ("/var/lib/pcc/pcc.db", checks.store),
@@ -148,13 +161,14 @@ def _config_values(path: str, document: dict[str, Any]) -> dict[str, Any]:
     _refuse_unknown("", document, ("policy", "limit", "override", *SECTIONS))
     policy = _section("policy", document, POLICY)
     further = document.get("limit", [])
+    document = {**document, "country": _with_asn_as_networks(document.get("country", {}))}
     sections = {name: _section(name, document, options) for name, options in SECTIONS.items()}
     country, store, notify, log = (sections[name] for name in SECTIONS)
     folder = os.path.dirname(path)
     exempt = [_with_domain(account, policy) for account in policy["exempt_accounts"]]
     return {
         "path": path,
-        "policy": _policy_values(policy, "limit", further),
+        "policy": _policy_values(policy, "policy", "limit", further),
         "overrides": [
             _override(f"override[{number}]", table, policy, further)
             for number, table in enumerate(_array("override", document), 1)
@@ -163,10 +177,14 @@ def _config_values(path: str, document: dict[str, Any]) -> dict[str, Any]:
         "default_domain": policy["default_domain"],
         "domains": frozenset(policy["domains"]),
         "exempt_accounts": frozenset(exempt),
-        "exempt_networks": tuple([c for c in policy["exempt_clients"] if not isinstance(c, str)]),
+        "exempt_networks": tuple([c for c in policy["exempt_clients"] if isinstance(c, tuple)]),
+        "exempt_systems": frozenset([c for c in policy["exempt_clients"] if isinstance(c, int)]),
         "exempt_names": tuple([c for c in policy["exempt_clients"] if isinstance(c, str)]),
         "country_database": os.path.join(folder, country["database"]),
-        "country_asn": country["asn"] and os.path.join(folder, country["asn"]),
+        "networks_database": country["networks"] and os.path.join(folder, country["networks"]),
+        "hosting_list": country["hosting"] and os.path.join(folder, country["hosting"]),
+        "recipient_delimiter": policy["recipient_delimiter"],
+        "login_spellings": policy["login_spellings"],
         "store_database": _store_from(folder, store["database"]),
         "store_host": store["host"],
         "keep_sightings": store["keep_sightings"],
@@ -195,37 +213,58 @@ def _override(
         raise Wrong("is missing: whom is it for?", f"{name}.accounts")
     accounts = frozenset([_with_domain(account, policy) for account in given["accounts"]])
     if "limit" in table:
-        return accounts, _policy_values({**policy, **given}, f"{name}.limit", table["limit"])
-    return accounts, _policy_values({**policy, **given}, "limit", further)
+        further, place = table["limit"], f"{name}.limit"
+    else:
+        place = "limit"
+    mode_of = name if "mode" in given else "policy"
+    return accounts, _policy_values({**policy, **given}, mode_of, place, further)
 
 
-def _policy_values(policy: dict[str, Any], place: str, further: Any) -> dict[str, Any]:
-    """Return the values of a Policy; `further` are the tables of its further limits, at `place`."""
+def _policy_values(
+    policy: dict[str, Any], mode_of: str, place: str, further: Any
+) -> dict[str, Any]:
+    """Return the values of a Policy.
+
+    `further` are the tables of its further limits, at `place`; its mode is that of `mode_of`.
+    """
     keys = ("mode", "familiar_after", "min_mails", "action", "hold_limit", "reason", "block_for")
     return {
         **{key: policy[key] for key in keys},
         "ignore_countries": frozenset(policy["ignore_countries"]),
         "group_of": policy["country_groups"],
-        "limits": [_limit_values(policy), *_further_limits(policy, place, further)],
+        "limits": [
+            _limit_values(policy, observes=False),
+            *_further_limits(policy, mode_of, place, further),
+        ],
     }
 
 
-def _further_limits(policy: dict[str, Any], place: str, further: Any) -> list[dict[str, Any]]:
+def _further_limits(
+    policy: dict[str, Any], mode_of: str, place: str, further: Any
+) -> list[dict[str, Any]]:
     limits = []
     for number, table in enumerate(_array(place, {place: further}), 1):
-        given = _given(f"{place}[{number}]", table, LIMIT)
-        if "max_countries" not in given and "max_addresses" not in given:
-            raise Wrong("must have max_countries or max_addresses", f"{place}[{number}]")
-        off = {"max_countries": 0, "max_addresses": 0}
-        limits.append(_limit_values({**off, "window": policy["window"], **given}))
+        name = f"{place}[{number}]"
+        given = _given(name, table, LIMIT)
+        if not any(given.get(key) for key in _COUNTED):
+            *keys, last = _COUNTED
+            got = ", got " + " and ".join([f"{key} = 0" for key in given if key in _COUNTED])
+            rule = f"must have {', '.join(keys)} or {last} above 0"
+            raise Wrong(rule + got.removesuffix(", got "), name)
+        if policy["mode"] == "observe" and given.get("mode") == "enforce":
+            rule = f'must not be "enforce" while {mode_of}.mode is "observe", got "enforce"'
+            raise Wrong(rule, f"{name}.mode")
+        off = dict.fromkeys(_COUNTED, 0)
+        own = given.get("mode") == "observe"
+        limits.append(_limit_values({**policy, **off, **given}, observes=own))
     return limits
 
 
-def _limit_values(values: dict[str, Any]) -> dict[str, Any]:
+def _limit_values(values: dict[str, Any], *, observes: bool) -> dict[str, Any]:
     window, window_text = values["window"]
     return {
-        "max_countries": values["max_countries"],
-        "max_addresses": values["max_addresses"],
+        **{key: values[key] for key in (*_COUNTED, "familiar_after")},
+        "observes": observes,
         "window": window,
         "window_text": window_text,
     }
@@ -235,6 +274,22 @@ def _with_domain(account: str, policy: dict[str, Any]) -> str:
     if policy["default_domain"] and "@" not in account:
         return f"{account}@{policy['default_domain']}"
     return account
+
+
+def _with_asn_as_networks(country: Any) -> Any:
+    """Return the table [country] with `asn`, which version 1.0.0 had, under its new name."""
+    if not isinstance(country, dict) or "asn" not in country:
+        return country
+    asn = _given("country", {"asn": country["asn"]}, {"asn": SECTIONS["country"]["networks"]})[
+        "asn"
+    ]
+    rest = {key: value for key, value in country.items() if key != "asn"}
+    if not asn:  # as 1.0.0 shipped it: nothing was chosen
+        return rest
+    if rest.setdefault("networks", asn) != asn:
+        rule = "is another name for country.networks and must not be different, got "
+        raise Wrong(rule + shown(asn), "country.asn")
+    return rest
 
 
 def _store_from(folder: str, database: str) -> str:

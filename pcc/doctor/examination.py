@@ -117,8 +117,8 @@ class _Examination:
         config = self._config
         yield from check_database(config, user, self._now)
         yield installation.check_country_database(user, self._config.country_database, self._now)
-        if self._config.country_asn:
-            yield evidence.check_asn_database(user, self._config.country_asn, self._now)
+        if self._config.networks_database:
+            yield evidence.check_asn_database(user, self._config.networks_database, self._now)
 
     def _mail_system(self) -> Iterator[Finding]:
         postfix = self._postfix

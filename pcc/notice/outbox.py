@@ -221,7 +221,9 @@ class _Sending:
     def _origins_of(self, sightings: Sequence[SightingRow]) -> dict[str, Origin]:
         if self._origins is None:
             config = self._config
-            self._origins = Origins(config.country_database, config.country_asn, maillog.error)
+            self._origins = Origins(
+                config.country_database, config.networks_database, maillog.error
+            )
         return self._origins.find([seen.address for seen in sightings])
 
 

@@ -16,7 +16,7 @@ import re
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
-from pcc.config import Policy, checks
+from pcc.config import Limit, Policy, checks
 from pcc.replay.advice import CLOUDS
 from pcc.report.world import world
 from pcc.rule import DAY, History, Place, Rule, Seen
@@ -157,8 +157,9 @@ class _Crossed:
     def is_prevented_by(self, **changes: object) -> bool:
         """Whether a change of the account's policy would have let the crossing mail pass."""
         limit = {
+            **dict.fromkeys(Limit.__slots__, 0),
+            "familiar_after": changes.get("familiar_after", self.policy.familiar_after),
             "max_countries": self.most,
-            "max_addresses": 0,
             "window": self.incident.window_seconds,
             "window_text": self.window_text,
         }

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from deployment import CHECKOUT, Deployment, run_as
 
-from pcc.config import Config, options
+from pcc.config import Config, Limit, options
 from pcc.config.iso3166 import CODES, MISTAKEN
 from pcc.config.prepared import load
 from pcc.errors import ConfigError
@@ -161,17 +161,21 @@ def test_toml_is_read_in_an_interpreter_without_site_packages(path: Path) -> Non
 
 DEFAULTS = {
     "account": "sasl_username",
-    "country_asn": "",
     "country_database": "/var/lib/pcc/country.mmdb",
     "default_domain": "",
     "domains": frozenset(),
     "exempt_accounts": frozenset(),
     "exempt_names": (),
     "exempt_networks": (),
+    "exempt_systems": frozenset(),
+    "hosting_list": "/var/lib/pcc/hosting.txt",
     "keep_incidents": 180 * 86400,
     "keep_sightings": 30 * 86400,
     "log_name": "pcc",
+    "login_spellings": (),
+    "networks_database": "/var/lib/pcc/networks.mmdb",
     "overrides": (),
+    "recipient_delimiter": "+",
     "store_database": "/var/lib/pcc/pcc.db",
     "store_host": "",
     "verbose": False,
@@ -179,13 +183,13 @@ DEFAULTS = {
 POLICY_DEFAULTS = {
     "action": "REJECT",
     "block_for": 0,
-    "familiar_after": 1,
+    "familiar_after": 3,
     "group_of": {},
     "hold_limit": 50,
     "ignore_countries": frozenset(),
     "min_mails": 1,
     "mode": "enforce",
-    "reason": "5.7.1 Sending is blocked: this account was used from too many countries. "
+    "reason": "5.7.1 Sending is blocked: this account was used from too many places. "
     "Contact your administrator.",
 }
 NOTIFY_DEFAULTS = {
@@ -206,6 +210,18 @@ def limits_of(policy: Any) -> list[tuple[int, int, int, str]]:
     ]
 
 
+def counted(policy: Any) -> list[dict[str, int]]:
+    """Return what each limit is about, and the most of it."""
+    return [
+        {
+            name: most
+            for name in Limit.__slots__
+            if name[:4] == "max_" and (most := getattr(limit, name))
+        }
+        for limit in policy.limits
+    ]
+
+
 def values(record: Any, names: Any) -> dict[str, Any]:
     """Return some of a record's values."""
     return {name: getattr(record, name) for name in names}
@@ -216,7 +232,8 @@ def test_an_empty_file_has_the_documented_defaults(path: Path) -> None:
     assert values(config, DEFAULTS) == DEFAULTS
     assert values(config.policy, POLICY_DEFAULTS) == POLICY_DEFAULTS
     assert values(config.notify, NOTIFY_DEFAULTS) == NOTIFY_DEFAULTS
-    assert limits_of(config.policy) == [(3, 0, 172800, "2d")]
+    assert limits_of(config.policy) == [(5, 0, 172800, "2d")]
+    assert counted(config.policy) == [{"max_countries": 5}]
     assert config.policy.windows == (172800,)
 
 
@@ -227,29 +244,35 @@ def test_no_value_of_a_record_is_untested() -> None:
     assert set(NOTIFY_DEFAULTS) == set(type(load(str(SHIPPED)).notify).__slots__)
 
 
-def test_the_shipped_file_says_the_defaults_and_two_further_limits(path: Path) -> None:
+SHIPPED_LIMITS = [
+    {"max_networks": 3, "window": "10m"},
+    {"max_networks": 16, "window": "7d"},
+    {"max_countries": 15, "window": "14d"},
+    {"max_hosting_mails": 25, "window": "1h"},
+    {"max_foreign_mails": 50, "window": "1h"},
+]
+
+
+def test_the_shipped_file_says_the_defaults_and_five_further_limits(path: Path) -> None:
     shipped = Config(options.read_values(str(SHIPPED)))
     default = read(path, "")
     names = set(Config.__slots__) - {"identity", "path", "policy", "notify"}
     assert values(shipped, names) == values(default, names)
     assert values(shipped.policy, POLICY_DEFAULTS) == POLICY_DEFAULTS
     assert values(shipped.notify, NOTIFY_DEFAULTS) == NOTIFY_DEFAULTS
-    assert limits_of(shipped.policy) == [
-        (3, 0, 172800, "2d"),
-        (2, 0, 3600, "1h"),
-        (0, 5, 3600, "1h"),
-    ]
+    assert [
+        {**most, "window": limit.window_text}
+        for most, limit in zip(counted(shipped.policy), shipped.policy.limits, strict=True)
+    ] == [{"max_countries": 5, "window": "2d"}, *SHIPPED_LIMITS]
+    assert [limit.familiar_after for limit in shipped.policy.limits] == [3] * 6
+    assert not any(limit.observes for limit in shipped.policy.limits)
 
 
 def test_the_shipped_file_shows_every_key_once_with_its_default() -> None:
     import tomli
 
     document = tomli.loads(SHIPPED.read_text(encoding="utf-8"))
-    limits = document.pop("limit")
-    assert limits == [
-        {"max_countries": 2, "window": "1h"},
-        {"max_addresses": 5, "window": "1h"},
-    ]
+    assert document.pop("limit") == SHIPPED_LIMITS
     table = {"policy": options.POLICY, **options.SECTIONS}
     expected = {
         section: {key: default for key, (default, _) in known.items()}
@@ -279,7 +302,7 @@ def test_the_commented_override_of_the_shipped_file_works(path: Path) -> None:
     text = re.sub(r"^#(\[\[override|accounts|max_countries)", r"\1", text, flags=re.MULTILINE)
     [(accounts, policy)] = read(path, text).overrides
     assert accounts == {"ceo@example.org", "@sales.example.org"}
-    assert limits_of(policy)[0] == (5, 0, 172800, "2d")
+    assert limits_of(policy)[0] == (8, 0, 172800, "2d")
 
 
 # Values.
@@ -303,7 +326,7 @@ def test_a_duration_is_a_postfix_time(path: Path, text: str, seconds: int) -> No
     config = read(
         path, f'[policy]\nwindow = "{text}"\nblock_for = "{text}"\n[store]\nkeep_sightings="{text}"'
     )
-    assert limits_of(config.policy) == [(3, 0, seconds, text.strip())]
+    assert limits_of(config.policy) == [(5, 0, seconds, text.strip())]
     assert (config.policy.block_for, config.keep_sightings) == (seconds, seconds)
 
 
@@ -409,8 +432,10 @@ def test_exempt_clients_are_networks_and_names(path: Path) -> None:
     config = read(
         path,
         '[policy]\nexempt_clients = ["192.0.2.0/24", "192.0.2.7", "2001:DB8::/32", "::1", '
-        '"::ffff:198.51.100.0/120", " .Google.COM ", "mail.example.org."]',
+        '"::ffff:198.51.100.0/120", " .Google.COM ", "mail.example.org.", '
+        '"AS64500", " as1 "]',
     )
+    assert config.exempt_systems == {64500, 1}
     assert config.exempt_networks == (
         (4, 8, 0xC00002),
         (4, 0, 0xC0000207),
@@ -436,7 +461,8 @@ def test_relative_paths_count_from_the_folder_of_the_file(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = (
-        '[country]\ndatabase = "c.mmdb"\nasn = "asn.mmdb"\n[store]\ndatabase = "../pcc.db"\n'
+        '[country]\ndatabase = "c.mmdb"\nasn = "asn.mmdb"\nhosting = "hosting.txt"\n'
+        '[store]\ndatabase = "../pcc.db"\n'
         '[notify]\ncommand = ["bin/tell", "./x"]\n'
     )
     path.write_text(text)
@@ -446,7 +472,8 @@ def test_relative_paths_count_from_the_folder_of_the_file(
         folder = os.path.dirname(os.path.abspath(name))
         assert config.path == os.path.abspath(name)
         assert config.country_database == f"{folder}/c.mmdb"
-        assert config.country_asn == f"{folder}/asn.mmdb"
+        assert config.networks_database == f"{folder}/asn.mmdb"
+        assert config.hosting_list == f"{folder}/hosting.txt"
         assert config.store_database == f"{folder}/../pcc.db"
         assert config.notify.command == (f"{folder}/bin/tell", "./x")
 
@@ -534,6 +561,45 @@ def test_the_first_override_that_names_an_account_wins(
     assert limits_of(read(path, OVERRIDES).policy_for(account)) == limits
 
 
+def test_a_limit_has_familiar_after_window_and_mode_of_policy_unless_it_has_its_own(
+    path: Path,
+) -> None:
+    config = read(
+        path,
+        '[policy]\nfamiliar_after = 4\nwindow = "3d"\n[[limit]]\nmax_networks = 3\n'
+        '[[limit]]\nmax_foreign_mails = 9\nfamiliar_after = 0\nwindow = "1h"\nmode = "observe"\n'
+        '[[override]]\naccounts = ["joe"]\nfamiliar_after = 5\nmode = "observe"\n',
+    )
+    names = ("familiar_after", "window_text", "observes")
+    assert [tuple(values(limit, names).values()) for limit in config.policy.limits] == [
+        (4, "3d", False),
+        (4, "3d", False),
+        (0, "1h", True),
+    ]
+    assert [limit.familiar_after for limit in config.policy_for("joe").limits] == [5, 5, 0]
+    assert counted(config.policy) == [
+        {"max_countries": 5},
+        {"max_networks": 3},
+        {"max_foreign_mails": 9},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "networks"),
+    [
+        ("", "/var/lib/pcc/networks.mmdb"),
+        ('asn = ""', "/var/lib/pcc/networks.mmdb"),  # as version 1.0.0 shipped it
+        ('asn = "/asn.mmdb"', "/asn.mmdb"),
+        ('networks = ""', ""),
+        ('networks = ""\nasn = ""', ""),
+        ('networks = "/n.mmdb"\nasn = ""', "/n.mmdb"),
+        ('networks = "/n.mmdb"\nasn = "/n.mmdb"', "/n.mmdb"),
+    ],
+)
+def test_asn_is_another_name_for_networks(path: Path, text: str, networks: str) -> None:
+    assert read(path, f"[country]\n{text}\n").networks_database == networks
+
+
 def test_an_override_changes_only_what_it_says(path: Path) -> None:
     config = read(path, OVERRIDES)
     assert config.policy_for("ceo@example.org").action == "HOLD"
@@ -549,6 +615,9 @@ def test_an_override_takes_every_other_key_of_policy(path: Path) -> None:
         'window = "7h"',
         "familiar_after = 7",
         "min_mails = 7",
+        "max_networks = 7",
+        "max_hosting_mails = 7",
+        "max_foreign_mails = 7",
         "max_addresses = 7",
         'action = "HOLD"',
         "hold_limit = 7",
@@ -559,7 +628,8 @@ def test_an_override_takes_every_other_key_of_policy(path: Path) -> None:
         'default_domain = "example.com"',
     ]
     keys = {line.split()[0] for line in lines}
-    for_all = {"account", "domains", "exempt_accounts", "exempt_clients"}
+    for_all = {"account", "recipient_delimiter", "login_spellings", "domains"}
+    for_all |= {"exempt_accounts", "exempt_clients"}
     assert keys == set(options.POLICY) - for_all
     config = read(path, '[[override]]\naccounts = ["joe"]\n' + "\n".join(lines))
     policy = config.policy_for("joe")
@@ -576,4 +646,5 @@ def test_an_override_takes_every_other_key_of_policy(path: Path) -> None:
     }
     assert policy.observes
     assert limits_of(policy) == [(7, 7, 25200, "7h")]
+    assert set(counted(policy)[0].values()) == {7} and len(counted(policy)[0]) == 5
     assert values(config.policy, POLICY_DEFAULTS) == POLICY_DEFAULTS

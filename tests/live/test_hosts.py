@@ -28,10 +28,13 @@ THIEF = "thief@example.org"
 CONFIG = """\
 [policy]
 action = "HOLD"
+max_countries = 3
 familiar_after = 0
 
 [country]
 database = "state/country.mmdb"
+networks = ""
+hosting = ""
 
 [store]
 database = "{url}"

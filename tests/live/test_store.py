@@ -26,7 +26,16 @@ from urllib.parse import quote
 
 import pytest
 import servers
-from checkout import ROOT, PolicyProcess, Site, address, is_pass, is_refusal, request_text
+from checkout import (
+    NO_NETWORKS,
+    ROOT,
+    PolicyProcess,
+    Site,
+    address,
+    is_pass,
+    is_refusal,
+    request_text,
+)
 from mmdb import write_country_database
 from servers import PASSWORD, DatabaseServer, MariaDB, PostgreSQL
 
@@ -116,7 +125,9 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Site]]:
     def make(place: str, policy: str = PLAIN, more: str = "[notify]\nto = []\n") -> Site:
         folder = tmp_path / f"host{len(sites)}"
         folder.mkdir()
-        store = f'[country]\ndatabase = "country.mmdb"\n[store]\ndatabase = "{place}"\n'
+        store = (
+            f'[country]\ndatabase = "country.mmdb"\n{NO_NETWORKS}[store]\ndatabase = "{place}"\n'
+        )
         sites.append(Host(folder, f"{policy}\n{store}\n{more}"))
         return sites[-1]
 

@@ -28,6 +28,9 @@ COUNTRIES = ("ES", "FR", "BR", "VN", "DE", "PT", "US", "IN")
 NETWORKS = {f"11.{number}.0.0/16": code for number, code in enumerate(COUNTRIES, 1)}
 IPV6_NETWORKS = {f"2a0{number}::/32": code for number, code in enumerate(COUNTRIES, 1)}
 
+NO_NETWORKS = 'networks = ""\nhosting = ""\n'
+"""Of [country]: without the files that only an installation has."""
+
 _instances = itertools.count(1)
 
 
@@ -74,6 +77,13 @@ def request_text(
         **attributes,
     }
     return "".join(f"{name}={value}\n" for name, value in values.items()) + "\n"
+
+
+def first_limit(policy: str) -> str:
+    """Return the limit of `[policy]` that most tests mean, but for what their own text has."""
+    own = policy.partition("\n[")[0]
+    meant = {"max_countries": 3, "familiar_after": 1}
+    return "".join([f"{key} = {value}\n" for key, value in meant.items() if key not in own])
 
 
 class PolicyProcess:
@@ -164,12 +174,14 @@ class Site:
     def configure(self, toml: str = "") -> None:
         """Write the configuration: `toml` for `[policy]` and after, local files, no notices."""
         local = (
-            '[country]\ndatabase = "country.mmdb"\n[store]\ndatabase = "pcc.db"\n'
+            f'[country]\ndatabase = "country.mmdb"\n{NO_NETWORKS}[store]\ndatabase = "pcc.db"\n'
             if "[store]" not in toml
             else ""
         )
         quiet = "[notify]\nto = []\n" if "[notify]" not in toml else ""
         head = "" if toml.lstrip().startswith("[") else "[policy]\n"
+        if not toml.lstrip().startswith("["):
+            head += first_limit(toml)
         self.config.write_text(f"{head}{toml}\n{local}{quiet}", encoding="utf-8")
 
     def policy(self, *interpreter_options: str, environment: Any = None) -> PolicyProcess:

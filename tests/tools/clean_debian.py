@@ -195,7 +195,7 @@ def try_make_install(system: System) -> None:
     assert "main.cf: unchanged" in said and "master.cf: unchanged" in said, said
     check_same(installed, system.files(), but=DATABASE)
     config = system.path("/etc/pcc/pcc.toml")
-    mine = config.read_text().replace("max_countries = 3 ", "max_countries = 9 ", 1)
+    mine = config.read_text().replace("max_countries = 5 ", "max_countries = 9 ", 1)
     config.write_text(mine)
     said = system.make("install")
     assert "-max_countries = 9 " in said and config.read_text() == mine, said
@@ -306,7 +306,7 @@ def try_package(system: System, packages: Path) -> None:
     shown = system.admin("show", "anna@example.org")
 
     config = system.path("/etc/pcc/pcc.toml")
-    mine = config.read_text().replace("max_countries = 3 ", "max_countries = 9 ", 1)
+    mine = config.read_text().replace("max_countries = 5 ", "max_countries = 9 ", 1)
     config.write_text(mine)
     system.install("-o", "Dpkg::Options::=--force-confold", "/srv/new.deb")
     version = system.run("dpkg-query", "-W", "-f", "${Version}", "pcc")

@@ -321,14 +321,15 @@ def deploy() -> Deployment:
 def installation(policy: str = "") -> Deployment:
     """Install the product for a service user, its country database one that the tests know."""
     pcc = deploy()
-    from checkout import IPV6_NETWORKS, NETWORKS
+    from checkout import IPV6_NETWORKS, NETWORKS, NO_NETWORKS, first_limit
     from mmdb import write_country_database
 
     write_country_database(pcc.state / "country.mmdb", {**NETWORKS, **IPV6_NETWORKS})
     (pcc.state / "country.mmdb").chmod(0o644)
+    policy = f"familiar_after = 0\n{policy}"
     pcc.write_config(
-        f'[policy]\nfamiliar_after = 0\n{policy}\n[store]\ndatabase = "{pcc.state}/pcc.db"\n'
-        f'[country]\ndatabase = "{pcc.state}/country.mmdb"\n'
+        f'[policy]\n{first_limit(policy)}{policy}\n[store]\ndatabase = "{pcc.state}/pcc.db"\n'
+        f'[country]\ndatabase = "{pcc.state}/country.mmdb"\n{NO_NETWORKS}'
     )
     done = pcc.admin("init")
     assert done.returncode == 0, done.stderr

@@ -17,6 +17,8 @@ from smtp import Session
 CONFIG = """\
 [policy]
 action = "HOLD"
+max_countries = 3
+familiar_after = 1
 hold_limit = 0
 
 [[override]]
@@ -25,6 +27,8 @@ hold_limit = 2
 
 [country]
 database = "state/country.mmdb"
+networks = ""
+hosting = ""
 
 [store]
 database = "state/pcc.db"

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
+from checkout import NO_NETWORKS
 from deployment import Deployment, deploy
 from mmdb import built
 from postfix import Policy, PrivatePostfix
@@ -39,7 +40,7 @@ class Patient:
         """Write pcc.toml and prepare it."""
         self.pcc.write_config(
             f'{policy}\n[store]\ndatabase = "{self.database}"\n'
-            f'[country]\ndatabase = "{self.countries}"\n{more}'
+            f'[country]\ndatabase = "{self.countries}"\n{NO_NETWORKS}{more}'
         )
         done = self.pcc.admin("init")
         assert done.returncode == 0, done.stderr

@@ -68,6 +68,10 @@ class Scene:
         text = (ROOT / "pcc.toml").read_text(encoding="utf-8")
         text = text.replace("/var/lib/pcc", str(self.pcc.state))
         text = text.replace('action = "REJECT"', 'action = "HOLD"')
+        text = text.replace("max_countries = 5 ", "max_countries = 3 ")
+        text = text.replace("familiar_after = 3 ", "familiar_after = 1 ")
+        text = text.replace("max_networks = 3 ", "max_countries = 2 ")
+        text = text.replace(f"{self.pcc.state}/networks.mmdb", "")
         self.pcc.write_config(text.replace('"postmaster"', ""))
         done = self.pcc.admin("init")
         assert done.returncode == 0, done.stderr
