@@ -1,4 +1,4 @@
-"""One line in the mail log per event: syslog, facility mail, `key=value`.
+"""One line in the mail log per event: syslog, facility mail, or postlog(1); `key=value`.
 
 One function per event; nothing else in pcc logs.  Values that came
 from outside are escaped and stand in angle brackets:
@@ -14,7 +14,7 @@ their callers.
 from __future__ import annotations
 
 from pcc.escaping import escaped, printable
-from pcc.host.syslog import ERROR, INFO, NOTICE, WARNING, log, open_log
+from pcc.host.syslog import ERROR, INFO, NOTICE, WARNING, fall_back_to_stderr, log, open_log
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pcc.protocol import PolicyRequest
 
 
-__all__ = ["open_log"]
+__all__ = ["fall_back_to_stderr", "open_log"]
 
 MOST_QUEUE_IDS = 50
 """Queue ids that one line names: syslog daemons cut lines off, at 1,024 bytes of old."""

@@ -14,6 +14,7 @@ from pcc.admin.commands import HelpFormatter, add_global_options
 from pcc.admin.context import Context
 from pcc.config import DEFAULT_PATH
 from pcc.errors import PccError
+from pcc.maillog import fall_back_to_stderr
 
 COMMANDS = (
     "list",
@@ -61,6 +62,7 @@ def main(arguments: list[str]) -> int:
         parser.print_help(sys.stderr)
         return USAGE
     os.umask(0o027)
+    fall_back_to_stderr()
     prepare_stdout(json=options.json)
     context = Context(options.config, json=options.json)
     try:

@@ -12,6 +12,7 @@ from pcc.doctor.answer import Running, check_answer
 from pcc.doctor.database import check_database, check_password
 from pcc.doctor.files import odd_kind
 from pcc.doctor.identity import User, can_become, hindrance, user_of
+from pcc.doctor.log import check_log
 from pcc.doctor.mailsystem import MailSystem
 from pcc.doctor.restrictions import check_asking
 from pcc.doctor.serviceuser import ServiceUser, check_service_user, find_service_user
@@ -126,6 +127,9 @@ class _Examination:
         yield delegation.check_entry(postfix.entry, installed)
         longest = postfix.values["smtpd_policy_service_max_ttl"]
         yield delegation.check_time_limit(postfix.name, postfix.limit, longest)
+        user = self._service_user.user
+        if user and can_become(user):
+            yield check_log(user, postfix.values, postfix.entries)
         holds = any(policy.holds for policy in self._config.policies)
         asking = postfix.asking()
         yield from check_asking(asking, holds=holds)

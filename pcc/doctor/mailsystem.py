@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 
-from pcc.doctor import delegation
+from pcc.doctor import delegation, log
 from pcc.doctor.restrictions import Asking
 from pcc.errors import PccError
 from pcc.invocation import shell_word
@@ -19,6 +19,7 @@ class MailSystem:
 
     def __init__(self, config_directory: str) -> None:
         self.problem = ""
+        self.entries: list[Entry] = []
         self.entry: Entry | None = None
         self.values: dict[str, str] = {}
         self._services: list[Service] = []
@@ -30,7 +31,7 @@ class MailSystem:
             self.problem = str(error)
 
     def _read(self, postconf: Postconf) -> None:
-        entries = postconf.entries()
+        self.entries = entries = postconf.entries()
         self.entry = delegation.find_entry(entries)
         services = [postconf.service(entry) for entry in entries if entry.command == "smtpd"]
         self._services = [
@@ -42,8 +43,8 @@ class MailSystem:
         for entry in entries:
             for name, value in entry.overrides.items():
                 self._settings[f"{name} of {entry.name} in master.cf"] = value
-        names = ["mail_owner", "queue_directory", "smtpd_policy_service_max_ttl"]
-        names += [self._time_limit, "command_time_limit", "maillog_file"]
+        names = [*log.PARAMETERS, "mail_owner", "smtpd_policy_service_max_ttl"]
+        names += [self._time_limit, "command_time_limit"]
         self.values = postconf.values(names, self.entry.overrides if self.entry else {})
 
     @property
@@ -71,8 +72,8 @@ class MailSystem:
     @property
     def log(self) -> str:
         """Where it logs, as far as that can be known."""
-        found = [self.values["maillog_file"], *[log for log in LOGS if os.path.exists(log)]]
-        return next((log for log in found if log), "the mail log")
+        found = [self.values["maillog_file"], *[place for place in LOGS if os.path.exists(place)]]
+        return next((place for place in found if place), "the mail log")
 
     def asking(self) -> Asking:
         """Return how it asks us."""

@@ -4,14 +4,19 @@ The format is that of syslog(3) (RFC 3164): `<PRIORITY>Mmm dd hh:mm:ss NAME[PID]
 to the socket /dev/log, facility mail.  syslog(3) itself waits without limit
 when the log's reader is stuck, and starts anew when a signal interrupts it.
 Here a line waits for PATIENCE_SECONDS at most, and none waits after one that did
-so in vain; what did not get through is counted, and told when the log is back.
-Where there is no log, lines are dropped.
+so in vain; the first line that gets through again follows one that counts the lost ones.
+
+Where there is no /dev/log, as in most containers, Postfix's own postlog(1) gets the lines on its
+stdin, one to a line (see pcc/postfix/postlog.py).  Where Postfix has no log of its own either,
+lines are dropped.  Only errors of an administrator's command go to its stderr then: what else it
+logs it also prints.
 """
 
 from __future__ import annotations
 
 import posix
 from _socket import AF_UNIX, SOCK_DGRAM, SOCK_STREAM, socket
+from select import POLLOUT, poll
 from time import strftime
 
 LOG_SOCKET = "/dev/log"
@@ -20,14 +25,20 @@ ERROR, WARNING, NOTICE, INFO = 3, 4, 5, 6
 
 PATIENCE_SECONDS = 0.2
 
+POSTLOG_BYTES = 2000
+"""postlog(1) cuts longer lines off; below 4,096 bytes a pipe takes a line as a whole or not."""
+
 
 class _Log:
     """The connection to the log; `lost` counts the lines that did not get through."""
 
     def __init__(self) -> None:
         self.name = "pcc"
+        self.has_stderr = False
         self._socket: socket | None = None
         self._end = b""
+        self._postlog = -1  # the pipe to its stdin
+        self._has_postlog = True  # as far as is known
         self._lost = 0
 
     def write(self, priority: int, text: str) -> None:
@@ -41,24 +52,32 @@ class _Log:
         self._lost = 0 if self._send(priority, text) else 1
 
     def _send(self, priority: int, text: str) -> bool:
-        stamp = strftime("%b %e %H:%M:%S")
-        line = f"<{FACILITY_MAIL | priority}>{stamp} {self.name}[{posix.getpid()}]: {text}"
+        patience = 0 if self._lost else PATIENCE_SECONDS
         for _ in range(2):  # once more after the log was restarted
             try:
-                if self._socket is None:
+                if self._socket is None and self._postlog < 0:
                     self._connect()
-                assert self._socket is not None
-                self._socket.settimeout(0 if self._lost else PATIENCE_SECONDS)
-                self._socket.sendall(line.encode("utf-8", "backslashreplace") + self._end)
+                if self._socket is None:
+                    return self._tell_postlog(text, patience)
+                stamp = strftime("%b %e %H:%M:%S")
+                line = f"<{FACILITY_MAIL | priority}>{stamp} {self.name}[{posix.getpid()}]: {text}"
+                self._socket.settimeout(patience)
+                self._socket.sendall(_encoded(line) + self._end)
                 return True
             except (TimeoutError, BlockingIOError):
                 return False
             except OSError:
-                self._socket = None
-        return False
+                self._disconnect()
+        if not (self.has_stderr and priority == ERROR):
+            return False
+        try:
+            posix.write(2, _encoded(f"{self.name}: {text}\n"))
+        except OSError:
+            return False
+        return True
 
     def _connect(self) -> None:
-        """Connect to the log, of datagrams as usual or else a stream."""
+        """Connect to the log, of datagrams as usual or a stream, or start postlog(1)."""
         for kind, end in ((SOCK_DGRAM, b""), (SOCK_STREAM, b"\0")):
             connection = socket(AF_UNIX, kind)
             connection.settimeout(PATIENCE_SECONDS)
@@ -66,11 +85,30 @@ class _Log:
                 connection.connect(LOG_SOCKET)
             except OSError:
                 connection.close()
-                if kind == SOCK_STREAM:
-                    raise
             else:
                 self._socket, self._end = connection, end
                 return
+        if not self._has_postlog:
+            raise FileNotFoundError(LOG_SOCKET)
+        from pcc.postfix import postlog
+
+        self._has_postlog = False  # unless it starts
+        self._postlog = postlog.start(self.name)
+        self._has_postlog = True
+
+    def _tell_postlog(self, text: str, patience: float) -> bool:
+        pipe = poll()
+        pipe.register(self._postlog, POLLOUT)
+        if not pipe.poll(patience * 1000):
+            return False
+        posix.write(self._postlog, _encoded(text)[:POSTLOG_BYTES] + b"\n")
+        return True
+
+    def _disconnect(self) -> None:
+        self._socket = None
+        if self._postlog >= 0:
+            posix.close(self._postlog)
+            self._postlog = -1
 
 
 _log = _Log()
@@ -81,6 +119,15 @@ def open_log(name: str) -> None:
     _log.name = name
 
 
+def fall_back_to_stderr() -> None:
+    """Write errors to stderr where there is no log: for a command, whose stderr a person reads."""
+    _log.has_stderr = True
+
+
 def log(priority: int, text: str) -> None:
     """Log one line of printable text; it is dropped where the log can't take it."""
     _log.write(priority, text)
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")

@@ -51,6 +51,7 @@ def test_a_healthy_installation_is_ok_in_every_respect(patient: Patient) -> None
         "notices",
         "master.cf entry",
         "time limit",
+        f"log to {patient.postfix.folder}/maillog by postlog",
         f"policy check on {patient.submission}",
         f"policy check on {patient.submissions}",
         "policy check spelling",

@@ -4,13 +4,13 @@ It listens on loopback ports only, has no smtp(8) client, and delivers whatever 
 domain, into one Maildir; so nothing leaves the machine and each test can read every notice.  The
 system's own Postfix is neither read nor touched.
 
-An unprivileged user's sendmail(1) and postqueue(1) refuse a configuration directory that the
-system's main.cf does not list, because postdrop and postqueue are set-gid.  The check is whether
+An unprivileged user's sendmail(1), postlog(1) and postqueue(1) refuse a configuration directory
+that the system's main.cf does not list, because they or postdrop are set-gid.  The check is whether
 the real and the effective group differ.  So this instance has a command_directory of its own with
-copies of the two, and its setgid_group is the service user's own group: for that user nothing
-differs, and /usr/sbin/sendmail with MAIL_CONFIG set (as spawn(8) sets it) submits mail as in the
-field.  A private mount namespace would do without the copies, but it takes CAP_SYS_ADMIN, which
-root in an ordinary container does not have.
+copies of postdrop, postlog and postqueue, and its setgid_group is the service user's own group: for
+that user nothing differs, and /usr/sbin/sendmail with MAIL_CONFIG set (as spawn(8) sets it) submits
+mail as in the field.  A private mount namespace would do without the copies, but it takes
+CAP_SYS_ADMIN, which root in an ordinary container does not have.
 """
 
 from __future__ import annotations
@@ -213,7 +213,7 @@ class PrivatePostfix:
             shutil.which("postfix", path=ENVIRONMENT["PATH"]) or "/usr/sbin/postfix"
         ).parent
         for command in system.glob("post*"):
-            if command.name not in ("postdrop", "postqueue"):
+            if command.name not in ("postdrop", "postlog", "postqueue"):
                 (self.commands / command.name).symlink_to(command)
                 continue
             copy = Path(shutil.copy(command, self.commands))

@@ -1,0 +1,64 @@
+"""`doctor` on the log: where the lines of pcc go, and what keeps them from it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+
+import pytest
+from patient import Break, Patient, both, main, master
+from systemlog import system_log
+
+from pcc.doctor.identity import user_of
+from pcc.doctor.log import check_log
+
+pytestmark = [
+    pytest.mark.postfix,
+    pytest.mark.skipif(os.path.exists("/dev/log"), reason="this machine has a log of its own"),
+]
+
+BY_POSTLOG = "log to {folder}/maillog by postlog"
+
+
+def unusable(patient: Patient) -> None:
+    program = patient.postfix.commands / "postlog"
+    program.chmod(0o755)
+    public = patient.postfix.queue_directory / "public"
+    public.mkdir(exist_ok=True)
+    shutil.chown(public, "postfix", "postdrop")
+    public.chmod(0o2710)
+
+
+CASES: dict[str, tuple[Break, str, str]] = {
+    "no maillog_file": (
+        both(main(maillog_file="-"), main(maillog_file_prefixes="-")),
+        "log",
+        "set maillog_file in main.cf",
+    ),
+    "no postlogd": (
+        master("postlogd\n", "postlogx\n"),
+        BY_POSTLOG,
+        "add `postlog unix-dgram n - n - 1 postlogd` to master.cf",
+    ),
+    "no postlog": (main(command_directory="/none"), BY_POSTLOG, "to log: no /none"),
+    "postlog without its group": (unusable, BY_POSTLOG, "chmod 2755"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_log_that_is_out_of_reach_is_found(patient: Patient, name: str) -> None:
+    breaking, check, fix = CASES[name]
+    breaking(patient)
+    patient.postfix.write_config()
+    try:
+        found = patient.findings()[check.format(folder=patient.postfix.folder)]
+        assert found[0] == "WARN"
+        assert fix in found[1]
+    finally:
+        (patient.postfix.commands / "postlog").chmod(0o2755)
+        shutil.rmtree(patient.postfix.queue_directory / "public", ignore_errors=True)
+
+
+def test_log_of_the_machine_is_named() -> None:
+    with system_log():
+        assert check_log(user_of(0), {}, []) == ("log to /dev/log", "OK", ())
