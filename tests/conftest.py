@@ -19,6 +19,7 @@ from typing import Any
 
 import postfix
 import pytest
+import servers
 from deployment import Deployment, deploy, end_processes_of, session_folder
 from patient import Patient
 
@@ -134,6 +135,13 @@ def pytest_unconfigure(config: pytest.Config) -> None:
     if reporter is not None:
         for line in lines:
             reporter.write_line(line, red=True, bold=True)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def servers_stopped() -> Iterator[None]:
+    """Stop the database servers after the last test."""
+    yield
+    servers.stop_all()
 
 
 @pytest.fixture

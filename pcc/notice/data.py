@@ -17,6 +17,8 @@ def as_data(notice: Notice) -> dict[str, Any]:
     return {
         "what": notice.what,
         "account": incident.account,
+        # A notice that failed is sent later, perhaps after a later one: "what" may be out of date.
+        "blocked": notice.is_blocked,
         "rule": incident.rule,
         "countries": incident.countries.split(",") if incident.countries else [],
         "country": incident.country or None,

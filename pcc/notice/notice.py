@@ -32,7 +32,7 @@ class Notice(NamedTuple):
     counted, latest first, as far as it is shown; `sighting_count`: how many there are.  `by` and
     `reason`: who did it and why, `by` being "pcc" for the program itself.  `earlier`: what was
     seen before and did not count.  `origins`: where the addresses of the sightings are, if that
-    can be looked up.
+    can be looked up.  `is_blocked`: whether the account is blocked at the time of sending.
     """
 
     what: str
@@ -46,6 +46,7 @@ class Notice(NamedTuple):
     deleted: int = 0
     earlier: Sequence[Earlier] = ()
     origins: Mapping[str, Origin] | None = None
+    is_blocked: bool = False
 
     def legs(self) -> list[Leg]:
         """Return the ways between the places of the sightings, as far as these are known."""

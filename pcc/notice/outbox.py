@@ -204,6 +204,7 @@ class _Sending:
             return None
         sightings, count = outbox.evidence(database, incident, MOST_SIGHTINGS)
         detail = json.loads(row.detail)
+        current = incidents.open_incident(database, incident.account)
         return Notice(
             row.what,
             row.created,
@@ -216,6 +217,7 @@ class _Sending:
             int(detail.get("deleted") or 0),
             outbox.seen_earlier(database, incident),
             self._origins_of(sightings),
+            current is not None and current.blocks(time.time()),
         )
 
     def _origins_of(self, sightings: Sequence[SightingRow]) -> dict[str, Origin]:

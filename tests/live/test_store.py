@@ -25,7 +25,6 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-import servers
 from checkout import (
     NO_NETWORKS,
     ROOT,
@@ -37,7 +36,8 @@ from checkout import (
     request_text,
 )
 from mmdb import write_country_database
-from servers import PASSWORD, DatabaseServer, MariaDB, PostgreSQL
+from servers import KINDS as SERVERS
+from servers import PASSWORD, DatabaseServer, MariaDB, PostgreSQL, running
 
 from pcc.admin.program import main
 from pcc.config.iso3166 import CODES
@@ -61,29 +61,8 @@ from pcc.verdict.repeat import Verdicts
 
 pytestmark = pytest.mark.subprocess
 
-SERVERS: dict[str, type[DatabaseServer]] = {"postgresql": PostgreSQL, "mysql": MariaDB}
 USER = "joe@example.org"
 PLAIN = "familiar_after = 0\nmax_countries = 3\n"
-
-_started: dict[str, DatabaseServer] = {}
-
-
-@pytest.fixture(scope="session", autouse=True)
-def stopped() -> Iterator[None]:
-    """Stop all servers after the last test."""
-    yield
-    for server in _started.values():
-        server.stop(signal.SIGINT if isinstance(server, PostgreSQL) else signal.SIGTERM)
-
-
-def running(scheme: str) -> DatabaseServer:
-    """The session's server; skips the test where it can't be had."""
-    if reason := servers.missing(SERVERS[scheme]):
-        assert not os.environ.get("PCC_REQUIRE_SERVERS"), reason
-        pytest.skip(reason)
-    if scheme not in _started:
-        _started[scheme] = SERVERS[scheme]()
-    return _started[scheme]
 
 
 @pytest.fixture(params=["sqlite", *SERVERS])

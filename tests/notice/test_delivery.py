@@ -128,6 +128,24 @@ def test_command_gets_what_an_unblock_did(place: Place) -> None:
 
 
 @started
+def test_command_learns_that_a_block_it_failed_to_hear_of_is_over(place: Place) -> None:
+    place.configure(to=[], command=[str(place.program("command", "exit 1"))])
+    place.notice(channels=("command",), mode="enforce")
+    assert place.send()[0] == 0
+    lifted = incidents.unblock(place.database, USER, "alice", "", 0, time.time())
+    assert lifted is not None
+    incidents.add_unblock_notice(place.database, lifted, ("command",), {}, time.time())
+    place.program("command", f"cat >>{place.folder}/told")
+    assert place.send() == (2, [])
+    lines = (place.folder / "told").read_text().splitlines()
+    data = [json.loads(line) for line in lines]
+    assert [(row["what"], row["blocked"]) for row in data] == [
+        ("blocked", False),
+        ("unblocked", False),
+    ]
+
+
+@started
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 @pytest.mark.parametrize("database", ["pcc.db", "postgresql://pcc@db.example.org/pcc"])
 def test_program_of_root_runs_as_the_service_user(database: str) -> None:

@@ -322,6 +322,7 @@ def test_json_has_the_whole_incident() -> None:
     assert data == {
         "what": "unblocked",
         "account": USER,
+        "blocked": False,
         "rule": "max_countries 3 in 2d",
         "countries": ["ES", "FR", "BR", "VN"],
         "country": "VN",

@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
 from deployment import public_folder
 
 PASSWORD = "s3cret@:/?%word"
@@ -39,7 +40,7 @@ class DatabaseServer:
     def __init__(self, name: str = "", *, is_durable: bool = False) -> None:
         """Make a new server; only a durable one waits for the disk."""
         self.is_durable = is_durable
-        self.port = _free_port()
+        self.port = free_port()
         self.folder = public_folder(name or self.scheme)
         self.data = self.folder / "data"
         self.process: subprocess.Popen[bytes] | None = None
@@ -133,7 +134,7 @@ class DatabaseServer:
             os.kill(pid, number)
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -299,3 +300,29 @@ def missing(server: type[DatabaseServer]) -> str:
     except ImportError as error:
         return str(error)
     return ""
+
+
+KINDS: dict[str, type[DatabaseServer]] = {"postgresql": PostgreSQL, "mysql": MariaDB}
+
+_started: dict[str, DatabaseServer] = {}
+
+
+def require(reason: str) -> None:
+    """Skip the test for this reason, if there is one; fail it where CI has installed all."""
+    if reason:
+        assert not os.environ.get("PCC_REQUIRE_SERVERS"), reason
+        pytest.skip(reason)
+
+
+def running(scheme: str) -> DatabaseServer:
+    """Return the session's server of this kind, or skip the test where there can be none."""
+    require(missing(KINDS[scheme]))
+    if scheme not in _started:
+        _started[scheme] = KINDS[scheme]()
+    return _started[scheme]
+
+
+def stop_all() -> None:
+    """Stop the session's servers."""
+    for server in _started.values():
+        server.stop(signal.SIGINT if isinstance(server, PostgreSQL) else signal.SIGTERM)
