@@ -2,10 +2,9 @@
 
     .venv/bin/python examples/session.py
 
-Everything happens in a temporary folder on the bundled country database: the
-recorded requests of examples/session.txt go over one socket that is the
-process's stdin, stdout and stderr; each mail is shown with its action, and
-then what `pcc_admin.py list` says.
+Everything happens in a temporary folder, on the bundled country database.  The recorded
+requests of examples/session.txt go over one socket, which is the process's stdin, stdout
+and stderr.  The program prints each mail with its action, and then `pcc_admin.py list`.
 """
 
 from __future__ import annotations

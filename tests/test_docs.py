@@ -34,7 +34,7 @@ FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>[\w ]*)\n(?P<text>.*?)^ *```$",
     re.MULTILINE | re.DOTALL,
 )
-MOST_NOT_RUN = 12
+MOST_NOT_RUN = 15
 
 
 class Block(NamedTuple):

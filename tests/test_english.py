@@ -54,7 +54,6 @@ NOT_YET: tuple[str, ...] = (
     "benchmarks/",
     "data/",
     "docs/",
-    "examples/",
     "faults/",
     "fuzz/",
     "manual/",

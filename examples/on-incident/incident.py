@@ -1,4 +1,4 @@
-"""What the commands in this folder share: the incident that pcc writes to their stdin."""
+"""The part that all commands here share: reading the incident that pcc writes to their stdin."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LOCK = re.compile(r"!pcc-[0-9a-f]{32}!")
 def read() -> dict[str, Any]:
     """Return the incident; end here, with status 0, unless an account was blocked or unblocked.
 
-    What pcc only observed is neither.  `blocked` is the state now.  The commands act on that and not
+    An observed incident is neither.  `blocked` is the state now.  The commands act on that and not
     on `what`, because pcc repeats a notice that failed, perhaps after a later one.
     """
     incident: dict[str, Any] = json.load(sys.stdin)

@@ -6,7 +6,7 @@ r"""Locks a blocked account in an LDAP directory, and unlocks it (package ldap-u
     lock_ldap.py ldap://127.0.0.1 cn=pcc,dc=example,dc=org /etc/pcc/ldap-password \
         ou=people,dc=example,dc=org mail
 
-ATTRIBUTE is the one that holds the login, such as mail or uid.  A word in front of each
+ATTRIBUTE holds the login: mail or uid, for example.  A word in front of each
 userPassword locks the account.  BIND_DN needs the right to read and write userPassword below BASE.
 PASSWORD_FILE holds the password without a line end, readable by pcc alone.
 """

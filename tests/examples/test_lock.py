@@ -5,6 +5,7 @@ from __future__ import annotations
 import imaplib
 import json
 import pwd
+import re
 import shutil
 import subprocess
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from checkout import Site, address, is_refusal
+from checkout import ROOT, Site, address, is_refusal
 from deployment import public_folder
 from dovecot import Dovecot, missing
 from onincident import ACCOUNT, OBSERVED, ON_INCIDENT, UNBLOCKED, carried_out, run
@@ -242,6 +243,14 @@ def test_sessions_of_a_blocked_account_end(stack: ExitStack) -> None:
     assert run("end_sessions.py", *config, account="*@example.org").returncode == 1
 
 
+def documented_keys() -> set[str]:
+    """Return the keys of an incident that the guide has in its table."""
+    guide = (ROOT / "docs" / "on-incident.md").read_text()
+    table = guide.partition("## The incident as JSON")[2].partition("\n\n## ")[0]
+    cells = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
+    return {key for cell in cells for key in re.findall(r"`(\w+)`", cell)}
+
+
 def test_all_runs_each_command_although_one_fails(tmp_path: Path) -> None:
     """All the way from the crossing mail: pcc's notifier starts the commands."""
     said = tmp_path / "said"
@@ -266,6 +275,7 @@ def test_all_runs_each_command_although_one_fails(tmp_path: Path) -> None:
     event = json.loads(two[6:])
     assert (event["what"], event["account"], event["blocked"]) == ("blocked", ACCOUNT, True)
     assert one[6:] == two[6:]
+    assert set(event) | {"travel"} == documented_keys()
     done = site.admin("notify")
     assert done.returncode == 1
     assert len(said.read_text().splitlines()) == 4
