@@ -15,7 +15,7 @@ from pcc.config.checks import duration_seconds
 from pcc.errors import PccError
 from pcc.escaping import escaped
 from pcc.places.memory import CountryMemory
-from pcc.replay.advice import Outcome, advice
+from pcc.replay.advice import Outcome, about_unlocated, advice, are_unlocated
 from pcc.replay.judging import Replay, grid, pasts
 from pcc.replay.logfiles import BACKWARDS_SECONDS, STDIN, Log, in_order
 from pcc.replay.submissions import Tally
@@ -113,8 +113,9 @@ def replay(context: Context, options: argparse.Namespace) -> int:
         for number, setting in enumerate(settings)
     ]
     data = _data(tally, outcomes)
+    data["mails_without_country"] = judge.unlocated.total()
     if tally.parsed:
-        _show(context, outcomes, learnt=options.learn > 0)
+        _show(context, judge, outcomes, learnt=options.learn > 0)
         _tell_who_was_not_judged(context, judge)
     if options.imports:
         data["imported"] = _import(context, judge, outcomes)
@@ -206,7 +207,7 @@ def _data(tally: Tally, outcomes: list[Outcome]) -> dict[str, Any]:
     }
 
 
-def _show(context: Context, outcomes: list[Outcome], *, learnt: bool) -> None:
+def _show(context: Context, judge: Replay, outcomes: list[Outcome], *, learnt: bool) -> None:
     """Show people the grid, the accounts, and what to do."""
     output = context.output
     output.table(
@@ -228,7 +229,11 @@ def _show(context: Context, outcomes: list[Outcome], *, learnt: bool) -> None:
         columns += ["MAILS STOPPED", "LOOKS"]
         output.table(columns, _stop_lines(outcomes))
         output.say("")
-    for sentence in advice(outcomes, learnt=learnt):
+    mails, unlocated = judge.mails, judge.unlocated
+    sentences = about_unlocated(mails, unlocated, context.config.country_database)
+    if judge.stops or not are_unlocated(mails, unlocated):
+        sentences += advice(outcomes, learnt=learnt)
+    for sentence in sentences:
         output.say(sentence)
 
 

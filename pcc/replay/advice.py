@@ -12,10 +12,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from pcc import address as addresses
 from pcc.escaping import escaped
 from pcc.rule import DAY
+from pcc.wording import quantity
 
 if TYPE_CHECKING:
+    from collections import Counter
     from collections.abc import Iterable, Sequence
 
     from pcc.replay.judging import Setting, Stop
@@ -37,6 +40,9 @@ DEFINITION = (
     f" limited) new to it in these logs, or in {MANY_GONE} or more where it was not seen again more"
     " than a day later."
 )
+
+NEARLY_ALL = 0.9
+"""Where so many of the mails have no country, the limits have nothing to judge."""
 
 EXAMPLES = 3
 """Accounts that are named in one sentence, places that are."""
@@ -131,6 +137,45 @@ def advice(outcomes: Sequence[Outcome], *, learnt: bool) -> list[str]:
     else:
         sentences = _none_recommended(outcomes)
     return [*sentences, *_cures(outcomes, learnt=learnt), DEFINITION]
+
+
+def are_unlocated(mails: int, unlocated: Counter[str]) -> bool:
+    """Whether nearly all mails came from addresses that have no country."""
+    return unlocated.total() > NEARLY_ALL * mails
+
+
+def about_unlocated(mails: int, unlocated: Counter[str], database: str) -> list[str]:
+    """Return how many mails had no country and, if these are nearly all, why, and what to do."""
+    if not unlocated:
+        return []
+    count = unlocated.total()
+    sentences = [f"{count:,} of {quantity(mails, 'mail')} had no country and could not be judged."]
+    if not are_unlocated(mails, unlocated):
+        return sentences
+    ((address, most),) = unlocated.most_common(1)
+    packed = addresses.packed_address(address)
+    if packed is not None and not addresses.is_without_country(packed):
+        return [
+            *sentences,
+            f"{escaped(address)}, for example, is not in {database}: is that a database of"
+            " countries, whole and up to date? See `pcc_admin.py doctor`.",
+        ]
+    if most < NEARLY_ALL * count:
+        return [
+            *sentences,
+            f"They came from {len(unlocated)} private addresses, such as {escaped(address)}: where"
+            " all users are in a network of your own, pcc has nothing to judge.",
+        ]
+    return [
+        *sentences,
+        f"{most:,} of them came from {escaped(address)}, a private address: Postfix sees a gateway"
+        " or a proxy where it should see its clients.",
+        "With Docker, run Postfix with `network_mode: host`: docker-proxy and rootless Docker hide"
+        " the clients of a published port.",
+        "With HAProxy, add `send-proxy-v2` to its server line and `-o"
+        " smtpd_upstream_proxy_protocol=haproxy` to the service in master.cf.",
+        "With webmail, see docs/webmail.md.",
+    ]
 
 
 def _recommended(best: Outcome, outcomes: Sequence[Outcome]) -> list[str]:

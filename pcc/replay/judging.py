@@ -14,6 +14,7 @@ until they end.
 
 from __future__ import annotations
 
+from collections import Counter
 from copy import copy
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -260,6 +261,7 @@ class Replay:
     `keep`, `kept`: for how many seconds a day makes familiar, and an address is
     remembered.  `latest`: UTC seconds of the last mail.  `exempt`, `outside`:
     accounts of which mail was not judged, for an exemption or `policy.domains`.
+    `unlocated`: how many mails came from each address that has no country.
     """
 
     def __init__(
@@ -279,6 +281,7 @@ class Replay:
         self.latest = 0.0
         self.exempt: set[str] = set()
         self.outside: set[str] = set()
+        self.unlocated: Counter[str] = Counter()
         self._exemptions = exemptions
         self._learn_until = learn_until
         self._stored = stored
@@ -291,6 +294,11 @@ class Replay:
     def accounts(self) -> Iterable[Account]:
         """The accounts that were met and that the configuration covers."""
         return self._accounts.values()
+
+    @property
+    def mails(self) -> int:
+        """How many came that no exemption of their account lets pass."""
+        return sum(account.mails for account in self._accounts.values())
 
     @property
     def stops(self) -> list[Stop]:
@@ -327,6 +335,8 @@ class Replay:
         stored = account.stored.get(client.recorded) if account.stored else None
         place = past.place(self.country_of, now - self.kept, policy, client, now, stored)
         if place is None:
+            if not client.country(self.country_of):
+                self.unlocated[client.address] += 1
             return
         history = past.history
         rule = Rule(policy, now, self.keep)

@@ -95,6 +95,7 @@ def test_the_crossing_mail_and_all_after_it_would_be_stopped(site: Site) -> None
                 "mails_stopped": 3,
             }
         ],
+        "mails_without_country": 0,
         "complaints": "",
     }
 
@@ -788,6 +789,37 @@ def test_cloud_senders_are_told_from_thieves_by_their_clients_names(site: Site) 
 def test_where_nobody_is_blocked_that_is_said(site: Site) -> None:
     path = write(site, "mail.log", log(hop("ES FR", START)))
     assert b"Nobody would have been blocked." in run(site, "replay", path).stdout
+
+
+def sent_from(*client_addresses: str) -> str:
+    return "".join(
+        f"{utc(START + number).isoformat()} mx1 postfix/smtpd[7]: {number + 10:X}:"
+        f" client=unknown[{client}], sasl_method=PLAIN, sasl_username=joe\n"
+        for number, client in enumerate(client_addresses)
+    )
+
+
+@pytest.mark.parametrize(
+    ("clients", "said", "unsaid"),
+    [
+        (["172.18.0.1"] * 20, "20 of them came from 172.18.0.1, a private address", "Nobody"),
+        (["::1"] * 19 + ["10.0.0.1"], "19 of them came from ::1, a private address", "Nobody"),
+        ([f"10.0.0.{n}" for n in range(20)], "They came from 20 private addresses", "Nobody"),
+        ([f"99.0.0.{n}" for n in range(20)], "is not in country.mmdb", "Nobody"),
+        (["172.18.0.1"] * 10 + [address("ES")] * 10, "Nobody would have been blocked.", "of them"),
+        ([address("ES")] * 20, "Nobody would have been blocked.", "had no country"),
+    ],
+)
+def test_replay_names_the_cause_where_nearly_all_mail_has_no_country(
+    site: Site, clients: list[str], said: str, unsaid: str
+) -> None:
+    path = write(site, "mail.log", sent_from(*clients))
+    shown = run(site, "replay", path).stdout.decode()
+    without = sum(not client.startswith("11.") for client in clients)
+    assert (f"{without} of 20 mails had no country" in shown) == (without > 0)
+    assert said in shown.replace(f"{site.folder}/", "")
+    assert unsaid not in shown
+    assert replay(site, path)["mails_without_country"] == without
 
 
 def test_what_is_not_judged_by_sender_is_said(site: Site) -> None:
