@@ -156,3 +156,37 @@ def test_year_at_midnight_is_that_of_the_local_time(
     path = write(tmp_path / "mail.log", text, "2026-01-01T00:00:02")
     assert dates_of(path) == ["2025-12-31", "2026-01-01"]
     assert dates_of(path, now=datetime(2026, 1, 1).timestamp()) == ["2025-12-31", "2026-01-01"]
+
+
+def test_local_time_is_that_of_the_machine_and_its_summer_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TZ", "Europe/Madrid")
+    time.tzset()
+    dates = ["01:50:00", "02:50:00", "02:10:00", "02:50:00", "03:10:00"]
+    text = log(*[f"Oct 27 {date}" for date in dates])
+    logs = [Log(str(write(tmp_path / "mail.log", text, "2024-10-28")), NOW)]
+    begin = 1_729_990_800 - 4200  # 2024-10-27T01:00:00Z: 03:00 becomes 02:00
+    found = [mail.time - begin for mail in in_order(logs, Tally(), lambda read: None)]
+    assert found == [0, 3600, 4800, 7200, 8400]
+
+
+@pytest.mark.parametrize("style", ["%b %e %H:%M:%S", "%Y-%m-%dT%H:%M:%SZ"])
+def test_rotated_files_may_come_in_any_order(tmp_path: Path, style: str) -> None:
+    times = [NOW - 9 * DAY + number * 25_200 for number in range(24)]
+    dates = [datetime.fromtimestamp(at).strftime(style) for at in times]
+    paths = []
+    for number in range(3):
+        part = slice(number * 8, number * 8 + 8)
+        name = f"mail.log.{3 - number}" + (".gz" if number < 2 else "")
+        paths.append(write(tmp_path / name, log(*dates[part]), times[part][-1] + 3600))
+    for _ in range(4):
+        random.shuffle(paths)
+        assert dates_of(*paths) == [f"{datetime.fromtimestamp(at):%Y-%m-%d}" for at in times]
+
+
+def test_logs_of_several_hosts_are_merged_by_time(tmp_path: Path) -> None:
+    dates = [f"2026-11-{day:02d}T10:00:00Z" for day in range(1, 21)]
+    first = write(tmp_path / "mx1.log", log(*dates[::2]))
+    second = write(tmp_path / "mx2.log", log(*dates[1::2]).replace(b"mx1", b"mx2"))
+    assert dates_of(second, first) == [date[:10] for date in dates]

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from pcc.replay.logclock import LogClock
-from pcc.replay.submissions import EXPECTED_DATE, EXPECTED_FRONT, EXPECTED_MESSAGE, Tally
+from pcc.replay.submissions import EXPECTED_DATE, EXPECTED_FRONT, EXPECTED_MESSAGE, Tally, text
 from pcc.replay.submissions import submissions as submissions_of
 
 AT = 1763802062.0  # 2025-11-22T09:01:02Z
@@ -36,13 +36,12 @@ def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-def read(text: str | bytes, tally: Tally | None = None) -> list[tuple[float, str, str, str]]:
+def read(log: str, tally: Tally | None = None) -> list[tuple[float, str, str, str]]:
     """Return time, host, address and login of the submissions in a log that ends that day."""
     tally = tally or Tally()
-    chunks = [text if isinstance(text, bytes) else text.encode()]
     return [
         (mail.time, mail.host.decode(), mail.client_address, mail.login.decode())
-        for mail in submissions_of(chunks, LogClock(AT + 7200), tally)
+        for mail in submissions_of([log.encode()], LogClock(AT + 7200), tally)
     ]
 
 
@@ -88,6 +87,58 @@ FORMS = {
 }
 
 
+HEAD = f"{DATE} mx1 postfix/smtpd[7]: "
+SYSLOG = [
+    HEAD + MESSAGE,
+    HEAD.replace("smtpd[7]", "submission/smtpd[7]") + MESSAGE,
+    HEAD.replace("postfix/smtpd[7]", "postfix-out/smtps/smtpd[123456]") + MESSAGE,
+    HEAD.replace("postfix/smtpd[7]", "outgoing/smtpd[7]") + MESSAGE,
+    HEAD + MESSAGE.replace("4F2AB", "4dJZ9x1XwqzQ7v"),
+    HEAD + MESSAGE.replace("4F2AB", "NOQUEUE"),
+    HEAD.replace("mx1 ", "mx1.example.org ") + MESSAGE,
+    HEAD.replace("mx1 ", "") + MESSAGE,
+    HEAD + "[ID 197553 mail.info] " + MESSAGE,  # Solaris
+    HEAD.replace("+00:00", "Z") + MESSAGE,
+    HEAD.replace("+00:00", "") + MESSAGE,
+    HEAD.replace("T09:01:02+00:00", " 09:01:02") + MESSAGE,
+    HEAD.replace("09:01:02+00:00", "09:01:02.123456+00:00") + MESSAGE,
+    HEAD.replace("09:01:02+00:00", "10:01:02+01:00") + MESSAGE,
+    HEAD.replace("09:01:02+00:00", "10:01:02+0100") + MESSAGE,
+    HEAD.replace("09:01:02+00:00", "04:31:02-0430") + MESSAGE,
+    HEAD.replace(DATE, "Nov 22 09:01:02") + MESSAGE,
+    HEAD.replace(DATE, "Nov 22 09:01:02.654321") + MESSAGE,
+    HEAD + MESSAGE + ", sasl_sender=joe@example.net",
+    HEAD + MESSAGE + ", orig_queue_id=3E1, orig_client=unknown[192.0.2.1]",
+    HEAD + MESSAGE.replace("113.9]", "113.9]:50123"),
+    HEAD + MESSAGE.replace("unknown[", "host.dyn.example.net["),
+    HEAD + MESSAGE + "\r",
+]
+
+
+@pytest.mark.parametrize("line", SYSLOG)
+def test_submission_is_read_whatever_its_date_name_and_additions(line: str) -> None:
+    tally = Tally()
+    ((at, host, address, login),) = read(line + "\n", tally)
+    assert (int(at), address, login) == (AT, "203.0.113.9", "joe")
+    assert host in ("mx1", "mx1.example.org", "")
+    assert tally.unparsed == 0
+
+
+@pytest.mark.parametrize(
+    "login", ["a, b", "a=b", "jösé@example.org", "x[192.0.2.1]", " Joe ", "a, sasl_method=b"]
+)
+def test_login_may_have_any_character(login: str) -> None:
+    for line in (CLASSIC, FORMS["journalctl -o json"], FORMS["CRI"], FORMS["RFC 5424"]):
+        assert [mail[3] for mail in read(line.replace("joe", login))] == [login]
+
+
+def test_login_that_is_not_utf_8_is_read_as_a_verdict_reads_it() -> None:
+    (mail,) = submissions_of(
+        [CLASSIC.encode().replace(b"joe", b"j\xf6e")], LogClock(AT + 7200), Tally()
+    )
+    assert text(mail.login) == "j\\xf6e"
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_submission_is_read_in_the_form_of(form: str) -> None:
     tally = Tally()
@@ -124,7 +175,12 @@ def test_login_keeps_its_own_bracket() -> None:
         (f"[12345.678901] mx1 postfix/smtpd[7]: {MESSAGE}", EXPECTED_FRONT),
         (CLASSIC.replace("203.0.113.9", "nowhere"), EXPECTED_MESSAGE),
         (f"<22>1 {DATE} mx1 postfix/smtpd 71 - - {MESSAGE.replace('=joe', '=')}", EXPECTED_MESSAGE),
+        (CLASSIC.replace("[203.0.113.9]", ""), EXPECTED_MESSAGE),
+        (CLASSIC.replace("name=joe", ""), EXPECTED_MESSAGE),
         (CLASSIC.replace("Nov 22", "Nov 31"), EXPECTED_DATE),
+        (CLASSIC.replace("Nov 22", "Foo 22"), EXPECTED_DATE),
+        (HEAD.replace("2025-11", "2025-13") + MESSAGE, EXPECTED_DATE),
+        (f"yesterday postfix/smtpd[7]: {MESSAGE}", EXPECTED_FRONT),
         (CLASSIC.replace("Nov 22 09:01:02", "2025-11-23T09:01:02Z"), EXPECTED_DATE),
         (FORMS["journalctl -o short-unix"].replace("1763", "1863"), EXPECTED_DATE),
     ],
@@ -152,11 +208,20 @@ FORGED = f"Nov 22 09:01:02 mx1 postfix/smtpd[7]: {MESSAGE}"
         json.dumps({**JOURNAL, "SYSLOG_IDENTIFIER": "postfix/cleanup"}),
         json.dumps({**JOURNAL, "MESSAGE": "NOQUEUE: reject: helo=<" + FORGED + ">"}),
         json.dumps({"log": f"Nov 22 09:01:02 mx1 postfix/cleanup[7]: 4F2: warning: {FORGED}"}),
-        json.dumps({"log": json.dumps(JOURNAL)}),
+        HEAD + "4F2AB: client=unknown[192.0.2.1]",
+        HEAD + "warning: unknown[192.0.2.1]: SASL PLAIN authentication failed: , sasl_username=joe",
+        HEAD.replace("smtpd", "cleanup") + f"warning: header Subject: {MESSAGE} from x[192.0.2.1]",
+        HEAD + f"NOQUEUE: reject: RCPT from unknown[192.0.2.1]: 554 no; helo=<4F2: {MESSAGE}>",
+        "    continued: " + MESSAGE.replace("client", "who"),
+        "-- Journal begins at Mon 2025-11-03 --",
+        "",
+        "\0\0\0\0",
     ],
 )
-def test_text_of_others_does_not_pass_for_a_submission(line: str) -> None:
-    assert read(line + "\n") == []
+def test_line_of_another_kind_is_passed_over(line: str) -> None:
+    tally = Tally()
+    assert len(read(f"{line}\n{CLASSIC}\n", tally)) == 1
+    assert tally.unparsed == 0
 
 
 @pytest.mark.parametrize(
