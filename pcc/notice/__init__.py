@@ -1,5 +1,5 @@
-"""What administrators are told, and how it gets to them.
+"""Notices to administrators, and the way they take.
 
-`notice` is one event, `text`, `mail` and `data` its forms; `outbox` sends what waits, by
-`delivery`; `notifier` starts that in a process of its own.
+`notice` is one event, and `text`, `mail` and `data` are its forms.  `outbox` sends the notices that
+wait, by `delivery`.  `notifier` starts that in a process of its own.
 """

@@ -1,6 +1,6 @@
-"""What an administrator may want to do after a notice, each with the exact command.
+"""The commands below a notice, each with the reason to use it.
 
-A login is chosen by a stranger: in a command it is one word that no shell takes apart.
+A stranger chooses a login: in a command it is one word that no shell takes apart.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ if TYPE_CHECKING:
 
 
 def advice(notice: Notice, config: Config, host: str) -> list[str]:
-    """Return what an administrator may want to do next, each with the exact command."""
+    """Return the paragraphs with the commands, the likeliest next step first."""
     incident = notice.incident
     account = incident.account
     lift = command(config, "unblock", account)
     to_owner = command(config, "unblock", account, "--release", "--exempt-for", "7d")
-    advice = [("See all that is known of it:", command(config, "show", account))]
+    advice = [("See all that pcc knows of this account:", command(config, "show", account))]
     if notice.what == "unblocked":
         if incident.held > notice.released + notice.deleted:
-            advice.append(("See what is still on hold:", command(config, "held", account)))
+            advice.append(("See the mail that is still on hold:", command(config, "held", account)))
         advice.append(("Block it again:", command(config, "block", account)))
     elif notice.what == "observed":
         advice += [
-            ("It was the owner: let it send from anywhere for a week:", to_owner),
-            ("It was stolen: change its password.  Then start counting afresh:", lift),
+            ("If it was the owner: clear this, and exempt the account for a week:", to_owner),
+            ("If it was a thief: change the password.  Then count from now on:", lift),
         ]
     else:
         if incident.action == "HOLD":
-            advice.append(("See its held mail:", command(config, "held", account)))
+            advice.append(("See its mail on hold:", command(config, "held", account)))
         advice += [
             (
-                "It was the owner: unblock, release any held mail, and let it send from\n"
-                "anywhere for a week:",
+                "If it was the owner: unblock, release mail on hold, and exempt the account\n"
+                "for a week:",
                 to_owner,
             ),
             (
-                "It was stolen: change its password first, or the thief goes on.  Then unblock,\n"
-                "and delete any held mail:",
+                "If it was a thief: change the password first, or the thief goes on.  Then\n"
+                "unblock, and delete mail on hold:",
                 command(config, "unblock", account, "--delete"),
             ),
             ("Only unblock:", lift),
         ]
-    where = f"What you can do, as root on {escaped(host)}:"
+    where = f"Commands, as root on {escaped(host)}:"
     return [where, *[f"{purpose}\n  {text}" for purpose, text in advice]]
 
 

@@ -1,10 +1,10 @@
-"""A notice as data: what notify.command reads as JSON."""
+"""A notice as data: the JSON that notify.command reads."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pcc.places import travel as evidence
+from pcc.places import travel
 from pcc.wording import rfc3339
 
 if TYPE_CHECKING:
@@ -12,8 +12,9 @@ if TYPE_CHECKING:
 
 
 def as_data(notice: Notice) -> dict[str, Any]:
-    """Return what notify.command reads as JSON; times are RFC 3339 in UTC."""
+    """Return the JSON for notify.command; times are RFC 3339 in UTC."""
     incident = notice.incident
+    origins = notice.origins or {}
     return {
         "what": notice.what,
         "account": incident.account,
@@ -35,11 +36,11 @@ def as_data(notice: Notice) -> dict[str, Any]:
                 "mails": seen.mails,
                 "first_seen": rfc3339(seen.first_seen),
                 "last_seen": rfc3339(seen.last_seen),
-                **_origin_data(notice, seen.address),
+                **(travel.origin_data(origins[seen.address]) if seen.address in origins else {}),
             }
             for seen in notice.sightings
         ],
-        **_travel_data(notice),
+        **({"travel": [travel.leg_data(leg) for leg in notice.legs()]} if origins else {}),
         "earlier": [
             {
                 "country": seen.country,
@@ -54,15 +55,3 @@ def as_data(notice: Notice) -> dict[str, Any]:
         "released": notice.released,
         "deleted": notice.deleted,
     }
-
-
-def _origin_data(notice: Notice, address: str) -> dict[str, Any]:
-    if not notice.origins:
-        return {}
-    return evidence.origin_data(notice.origins.get(address, evidence.Origin()))
-
-
-def _travel_data(notice: Notice) -> dict[str, Any]:
-    if not notice.origins:
-        return {}
-    return {"travel": [evidence.leg_data(leg) for leg in notice.legs()]}

@@ -41,14 +41,14 @@ PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
 class TimeLimitError(NoticeError):
-    """Sending took too long; whatever else goes the same way probably would as well."""
+    """Sending took too long; another notice by the same channel probably would as well."""
 
 
 class Delivery(NamedTuple):
-    """What became of a notice that did not fail as a whole.
+    """The outcome of a notice that did not fail as a whole.
 
     `reached`: whether somebody got it now.  `error`: whom it did not reach and why, or "".
-    `again`: who of them may get it later.
+    `again`: which of them may get it later.
     """
 
     reached: bool = True

@@ -1,7 +1,7 @@
 """Lines of a notice: filled, in columns, and the names and times in them.
 
 Nothing but a command is wider than a terminal.  Logins and host names are
-chosen by strangers: what calls these functions escapes them.
+chosen by strangers: the callers of these functions escape them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 WIDTH = 78
-"""Columns of a line at most, but for a command, which must stay in one piece."""
+"""The most columns of a line; a command alone may be longer, because it stays in one piece."""
 
 
 def filled(text: str, indent: str = "", further: str | None = None) -> str:
@@ -63,7 +63,7 @@ def cut(text: str, most: int) -> str:
 
 
 def tail(text: str, most: int) -> str:
-    """Return the end of a host name, which tells whose it is."""
+    """Return the end of a host name, which shows whose it is."""
     return text if len(text) <= most else "..." + text[3 - most :]
 
 

@@ -28,13 +28,15 @@ def as_mail(
 ) -> EmailMessage:
     """Return the mail to `recipients`, sent at `now` (UTC seconds) from `host`."""
     message = EmailMessage(_Folding())
-    message["From"] = config.notify.sender or _own_address(config, host)
+    # To a name without a domain sendmail(1) adds the right one: Postfix its $myorigin.
+    bare = "." not in host and config.notify.transport == "sendmail"
+    message["From"] = config.notify.sender or ("pcc" if bare else f"pcc@{host}")
     message["To"] = ", ".join(recipients)
     # A header's value may hold encoded words, which are decoded, newlines and all.
     message["Subject"] = subject(notice).replace("=?", "=\\x3f")
     message["Date"] = formatdate(now, localtime=True)
-    # The same whenever it is sent: so that a mail system can tell one that was sent twice, and a
-    # mail program shows block and unblock together.
+    # The same whenever it is sent, so that a mail system recognises one that was sent twice, and
+    # a mail program shows block and unblock together.
     message["Message-ID"] = _message_id(notice.incident, notice.what, notice.at, host)
     if notice.what == "unblocked":
         incident = notice.incident
@@ -47,21 +49,10 @@ def as_mail(
     return message
 
 
-def _own_address(config: Config, host: str) -> str:
-    """Return whom a notice is from where pcc.toml does not tell.
-
-    To a name without a domain sendmail(1) adds nothing, to no name at all what is right here:
-    Postfix its $myorigin.
-    """
-    if "." not in host and config.notify.transport == "sendmail":
-        return "pcc"
-    return f"pcc@{host}"
-
-
 class _Folding(EmailPolicy):
-    """Headers as Python folds them, but for the subject.
+    """Folds headers as Python does, the subject apart.
 
-    Python would leave its first line empty where all of it has room on the second.
+    Python leaves its first line empty where all of it has room on the second.
     """
 
     def fold(self, name: str, value: Any) -> str:

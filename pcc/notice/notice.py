@@ -1,8 +1,8 @@
-"""A notice: one event that administrators are told of, by a mail or as JSON for a program.
+"""A notice: one event for administrators, as a mail or as JSON for a program.
 
 An administrator may read the mail at night on a telephone, and may never have
-heard of pcc: what happened comes first, then the evidence, then the commands to
-paste.  Pure: no clock, and no I/O but to see how pcc_admin.py is called here.
+heard of pcc: the event comes first, then the evidence, then the commands to paste.
+Pure: no clock, and no I/O except to see how pcc_admin.py is called here.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ MOST_COUNTRIES = 12
 
 
 class Notice(NamedTuple):
-    """One event that administrators are told of.
+    """One event.
 
-    `what`: "blocked", "observed" or "unblocked".  `at`: UTC seconds.  `sightings`: what had
-    counted, latest first, as far as it is shown; `sighting_count`: how many there are.  `by` and
-    `reason`: who did it and why, `by` being "pcc" for the program itself.  `earlier`: what was
-    seen before and did not count.  `origins`: where the addresses of the sightings are, if that
-    can be looked up.  `is_blocked`: whether the account is blocked at the time of sending.
+    `what`: "blocked", "observed" or "unblocked".  `at`: UTC seconds.  `sightings`: those that
+    counted and are shown, latest first; `sighting_count`: how many counted.  `by` and `reason`:
+    who did it and why, `by` being "pcc" for the program itself.  `earlier`: places from before,
+    which did not count.  `origins`: where the addresses of the sightings are, if a database says.
+    `is_blocked`: whether the account is blocked at the time of sending.
     """
 
     what: str

@@ -1,14 +1,14 @@
 """Starts the sending of notices in a process of its own, one such process at a time.
 
-No reply waits for a notice, and under spawn(8) the descriptors 0, 1 and 2 are
-the SMTP server's socket: a child that had one would keep the connection open
-after the policy process has gone, and could write to it.
+No reply waits for a notice.  Under spawn(8) the descriptors 0, 1 and 2 are the SMTP
+server's socket.  A child that had one would keep the connection open after the policy
+process has gone, and could write to it.
 
-Who sends has the turn: a flock on a file beside the database (`pcc.db.notify`).
-A policy process that finds it taken starts nothing, because whoever has it looks
-at the outbox once more after giving it back.  One that finds it free hands it to
-the notifier that it starts, as that one's stdin, so that meanwhile it is never
-free, however many accounts are blocked at once.
+The process that sends has the turn: a flock on a file beside the database
+(`pcc.db.notify`).  A policy process that finds it taken starts nothing, because its
+owner looks at the outbox once more after giving it back.  One that finds it free
+starts a notifier and hands it the turn as stdin, so that it is never free meanwhile,
+however many accounts are blocked at once.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class Turn:
             os.dup2(0, self.descriptor, inheritable=False)
 
     def give_back(self) -> None:
-        """Let others have the turn, also those that had it from us."""
+        """Give the turn back, also for children that had it from us."""
         flock(self.descriptor, LOCK_UN)
 
     def close(self) -> None:

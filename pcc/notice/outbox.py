@@ -1,12 +1,13 @@
 """Sends what is in the outbox, by mail and to the operator's own command.
 
-A row of the outbox is one notice on one channel.  It is taken, sent outside of
-any transaction and then removed, so that several processes can do this at once
-and one that is killed loses nothing: after a while another sends it again.  Of
-those that policy processes start only one at a time does, see pcc/notice/notifier.py.
-What fails stays, with growing pauses; one channel, "mail" or "command", does not
-wait for the other, and no notice for another, however it fails or hangs.  How a
-notice is handed over is in pcc/notice/delivery.py.  The policy process never imports this.
+A row of the outbox is one notice on one channel.  A process takes it, sends it outside
+of any transaction and then removes it.  Several processes can do this at once, and one
+that is killed loses nothing: after a while another sends its notice again.  Policy
+processes start only one at a time, see pcc/notice/notifier.py.
+
+A notice that fails stays, with growing pauses.  One channel, "mail" or "command", does
+not wait for the other, and no notice waits for another that hangs.  delivery.py hands a
+notice over.  The policy process never imports this.
 """
 
 from __future__ import annotations
@@ -27,19 +28,15 @@ from pcc.places.origins import Origins
 from pcc.store import incidents, outbox
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pcc.config import Config
-    from pcc.places.travel import Origin
     from pcc.store.engine.interface import Database
-    from pcc.store.incidents import SightingRow
     from pcc.store.outbox import OutboxRow
 
 SENDING_SECONDS = 30
-"""How long sending one notice on one channel may take."""
+"""The most that sending one notice on one channel may take."""
 
 HANGING_SECONDS = 60
-"""So much later the process ends, where nothing else can end it.
+"""The process ends this much later, where nothing else can end the sending.
 
 Both together are less than outbox.LEASE_SECONDS: nobody else has the notice by then.
 """
@@ -48,7 +45,7 @@ FIRST_PAUSE = 60
 """Seconds until a notice that failed once is due again; doubled with every further failure."""
 
 LOG_SECONDS = 3600
-"""How often the log is told that the same notice still fails."""
+"""How often the log says that the same notice still fails."""
 
 
 def send_outbox(
@@ -58,10 +55,10 @@ def send_outbox(
     account: str = "",
     seconds: float = SENDING_SECONDS,
 ) -> tuple[int, list[str]]:
-    """Send what waits in the outbox; return how many were sent, and a sentence per failure.
+    """Send the notices that wait; return how many were sent, and a sentence per failure.
 
     With `account` only notices about that account.  `seconds` is the most that one sending may
-    take.  After one that took longer its channel is left alone.  Raises StoreError.
+    take.  A channel that took longer is left alone then.  Raises StoreError.
     """
     wanted = outbox.Wanted(account)
     with _Sending(config, database, wanted, seconds) as sending:
@@ -72,9 +69,9 @@ def send_outbox(
 def send_due(
     config: Config, database: Database, *, seconds: float = SENDING_SECONDS
 ) -> tuple[int, list[str]]:
-    """Send what waits but what failed lately, unless another process does just that.
+    """Send the notices that are due, unless another process does just that.
 
-    Else as send_outbox().
+    A notice that failed is due after its pause.  See send_outbox().
     """
     wanted = outbox.Wanted(only_due=True)
     with _Sending(config, database, wanted, seconds) as sending:
@@ -90,7 +87,7 @@ def send_due(
 
 
 def _take_turns(turn: Turn, sending: _Sending) -> None:
-    """Send while there is something to send and nobody else does.
+    """Send while a notice is due and no other process sends.
 
     A policy process that found the turn taken relies on the look after it was given back.
     """
@@ -105,10 +102,7 @@ def _take_turns(turn: Turn, sending: _Sending) -> None:
 
 
 class _Sending:
-    """The sending of what is in the outbox, as far as it is wanted.
-
-    `sent`: how many were.  `failures`: a sentence for each that was not.
-    """
+    """Sends the wanted notices; counts those `sent`, and has a sentence for each failure."""
 
     def __init__(
         self, config: Config, database: Database, wanted: outbox.Wanted, seconds: float
@@ -137,7 +131,7 @@ class _Sending:
             self._try(row)
 
     def is_more(self) -> bool:
-        """Whether there is something to go through the outbox again for."""
+        """Whether a wanted notice is in the outbox again."""
         return outbox.first(self._database, 0, time.time(), self._wanted) is not None
 
     def _try(self, row: OutboxRow) -> None:
@@ -170,39 +164,43 @@ class _Sending:
         except TimeoutError as error:
             raise delivery.TimeLimitError(f"reading what it is about {error}") from None
         except (StoreError, ValueError, OverflowError) as error:
-            # Of this notice alone; where all of the database is broken, noting it down fails, too.
+            # Where more than this notice is broken, noting that down fails as well.
             raise NoticeError(f"what it is about can't be read: {error}") from None
 
     def _send(self, row: OutboxRow) -> delivery.Delivery | None:
-        """Send one notice; return None if there is nothing to tell, or nobody, any more.
+        """Send one notice; return None if its incident, its channel or its readers are gone.
 
         Raises NoticeError when nobody got it.
         """
         config = self._config
-        told = self._notice(row)
-        if told is None:
+        notice = self._notice(row)
+        if notice is None:
             return None
         if row.channel == "command":
             if not config.notify.command:
                 return None
-            return delivery.by_command(config, as_data(told))
+            return delivery.by_command(config, as_data(notice))
         left = row.recipients.split()
         recipients = [address for address in config.notify.to if not left or address in left]
         if not recipients:
             return None
         host = delivery.host_name()
-        message = as_mail(told, config, host, config.notify.to, time.time())
+        message = as_mail(notice, config, host, config.notify.to, time.time())
         if config.notify.transport == "smtp":
             return delivery.by_smtp(config, host, message, recipients, bool(left))
         return delivery.by_sendmail(config, message, recipients)
 
     def _notice(self, row: OutboxRow) -> Notice | None:
-        """Return what there is to tell, None if the incident has been forgotten."""
+        """Return the notice, None if its incident has been forgotten."""
         database = self._database
         incident = incidents.incident(database, row.incident)
         if incident is None:
             return None
         sightings, count = outbox.evidence(database, incident, MOST_SIGHTINGS)
+        if self._origins is None:
+            config = self._config
+            paths = config.country_database, config.networks_database
+            self._origins = Origins(*paths, maillog.error)
         detail = json.loads(row.detail)
         current = incidents.open_incident(database, incident.account)
         return Notice(
@@ -216,17 +214,9 @@ class _Sending:
             int(detail.get("released") or 0),
             int(detail.get("deleted") or 0),
             outbox.seen_earlier(database, incident),
-            self._origins_of(sightings),
+            self._origins.find([seen.address for seen in sightings]),
             current is not None and current.blocks(time.time()),
         )
-
-    def _origins_of(self, sightings: Sequence[SightingRow]) -> dict[str, Origin]:
-        if self._origins is None:
-            config = self._config
-            self._origins = Origins(
-                config.country_database, config.networks_database, maillog.error
-            )
-        return self._origins.find([seen.address for seen in sightings])
 
 
 def _failed(
@@ -234,17 +224,17 @@ def _failed(
 ) -> str:
     """Mark a notice as failed, for some recipients or for all; return the sentence for people."""
     now = time.time()
-    told = f"notice {row.id} ({row.what}, incident {row.incident}) by {row.channel}: {error}"
+    failure = f"notice {row.id} ({row.what}, incident {row.incident}) by {row.channel}: {error}"
     before = row.next_try - _pause(row.tries)  # when it failed last
     if not row.tries or (now - row.created) // LOG_SECONDS > (before - row.created) // LOG_SECONDS:
-        maillog.error(told)
+        maillog.error(failure)
     if again is None or again:
         next_try = now + _pause(row.tries + 1)
         recipients = row.recipients if again is None else " ".join(again)
         outbox.mark_failed(database, row, error, next_try, recipients)
     else:
         outbox.remove(database, row)  # others got it, and the rest never will
-    return told
+    return failure
 
 
 def _pause(tries: int) -> int:

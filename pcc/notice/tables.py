@@ -1,4 +1,4 @@
-"""The evidence in a notice: what counted, what did not, and how fast one would have travelled."""
+"""The evidence in a notice: places that counted, others, and how fast one would have travelled."""
 
 from __future__ import annotations
 
@@ -13,10 +13,9 @@ from pcc.places import travel as evidence
 
 if TYPE_CHECKING:
     from pcc.notice.notice import Notice
-    from pcc.store.incidents import SightingRow
 
 MOST_LEGS = 5
-"""Ways between two places that are told of, the fastest ones."""
+"""Ways between two places that are shown, the fastest ones."""
 
 _LONGEST_CLIENT_NAME = 40
 
@@ -24,7 +23,7 @@ _LONGEST_CLIENT_NAME = 40
 def table(notice: Notice) -> str:
     """Return the sightings as columns, the crossing one marked.
 
-    Under each is what else is known of its address, which would make the table too wide.
+    Under each is its host name, city and network, which would make the table too wide.
     """
     incident = notice.incident
     packed = addresses.packed_address(incident.client_address)
@@ -44,38 +43,33 @@ def table(notice: Notice) -> str:
     header, *rows = columns(lines)
     text = [header]
     for row, seen in zip(rows, notice.sightings, strict=True):
-        text += [row, *_what_else(notice, seen)]
+        origin = (notice.origins or {}).get(seen.address, evidence.Origin())
+        name = "" if seen.client_name == "unknown" else escaped(seen.client_name)
+        known = [
+            tail(name, _LONGEST_CLIENT_NAME),
+            plain(origin.city),
+            plain(evidence.network(origin)),
+        ]
+        below = ", ".join([part for part in known if part])
+        text += [row, *(filled(below, " " * 12).splitlines() if below else [])]
     more = notice.sighting_count - len(notice.sightings)
     if more > 0:
         text.append(f"and {more} more addresses")
     zone = datetime.fromtimestamp(incident.began).astimezone().strftime("%Z")
-    return f"What counted (times in {zone}; * crossed the limit):\n\n" + "\n".join(text)
-
-
-def _what_else(notice: Notice, seen: SightingRow) -> list[str]:
-    """Return what is known of an address besides its country: host name, city, network."""
-    origin = (notice.origins or {}).get(seen.address, evidence.Origin())
-    name = "" if seen.client_name == "unknown" else escaped(seen.client_name)
-    known = [
-        tail(name, _LONGEST_CLIENT_NAME),
-        plain(origin.city),
-        plain(evidence.network(origin)),
-    ]
-    told = ", ".join([text for text in known if text])
-    return filled(told, " " * 12).split("\n") if told else []
+    return f"Counted (times in {zone}; * crossed the limit):\n\n" + "\n".join(text)
 
 
 def travel(notice: Notice) -> list[str]:
-    """Return how fast somebody would have had to travel, where that can be told."""
+    """Return how fast somebody would have had to travel, where the places are known."""
     legs = evidence.fastest(notice.legs(), MOST_LEGS)
-    told = [filled(plain(evidence.sentence(leg)), " " * 3, " " * 5) for leg in legs]
-    if not told:
+    ways = [filled(plain(evidence.sentence(leg)), " " * 3, " " * 5) for leg in legs]
+    if not ways:
         return []
-    return ["How fast one person would have had to travel:\n\n" + "\n".join(told)]
+    return ["How fast one person would have had to travel:\n\n" + "\n".join(ways)]
 
 
 def earlier_table(notice: Notice) -> list[str]:
-    """Return what was seen earlier as columns, if there is any: a familiar home, say."""
+    """Return earlier places as columns, if there are any: a familiar home, for example."""
     if not notice.earlier:
         return []
     lines = [("", "COUNTRY", "ADDRESSES", "SINCE", "MAILS")]
@@ -87,4 +81,4 @@ def earlier_table(notice: Notice) -> list[str]:
     more = len(notice.earlier) - MOST_COUNTRIES
     if more > 0:
         text.append(f"and {more} more countries")
-    return ["Seen earlier, which did not count:\n\n" + "\n".join(text)]
+    return ["Seen earlier, not counted:\n\n" + "\n".join(text)]

@@ -1,6 +1,6 @@
-"""What a notice says in words: its subject, and what happened, by the kind of event.
+"""A notice in words: its subject, and what happened, by the kind of event.
 
-The evidence is in pcc/notice/tables.py, what to do next in pcc/notice/advice.py.
+Its evidence is in pcc/notice/tables.py, its commands are in pcc/notice/advice.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from pcc.store.incidents import IncidentRow
 
 LATE_SECONDS = 900
-"""A notice that was sent so long after the event says that it is late."""
+"""A notice that was sent later than this after the event says that it is late."""
 
 _LONGEST_IN_SUBJECT = 80
 
@@ -27,12 +27,17 @@ _COUNTED = {
     "max_countries": ("country", "countries", "familiar ones together count as one"),
     "max_addresses": ("address", "addresses", "familiar ones don't count"),
 }
+"""A limit's unit, one and many, and what familiarity does to it."""
 
 
 def subject(notice: Notice) -> str:
     """Return the subject, on one line of printable characters."""
-    account = escaped(cut(notice.incident.account, _LONGEST_IN_SUBJECT))
-    return f"[pcc] {account} {_outcome(notice)}"
+    if notice.what == "unblocked":
+        by = escaped(cut(notice.by, _LONGEST_IN_SUBJECT))
+        outcome = f"unblocked by {by}{_held_mails(notice)}"
+    else:
+        outcome = f"{notice.what}: mail from {_places(notice.incident)}"
+    return f"[pcc] {escaped(cut(notice.incident.account, _LONGEST_IN_SUBJECT))} {outcome}"
 
 
 def body(notice: Notice, config: Config, host: str, now: float) -> str:
@@ -44,21 +49,61 @@ def body(notice: Notice, config: Config, host: str, now: float) -> str:
     return "\n\n".join(parts) + f"\n\n-- \npcc on {host}, incident {notice.incident.id}\n"
 
 
-def _outcome(notice: Notice) -> str:
-    if notice.what == "unblocked":
-        by = escaped(cut(notice.by, _LONGEST_IN_SUBJECT))
-        return f"unblocked by {by}{_held_mails(notice)}"
-    return f"{notice.what}: mail from {_places(notice.incident)}"
+def _block_parts(notice: Notice, config: Config) -> list[str]:
+    incident = notice.incident
+    state = "is blocked" if notice.what == "blocked" else "would be blocked"
+    passed = notice.what == "observed"
+    queue_id = f", queue id {escaped(incident.queue_id)}" if incident.queue_id else ""
+    name = escaped(incident.client_name)
+    client = escaped(incident.client_address) + ("" if name == "unknown" else f" ({name})")
+    done = "passed" if passed else _done_with(incident.action)
+    facts = [
+        ("When", moment(notice.at)),
+        ("Limit", _limit(incident, config)),
+        ("Crossed by", f"mail from {client}, {incident.country}{queue_id}: {done}"),
+        ("Now", _consequence(notice, config)),
+    ]
+    kind = "addresses" if incident.rule.startswith("max_addresses") else "countries"
+    return [
+        filled(f"{escaped(incident.account)} {state}: mail came from {_places(incident)}."),
+        filled(
+            # The reader may never have had such a mail before.
+            f"An account that sends from so many {kind} is often stolen.  But a journey, a VPN, or"
+            " an app that sends from its maker's machines can look the same.  Ask the owner, and"
+            " not by mail: a thief reads that."
+        ),
+        listed(facts),
+        table(notice),
+        *travel(notice),
+        *earlier_table(notice),
+    ]
 
 
-def _held_mails(notice: Notice) -> str:
-    counts = [(notice.released, "released"), (notice.deleted, "deleted")]
-    told = [f"{_mails(count, 'held')} {done}" for count, done in counts if count]
-    return f": {' and '.join(told)}" if told else ""
+def _unblock_parts(notice: Notice) -> list[str]:
+    incident = notice.incident
+    account, by = escaped(incident.account), escaped(notice.by)
+    before = "blocked by hand"
+    if incident.client_address:
+        done = "blocked" if incident.mode == "enforce" else "observed"
+        before = f"{done} for mail from {_places(incident)},"
+    stopped = _mails(incident.tries) if incident.tries else "no mail"
+    if incident.tries and incident.held:
+        stopped += f", {incident.held} of them held{_held_mails(notice).replace(':', ';', 1)}"
+    facts = [
+        ("When", moment(notice.at)),
+        ("Reason", escaped(notice.reason) or "none given"),
+        ("Before", f"{before} {moment(incident.began)}"),
+        ("Stopped", stopped),
+    ]
+    first = f"{by} has unblocked {account}."
+    if incident.mode == "observe":
+        first = f"{by} has cleared the observed incident of {account}."
+        del facts[-1]
+    return [filled(first), listed(facts), "Only mail from now on counts for this account."]
 
 
 def _places(incident: IncidentRow) -> str:
-    """Return from where mail came within which window: `ES, FR within 2d`."""
+    """Return where mail came from, and within which window: `ES, FR within 2d`."""
     limit, _, window = incident.rule.rpartition(" in ")
     name, _, most = limit.partition(" ")
     if name == "max_addresses" and most.isdigit():  # the mail that makes one more crosses it
@@ -69,36 +114,6 @@ def _places(incident: IncidentRow) -> str:
     return f"{listed}{f' and {more} more' if more > 0 else ''} within {window}"
 
 
-def _block_parts(notice: Notice, config: Config) -> list[str]:
-    incident = notice.incident
-    state = "is blocked" if notice.what == "blocked" else "would be blocked"
-    first = f"{escaped(incident.account)} {state}: mail came from {_places(incident)}."
-    facts = [
-        ("When", moment(notice.at)),
-        ("Limit", _limit(incident, config)),
-        ("Crossed by", _crossing_mail(notice)),
-        ("Now", _consequence(notice, config)),
-    ]
-    return [
-        filled(first),
-        filled(_meaning(incident)),
-        listed(facts),
-        table(notice),
-        *travel(notice),
-        *earlier_table(notice),
-    ]
-
-
-def _meaning(incident: IncidentRow) -> str:
-    """Return what that means, for somebody who has never had such a mail."""
-    kind = "addresses" if incident.rule.startswith("max_addresses") else "countries"
-    return (
-        f"An account that sends from so many {kind} is often a stolen one.  But it can be its"
-        " owner, too: on a journey, behind a VPN, or with an app that sends from its maker's"
-        " machines.  Ask the owner, but not by mail: whoever stole the account can read it."
-    )
-
-
 def _limit(incident: IncidentRow, config: Config) -> str:
     """Return the limit as in lists, and in words."""
     limit, _, window = incident.rule.rpartition(" in ")
@@ -106,35 +121,16 @@ def _limit(incident: IncidentRow, config: Config) -> str:
     if name not in _COUNTED:
         return incident.rule
     one, many, familiar = _COUNTED[name]
-    kind = one if most == "1" else many
-    told = f"{incident.rule}: at most {most} {kind} within {_in_words(window)}"
-    return f"{told}; {familiar}" if config.policy_for(incident.account).familiar_after else told
-
-
-def _in_words(window: str) -> str:
-    """Return a Postfix time in words: `2 days`."""
     units = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}
     number, unit = window[:-1], units.get(window[-1:].lower(), "")
-    if not unit or not number.isdigit():
-        return window
-    return f"{int(number)} {unit}{'' if int(number) == 1 else 's'}"
-
-
-def _crossing_mail(notice: Notice) -> str:
-    incident = notice.incident
-    done = "passed" if notice.what == "observed" else _done_with(incident.action)
-    queue_id = f", queue id {escaped(incident.queue_id)}" if incident.queue_id else ""
-    name = escaped(incident.client_name)
-    client = escaped(incident.client_address) + ("" if name == "unknown" else f" ({name})")
-    return f"mail from {client}, {incident.country}{queue_id}: {done}"
-
-
-def _done_with(action: str) -> str:
-    return {"REJECT": "refused", "HOLD": "put on hold"}.get(action, f"answered with {action}")
+    if unit and number.isdigit():
+        window = f"{int(number)} {unit}{'' if int(number) == 1 else 's'}"
+    limit = f"{incident.rule}: at most {most} {one if most == '1' else many} within {window}"
+    return f"{limit}; {familiar}" if config.policy_for(incident.account).familiar_after else limit
 
 
 def _consequence(notice: Notice, config: Config) -> str:
-    """Return what is done with the account's mail from now on."""
+    """Return what happens to the account's mail from now on."""
     incident = notice.incident
     policy = config.policy_for(incident.account)
     if incident.ended is not None:
@@ -149,36 +145,15 @@ def _consequence(notice: Notice, config: Config) -> str:
     return f"{stopped} until you unblock it"
 
 
-def _unblock_parts(notice: Notice) -> list[str]:
-    incident = notice.incident
-    account, by = escaped(incident.account), escaped(notice.by)
-    facts = [
-        ("When", moment(notice.at)),
-        ("Reason", escaped(notice.reason) or "none given"),
-        ("Before", f"{_before(incident)} {moment(incident.began)}"),
-        ("Stopped", _stopped(notice)),
-    ]
-    first = f"{by} has unblocked {account}."
-    if incident.mode == "observe":
-        first = f"{by} has cleared the observed incident of {account}."
-        del facts[-1]
-    return [filled(first), listed(facts), "Only mail from now on counts for this account."]
+def _done_with(action: str) -> str:
+    return {"REJECT": "refused", "HOLD": "put on hold"}.get(action, f"answered with {action}")
 
 
-def _before(incident: IncidentRow) -> str:
-    if not incident.client_address:
-        return "blocked by hand"
-    done = "blocked" if incident.mode == "enforce" else "observed"
-    return f"{done} for mail from {_places(incident)},"
-
-
-def _stopped(notice: Notice) -> str:
-    held, stopped = notice.incident.held, notice.incident.tries
-    if not stopped:
-        return "no mail"
-    told = f"{_mails(stopped)}, {held} of them held"
-    return f"{told}{_held_mails(notice).replace(':', ';', 1)}" if held else f"{_mails(stopped)}"
+def _held_mails(notice: Notice) -> str:
+    counts = [(notice.released, "released"), (notice.deleted, "deleted")]
+    done = [f"{_mails(count, 'held ')} {what}" for count, what in counts if count]
+    return f": {' and '.join(done)}" if done else ""
 
 
 def _mails(count: int, kind: str = "") -> str:
-    return f"{count} {f'{kind} ' if kind else ''}mail{'' if count == 1 else 's'}"
+    return f"{count} {kind}mail{'' if count == 1 else 's'}"

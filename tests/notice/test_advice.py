@@ -1,4 +1,4 @@
-"""The commands in a notice: whoever pastes one gets what it says, and nothing else."""
+"""The commands in a notice: one that is pasted does what it says, and nothing else."""
 
 from __future__ import annotations
 

@@ -214,7 +214,7 @@ def deployed() -> Deployment:
 
 
 def recipients(mta: PrivatePostfix, count: int) -> list[str]:
-    """Who got a notice; the Maildir is emptied."""
+    """The recipients of a notice; the Maildir is emptied."""
     messages = mta.wait_for_delivered(count)
     mta.forget_delivered()
     return sorted(str(message["X-Original-To"]) for message in messages)
@@ -279,7 +279,7 @@ def test_recipient_that_is_refused_is_named_and_tried_again_alone(
     assert f"{server} refused nobody@example.org: 550 5.1.1" in failure
     assert later in failure
     assert recipients(mta, 1) == ["postmaster"]
-    # Who was refused for good is given up; who may be taken later is tried again, alone.
+    # One is refused for good and given up.  The other is tried again, alone.
     ((_, tries, error, left),) = place.waiting()
     assert (tries, left) == (1, "later@example.org")
     assert error in failure

@@ -78,7 +78,7 @@ def test_evidence_begins_after_the_last_unblock(tmp_path: Path) -> None:
         assert mails(first) == {address("ES"): 3, address("FR"): 1}
         assert first["earlier"] == []
         site.admin("unblock", "joe@example.org")
-        time.sleep(1.1)  # times are told in whole seconds
+        time.sleep(1.1)  # times are in whole seconds
         for country in ("ES", "ES", "BR"):
             site.ask("joe@example.org", address(country))
         second = told()

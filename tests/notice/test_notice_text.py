@@ -1,4 +1,4 @@
-"""What a notice says: its subject, headers, text and JSON."""
+"""The subject, headers, text and JSON of a notice."""
 
 from __future__ import annotations
 
@@ -73,10 +73,9 @@ BLOCKED = (
     """\
 user@example.org is blocked: mail came from ES, FR, BR, VN within 2d.
 
-An account that sends from so many countries is often a stolen one.  But it
-can be its owner, too: on a journey, behind a VPN, or with an app that sends
-from its maker's machines.  Ask the owner, but not by mail: whoever stole the
-account can read it.
+An account that sends from so many countries is often stolen.  But a journey,
+a VPN, or an app that sends from its maker's machines can look the same.  Ask
+the owner, and not by mail: a thief reads that.
 
 When:       2026-07-22 03:12:44 CEST (01:12:44 UTC)
 Limit:      max_countries 3 in 2d: at most 3 countries within 2 days; familiar
@@ -85,24 +84,24 @@ Crossed by: mail from 203.0.113.9 (mail.example.vn), VN, queue id 4F2ABC:
             refused
 Now:        its mail is refused until you unblock it
 
-What counted (times in CEST; * crossed the limit):
+Counted (times in CEST; * crossed the limit):
 
    COUNTRY  ADDRESS            FIRST        LAST         MAILS
 *  VN       203.0.113.9        07-22 03:12  07-22 03:12  1
             mail.example.vn
    ES       2001:db8:1:2::/64  07-21 03:12  07-22 02:12  12
 
-What you can do, as root on mx.example.org:
+Commands, as root on mx.example.org:
 
-See all that is known of it:
+See all that pcc knows of this account:
   {admin} show user@example.org
 
-It was the owner: unblock, release any held mail, and let it send from
-anywhere for a week:
+If it was the owner: unblock, release mail on hold, and exempt the account
+for a week:
   {admin} unblock user@example.org --release --exempt-for 7d
 
-It was stolen: change its password first, or the thief goes on.  Then unblock,
-and delete any held mail:
+If it was a thief: change the password first, or the thief goes on.  Then
+unblock, and delete mail on hold:
   {admin} unblock user@example.org --delete
 
 Only unblock:
@@ -177,7 +176,7 @@ def test_notice_of_a_block_has_facts_evidence_and_commands(tmp_path: Path) -> No
             "",
             "Now:        over: it ended 2026-07-22 03:13:44 CEST (01:13:44 UTC)",
         ),
-        (told(action="HOLD"), "", "See its held mail:"),
+        (told(action="HOLD"), "", "See its mail on hold:"),
         (told("unblocked", by="alice"), "", "alice has unblocked user@example.org."),
         (
             told("unblocked", by="alice", reason="holiday", **BY_HAND),
@@ -212,7 +211,11 @@ def test_notice_of_a_block_has_facts_evidence_and_commands(tmp_path: Path) -> No
             "",
             "Stopped: 9 mails, 5 of them held; 5 held mails released",
         ),
-        (told("unblocked", by="alice", held=5, released=3), "", "See what is still on hold:"),
+        (
+            told("unblocked", by="alice", held=5, released=3),
+            "",
+            "See the mail that is still on hold:",
+        ),
     ],
 )
 def test_text_says_what_is_so(tmp_path: Path, of: Notice, toml: str, line: str) -> None:
@@ -304,13 +307,13 @@ def test_text_shows_what_was_seen_earlier_below_what_counted(tmp_path: Path) -> 
     text = body(told(earlier=earlier), config, HOST, NOW)
     assert (
         """
-Seen earlier, which did not count:
+Seen earlier, not counted:
 
   COUNTRY  ADDRESSES  SINCE       MAILS
   ES       3          2026-06-22  412
   PT       1          2026-07-21  2
 
-What you can do, as root on mx.example.org:
+Commands, as root on mx.example.org:
 """
         in text
     )

@@ -189,7 +189,7 @@ def busy(tmp_path: Path) -> Iterator[Site]:
 
 
 def block(policy: PolicyProcess, *accounts: str) -> None:
-    """Have accounts blocked."""
+    """Block accounts by mail from a second country."""
     for account in accounts:
         assert is_pass(policy.ask(account, address("ES")))
         assert is_refusal(policy.ask(account, address("FR")))
@@ -250,7 +250,7 @@ def test_notifier_that_is_killed_gives_its_turn_to_the_next(busy: Site) -> None:
     wait_until(lambda: not watch.count(), 10, "end of the notifier")
     (busy.folder / "gate").touch()
     block(policy, "eve@example.org")
-    # Ann's belongs to whoever was killed for two minutes.
+    # Ann's belongs to the killed process for two minutes.
     wait_until(lambda: {"bob@example.org", "eve@example.org"} <= set(noticed(busy)), 10, "notices")
 
 

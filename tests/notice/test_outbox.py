@@ -203,7 +203,7 @@ def test_channel_that_hangs_is_tried_once(place: Place) -> None:
 def mail_log() -> Iterator[Callable[[], list[str]]]:
     """A function that returns what this process has logged since it was called last."""
     with system_log() as log:
-        maillog.error("hello")  # whatever was lost before there was a log is told with it
+        maillog.error("hello")  # flushes the line about what was lost before there was a log
         log.lines()
 
         def lines() -> list[str]:

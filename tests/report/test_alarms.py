@@ -83,7 +83,7 @@ def test_cure_would_have_prevented_the_block(
 
 @pytest.fixture(scope="module")
 def shared_site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site that is configured anew for each case."""
+    """A site that each case configures for itself."""
     site = Site(tmp_path_factory.mktemp("shared"), PLAIN)
     yield site
     site.close()

@@ -36,7 +36,7 @@ VOID = {"meta"}
 
 
 class Page(html.parser.HTMLParser):
-    """What is in a page: elements, attributes and texts; it must be well-formed."""
+    """The elements, attributes and texts of a page, which must be well-formed."""
 
     def __init__(self, text: str) -> None:
         super().__init__()

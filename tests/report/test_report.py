@@ -22,7 +22,7 @@ from pcc.report.world import world
 pytestmark = pytest.mark.subprocess
 
 
-# What is counted.
+# The counts.
 
 
 def test_report_of_nothing_is_a_sentence(site: Site) -> None:

@@ -210,13 +210,13 @@ class Place:
         return send_due(self.config, self.database, **options)
 
     def waiting(self) -> list[tuple[Any, ...]]:
-        """What is in the outbox: channel, tries, last_error, recipients."""
+        """The rows of the outbox: channel, tries, last_error, recipients."""
         return self.database.rows(
             "SELECT channel, tries, last_error, recipients FROM outbox ORDER BY id"
         )
 
     def received(self) -> list[email.message.EmailMessage]:
-        """What the recording sendmail was given."""
+        """The mails that the recording sendmail got."""
         files = [file for file in self.mails.iterdir() if not file.suffix]
         return [
             email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
