@@ -1,7 +1,7 @@
-"""What pcc has seen and done over some weeks, for those who choose the limits.
+"""Some weeks of incidents and mail, for people who choose the limits.
 
-`gathering` reads it all; `activity` counts by day and country, `nearness` tells who is near a
-limit, `alarms` which blocks were likely wrong and what would have prevented them.  `page` fills
-the template page.html, one self-contained page; `charts` computes what is drawn there.  The text
-for a terminal is in pcc/admin/report.py.
+`gathering` reads it all.  `activity` counts by day and country, `nearness` finds the accounts near
+a limit, `alarms` the blocks that were likely wrong and their cures.  `page` fills the template
+page.html, one self-contained page, and `charts` computes its pictures.  The text for a terminal is
+in pcc/admin/report.py.
 """

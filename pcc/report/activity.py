@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from pcc.store.incidents import IncidentRow
 
 LEAST_DAYS = 7
-"""So many days are shown even if nothing is known of the first of them."""
+"""The report shows these days at least, even if nothing is known of the first of them."""
 
 
 class Day(NamedTuple):
-    """What happened on a day, or from `day` to `last` (UTC days since 1970).
+    """The numbers of a day, or of the days from `day` to `last` (UTC days since 1970).
 
     `blocked`, `observed`: incidents that began.  `accounts`, `countries`: how many were seen
-    sending; None where that is not known any more.  Of several days: the most on one of them.
+    sending, for several days the most on one of them; None where that is not known any more.
     """
 
     day: int

@@ -1,16 +1,16 @@
 """Blocks that an administrator lifted again soon: likely false alarms, and how to prevent them.
 
-A block counts as one when it was lifted by hand within a day, unless held mail of the account was
-deleted before its next incident, as is done after a theft.  Blocks set by hand are nobody's false
-alarm.
+An administrator lifted such a block by hand within a day, and deleted no held mail before the
+account's next incident, as one does after a theft.  A block set by hand is no false alarm.
 
-Whether a setting would have prevented a block is tried with the rule itself, on the countries that
-counted then: with familiar countries, or as a group.  That looks at the limit that was crossed, and
-at the mail that crossed it: what came later was stopped, so nobody knows where from.
+The rule itself tries whether a setting would have prevented a block, on the countries that counted
+then: with familiar countries, or as a group.  It tries the limit that was crossed, and the mail
+that crossed it: later mail was stopped, and nobody knows where it came from.
 """
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from itertools import combinations
@@ -40,7 +40,7 @@ _RULE = re.compile(r"max_(countries|addresses) ([0-9]+) in (\S+)")
 
 
 class Cure(NamedTuple):
-    """What would have prevented a block.
+    """A setting or a command that would have prevented a block.
 
     `kind`: "client", "familiar_after", "country_groups", "account" or "override".  `text`: a
     command, or lines of pcc.toml where `is_setting`.  `because`: why, in a sentence.
@@ -68,7 +68,7 @@ class Alarm(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """What is known of an account: all its countries, and its addresses within the window.
+    """All countries of an account, and its addresses within the window.
 
     `is_whole`: there were not more of them than were read.  `legs`: how fast it travelled.
     """
@@ -110,23 +110,11 @@ def lifted_soon(
 def alarm(
     config: Config, command: Command, incident: IncidentRow, lift: LiftRow, known: Evidence
 ) -> Alarm:
-    """Return what is to be told of a block that was lifted soon."""
+    """Return a block that was lifted soon, with its cures, the most fitting one first."""
     counted = incident.countries.split(",")
     again = [
         seen.name for seen in known.countries if seen.name in counted and seen.last_seen > lift.at
     ]
-    cures = _cures(config, command, incident, known, again)
-    return Alarm(incident, lift.by, lift.detail, again, cures, known.legs)
-
-
-def _cures(
-    config: Config,
-    command: Command,
-    incident: IncidentRow,
-    known: Evidence,
-    again: list[str],
-) -> list[Cure]:
-    """Return what would have prevented a block, what fits best first."""
     crossed = _Crossed(config, incident, known)
     cures = [
         _client_exemption(command, crossed),
@@ -134,7 +122,8 @@ def _cures(
         _group(crossed, again),
         *_for_the_account(config, command, crossed, again),
     ]
-    return [cure for cure in cures if cure is not None]
+    cures_found = [cure for cure in cures if cure is not None]
+    return Alarm(incident, lift.by, lift.detail, again, cures_found, known.legs)
 
 
 class _Crossed:
@@ -204,7 +193,7 @@ def _client_exemption(command: Command, crossed: _Crossed) -> Cure | None:
 
 
 def _familiarity(crossed: _Crossed) -> Cure | None:
-    """Let countries become familiar sooner, or at all."""
+    """Make countries familiar sooner, or at all."""
     if crossed.of != "countries" or crossed.policy.familiar_after == 1:
         return None
     if not crossed.is_prevented_by(familiar_after=1):
@@ -218,7 +207,7 @@ def _familiarity(crossed: _Crossed) -> Cure | None:
 
 
 def _group(crossed: _Crossed, again: list[str]) -> Cure | None:
-    """Count two neighbours, in both of which it was seen later as well, as one."""
+    """Count two neighbours as one, if it was seen in both again later."""
     if crossed.of != "countries":
         return None
     policy = crossed.policy
@@ -228,30 +217,25 @@ def _group(crossed: _Crossed, again: list[str]) -> Cure | None:
             continue
         group_of = {**policy.group_of, **dict.fromkeys(pair, pair[0])}
         if crossed.is_prevented_by(group_of=group_of):
+            groups: dict[str, list[str]] = {}
+            for country, group in group_of.items():
+                groups.setdefault(group, []).append(country)
             return Cure(
                 "country_groups",
-                f"country_groups = {_groups(group_of)}",
+                f"country_groups = {json.dumps(list(groups.values()))}",  # as TOML writes it
                 True,
-                f"It was seen on both sides of the border of {pair[0]} and {pair[1]} later, too.",
+                f"Later it was seen again on both sides of the border of {' and '.join(pair)}.",
             )
     return None
-
-
-def _groups(group_of: dict[str, str]) -> str:
-    groups: dict[str, list[str]] = {}
-    for country, group in group_of.items():
-        groups.setdefault(group, []).append(country)
-    written = [", ".join(f'"{country}"' for country in group) for group in groups.values()]
-    return "[" + ", ".join(f"[{group}]" for group in written) + "]"
 
 
 def _for_the_account(
     config: Config, command: Command, crossed: _Crossed, again: list[str]
 ) -> list[Cure | None]:
-    """Return what helps this account alone, for a while and for good."""
+    """Return the cures for this account alone, for a while and for good."""
     is_back = crossed.incident.country in again
     account = crossed.incident.account
-    # What begins with a dash would be taken for an option.
+    # A login that begins with a dash would be taken for an option.
     what = ["--for", JOURNEY, "--", account] if account[0] == "-" else [account, "--for", JOURNEY]
     exemption = Cure(
         "account",
@@ -305,13 +289,5 @@ def _raised(crossed: _Crossed) -> str:
 
 def _toml(text: str) -> str:
     """Return a basic string of TOML that has nothing unprintable in it."""
-    return '"' + "".join([_toml_character(character) for character in text]) + '"'
-
-
-def _toml_character(character: str) -> str:
-    if character in '"\\':
-        return "\\" + character
-    if character.isprintable():
-        return character
-    number = ord(character)
-    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+    written = [c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in text]
+    return f'"{"".join(written)}"'

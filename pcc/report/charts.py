@@ -34,14 +34,14 @@ class Part(NamedTuple):
 
 
 class Bar(NamedTuple):
-    """What is shown of a day or of several: a sentence, and the parts from the bottom up."""
+    """A day or several: a sentence, and the parts from the bottom up."""
 
     title: str
     parts: list[Part]
 
 
 class Chart(NamedTuple):
-    """Bars, each a unit wide; `kinds`: what their parts may be; `most`: the highest's number."""
+    """Bars, each a unit wide.  `kinds`: of their parts.  `most`: the number of the highest bar."""
 
     caption: str
     kinds: tuple[str, ...]

@@ -1,4 +1,4 @@
-"""Reads all that a report tells, in many short statements."""
+"""Reads all that is in a report, in many short statements."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from pcc.store.incidents import EventRow, IncidentRow, SightingRow
 
 MOST_NEAR = 100
-"""Accounts near their limit that are told, of however many."""
+"""The most accounts near their limit that a report has."""
 
 MOST_ALARMS = 500
-"""Blocks lifted soon that are told, the latest."""
+"""The most blocks lifted soon that a report has: the latest."""
 
 MOST_SIGHTINGS = 1000
-"""Addresses that are looked at to find a cloud's machines."""
+"""The most addresses that are searched for a cloud's machines."""
 
 MOST_TRAVELLED = 30
-"""Of those, the latest between which ways are looked for."""
+"""The latest of those, between which ways are looked for."""
 
 MOST_LEGS = 3
-"""Ways between two places that are told of one account, the fastest."""
+"""The most ways between two places of one account: the fastest."""
 
 
 class Report(NamedTuple):
-    """What pcc saw and did from `since` to `until` (UTC seconds).
+    """Incidents and mail from `since` to `until` (UTC seconds).
 
     `blocked_now`, `observed_now`: the accounts of incidents that are open, whenever they began.
     `incidents`: oldest first.  `lifts`: by incident's id.  `near_count`: how many accounts are near
@@ -75,7 +75,7 @@ class Report(NamedTuple):
 
 
 class AccountDetails(NamedTuple):
-    """What a report tells of one account: its latest sightings, and events.
+    """One account in a report: its latest sightings, and events.
 
     `sighting_count`, `mails`: of all its sightings.  `origins`: where the addresses are and whose,
     empty where that can't be looked up.  `legs`: the fastest ways between them.
@@ -98,26 +98,38 @@ def gather(
     since: float,
     now: float,
 ) -> Report:
-    """Read what there is to tell since the beginning of a day; raises StoreError.
+    """Read the report since the beginning of a day; raises StoreError.
 
     `command` gives a command line of pcc_admin.py with these words.
     """
-    rows = incidents.incidents_since(database, since)
+    began = incidents.incidents_since(database, since)
     lifts = history.lifts_since(database, since)
     by_end = {(lift.account, lift.at): lift for lift in lifts if lift.what == "unblocked"}
-    soon = alarms.lifted_soon(rows, lifts)
+    soon = alarms.lifted_soon(began, lifts)
+    exempt = {
+        (row.kind, row.value)
+        for row in exemptions.all_exemptions(database)
+        if not row.until or row.until > now
+    }
     activity = Activity(since)
-    near = _walk(config, database, activity, now)
+    nearness = Nearness(config, exempt, now)
+    near = []
+    for row in history.accounts(database, nearness.addresses_since):
+        activity.add(row.countries)
+        if found := nearness.of(row):
+            near.append(found)
     return Report(
         since=since,
         until=now,
         blocked_now=_open(database, "enforce", now),
         observed_now=_open(database, "observe", now),
         accounts=activity.accounts,
-        days=activity.days(rows, now),
+        days=activity.days(began, now),
         countries=activity.countries(),
-        incidents=rows,
-        lifts={row.id: lift for row in rows if (lift := by_end.get((row.account, row.ended or 0)))},
+        incidents=began,
+        lifts={
+            row.id: lift for row in began if (lift := by_end.get((row.account, row.ended or 0)))
+        },
         near=heapq.nsmallest(MOST_NEAR, near, key=lambda found: found.rank),
         near_count=len(near),
         alarms=[_alarm(config, database, origins, command, *pair) for pair in soon[-MOST_ALARMS:]],
@@ -128,7 +140,7 @@ def gather(
 def details(
     database: Database, origins: Origins, account: str, most: int, now: float
 ) -> AccountDetails:
-    """Return what there is to tell of one account, `most` of its sightings and events."""
+    """Return one account with at most `most` of its sightings and events."""
     sightings = history.sightings_between(database, account, 0, now + DAY, most)
     found = origins.find([row.address for row in sightings])
     return AccountDetails(
@@ -143,23 +155,6 @@ def details(
 
 def _legs(sightings: list[SightingRow], origins: dict[str, Origin]) -> list[Leg]:
     return evidence.fastest(evidence.legs(evidence.visits(sightings, origins)), MOST_LEGS)
-
-
-def _walk(config: Config, database: Database, activity: Activity, now: float) -> list[Near]:
-    """Count every account into `activity`, and return those that are near a limit."""
-    exempt = {
-        (row.kind, row.value)
-        for row in exemptions.all_exemptions(database)
-        if not row.until or row.until > now
-    }
-    nearness = Nearness(config, exempt, now)
-    found = []
-    for row in history.accounts(database, nearness.addresses_since):
-        activity.add(row.countries)
-        near = nearness.of(row)
-        if near is not None:
-            found.append(near)
-    return found
 
 
 def _open(database: Database, mode: str, now: float) -> list[str]:

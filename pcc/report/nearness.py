@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pcc.store.history import AccountRow
 
 SHARE = 0.5
-"""Of what a limit allows: an account nearer than that is listed."""
+"""An account that has used this share of a limit is listed."""
 
 LEAST = 2
 """Places that an account must be in to be near a limit: everybody is somewhere."""
@@ -33,7 +33,7 @@ class Near(NamedTuple):
 
     @property
     def rank(self) -> tuple[float, int, str]:
-        """What to sort by, the nearest first."""
+        """The key to sort by, the nearest first."""
         return -self.counted / self.allowed, -self.counted, self.account
 
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pcc.store.incidents import IncidentRow
 
 MOST_BARS = 120
-"""Of more days weeks are made."""
+"""More days become weeks."""
 
 MOST_ACCOUNTS = 200
 """Accounts that are shown one by one, so that the page stays small however many there are."""

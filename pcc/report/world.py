@@ -17,7 +17,7 @@ _FILE = os.path.join(
 class World(NamedTuple):
     """The map: its size in units of its own, a path of SVG for each code it has, and all names.
 
-    `borders`: of each code, those of its neighbours over land, parted by blanks.
+    `borders`: for each code, those of its neighbours over land, separated by blanks.
     """
 
     width: int
