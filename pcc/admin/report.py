@@ -21,13 +21,12 @@ from pcc.wording import date, quantity
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
-    from pcc.places.origins import Origins
     from pcc.report.alarms import Alarm
     from pcc.report.gathering import Report
     from pcc.store.incidents import IncidentRow
 
 MOST_BARS = 31
-"""Rows of a chart on a terminal; of more days weeks are made."""
+"""The most rows of a chart on a terminal; more days become weeks."""
 
 MOST_ROWS = 15
 """Rows of a table for people; --json and --html have more."""
@@ -35,45 +34,58 @@ MOST_ROWS = 15
 _PERMISSIONS = 0o640
 
 _ABOUT = """\
-Tells what happened since a time: incidents, accounts and countries by day (UTC), mails and
-accounts by country, the accounts nearest to their limit at this moment, and blocks that were
-lifted by hand within a day, likely false alarms, each with what would have prevented it.
-Incidents of observe mode are in it, too.
+Shows incidents, accounts and countries by day (UTC), mails and accounts by country, and the
+accounts nearest to their limit at this moment.  It also lists blocks that an administrator lifted
+within a day, with settings that would have prevented each: these are likely false alarms.
+Incidents of observe mode are included.
 
---since takes a time, or a date (UTC); the day on which it begins is there as a whole.  Accounts
-and countries are known by day for the last 31 days, mails as a sum since the account was first
+--since takes a time, or a date (UTC); the first day is included as a whole.  Accounts and
+countries are known by day for the last 31 days.  Mails are a sum since the account was first
 seen in a country.
 
 --html writes one page that needs nothing from elsewhere.  It holds accounts and addresses, so
 only its owner and group may read it; a file that is yours keeps the permissions it has.
 
 --json has the keys since, until, blocked, observed (incidents that began), blocked_now,
-observed_now (accounts), accounts, mails; days: day, blocked, observed, accounts, countries (the
-last two null where not known any more); countries: country, name, accounts, mails; incidents:
-account, mode, since, ended, lifted_by, reason, rule, countries, country, client_address,
-client_name, action, held, tries; near: account, rule, counted, allowed, countries; near_count;
-lifted_soon: account, mode, since, ended, lifted_by, reason, rule, countries, client_address,
-again (countries where it was seen later), travel (the fastest ways, as in show), prevented_by:
-kind, text, because."""
+observed_now (accounts), accounts, mails, days, countries, incidents, near, near_count,
+lifted_soon.
+
+In days: day, blocked, observed, accounts, countries (the last two null where not known any more).
+
+In countries: country, name, accounts, mails.
+
+In incidents: account, mode, since, ended, lifted_by, reason, rule, countries, country,
+client_address, client_name, action, held, tries.
+
+In near: account, rule, counted, allowed, countries.
+
+In lifted_soon: account, mode, since, ended, lifted_by, reason, rule, countries, client_address,
+again (countries where it was seen later), travel (the fastest ways, as in show), prevented_by
+(kind, text, because)."""
 
 
 def add_commands(commands: Commands) -> None:
     """Describe the command to argparse."""
     parser = add_command(
-        commands, "report", report, "tell what happened over some weeks, also as a page", _ABOUT
+        commands,
+        "report",
+        report,
+        "show incidents and mail over some weeks, also as a page",
+        _ABOUT,
     )
     parser.add_argument(
         "--since",
         type=beginning,
         metavar="TIME",
-        help="so long ago, e.g. 30d, or a date such as 2026-11-01 (default: store.keep_sightings)",
+        help="a time ago, e.g. 30d, or a date such as 2026-11-01 (default: store.keep_sightings)",
     )
     parser.add_argument("--html", metavar="FILE", help="write a page to FILE")
 
 
 def report(context: Context, options: argparse.Namespace) -> int:
-    """Tell what happened."""
+    """Print the report, or write the page."""
     from pcc.invocation import command_line
+    from pcc.places.origins import Origins
     from pcc.report.gathering import gather  # 40 ms, for this command alone
 
     seconds, is_moment = options.since or (context.config.keep_sightings, False)
@@ -82,12 +94,16 @@ def report(context: Context, options: argparse.Namespace) -> int:
         context.complain("--since must not be in the future")
         return USAGE
     command = partial(command_line, context.config_path)
-    with closing(_origins(context)) as origins:
-        found = gather(
-            context.config, context.database, origins, command, since // DAY * DAY, context.now
-        )
+    config, database = context.config, context.database
+    paths = config.country_database, config.networks_database
+    with closing(Origins(*paths, context.complain)) as origins:
+        found = gather(config, database, origins, command, since // DAY * DAY, context.now)
         if options.html:
-            _write_page(context, options.html, origins, found)
+            from pcc.report.page import page  # Jinja2, for this option alone
+
+            text = page(config, database, origins, found)
+            replace_file(options.html, text, _PERMISSIONS, keep_rights=True)
+            context.output.say(f"{printable(options.html)}: written.")
     context.output.data(as_data(found))
     if not options.html:
         _show(context, found)
@@ -95,7 +111,7 @@ def report(context: Context, options: argparse.Namespace) -> int:
 
 
 def beginning(text: str) -> tuple[float, bool]:
-    """Return seconds and whether they are UTC seconds, else so long ago, for argparse."""
+    """Return seconds for argparse, and whether they are a UTC time and no time ago."""
     try:
         if "-" in text:
             day = datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=timezone.utc)
@@ -107,22 +123,6 @@ def beginning(text: str) -> tuple[float, bool]:
     raise argparse.ArgumentTypeError(
         f'must be a time such as 30d, or a date such as 2026-11-01, got "{text}"'
     )
-
-
-def _origins(context: Context) -> Origins:
-    from pcc.places.origins import Origins
-
-    return Origins(
-        context.config.country_database, context.config.networks_database, context.complain
-    )
-
-
-def _write_page(context: Context, path: str, origins: Origins, found: Report) -> None:
-    from pcc.report.page import page
-
-    text = page(context.config, context.database, origins, found)
-    replace_file(path, text, _PERMISSIONS, keep_rights=True)
-    context.output.say(f"{printable(path)}: written.")
 
 
 # For programs.
@@ -171,7 +171,7 @@ def _incident(found: Report, row: IncidentRow) -> dict[str, Any]:
         "lifted_by": lift.by if lift else None,
         "reason": lift.detail if lift else None,
         "rule": row.rule,
-        "countries": _countries(row),
+        "countries": row.countries.split(",") if row.countries else [],
         "country": row.country or None,
         "client_address": row.client_address or None,
         "client_name": row.client_name or None,
@@ -192,10 +192,6 @@ def _alarm(found: Report, alarm: Alarm) -> dict[str, Any]:
             {"kind": cure.kind, "text": cure.text, "because": cure.because} for cure in alarm.cures
         ],
     }
-
-
-def _countries(row: IncidentRow) -> list[str]:
-    return row.countries.split(",") if row.countries else []
 
 
 # For people.
@@ -259,7 +255,7 @@ def _show_countries(context: Context, found: Report) -> None:
             for row, bar in zip(rows, bars, strict=True)
         ],
     )
-    _tell_rest(context, len(found.countries) - len(rows), "country", "countries")
+    _say_rest(context, len(found.countries) - len(rows), "country", "countries")
 
 
 def _show_incidents(context: Context, found: Report) -> None:
@@ -270,11 +266,17 @@ def _show_incidents(context: Context, found: Report) -> None:
     context.output.table(
         ["STATE", "ACCOUNT", "SINCE", "RULE", "COUNTRIES"],
         [
-            [row.state(found.until), row.account, _local_date(row), row.rule, row.countries]
+            [
+                row.state(found.until),
+                row.account,
+                local_time(row.began)[:10],
+                row.rule,
+                row.countries,
+            ]
             for row in rows
         ],
     )
-    _tell_rest(context, len(found.incidents) - len(rows), "incident")
+    _say_rest(context, len(found.incidents) - len(rows), "incident")
 
 
 def _show_near(context: Context, found: Report) -> None:
@@ -286,7 +288,7 @@ def _show_near(context: Context, found: Report) -> None:
         ["ACCOUNT", "COUNT", "LIMIT", "COUNTRIES"],
         [[r.account, f"{r.counted} of {r.allowed}", r.rule, ",".join(r.countries)] for r in rows],
     )
-    _tell_rest(context, found.near_count - len(rows), "account")
+    _say_rest(context, found.near_count - len(rows), "account")
 
 
 def _show_alarms(context: Context, found: Report) -> None:
@@ -300,7 +302,8 @@ def _show_alarms(context: Context, found: Report) -> None:
         output.title(f"{row.account}: {row.rule}: {row.countries}")
         minutes = int(((row.ended or 0) - row.began) // 60)
         said = f", who said: {alarm.reason}" if alarm.reason else ""
-        output.title(f"  {_state_word(row)} for {minutes} min, lifted by {alarm.by}{said}")
+        what = "Blocked" if row.mode == "enforce" else "Observed"
+        output.title(f"  {what} for {minutes} min, lifted by {alarm.by}{said}")
         if alarm.again:
             output.title(f"  Seen later again in {', '.join(alarm.again)}.")
         for leg in alarm.legs:
@@ -310,17 +313,9 @@ def _show_alarms(context: Context, found: Report) -> None:
             for line in cure.text.splitlines():
                 output.say(f"      {printable(line)}")
         output.say("")
-    _tell_rest(context, found.alarm_count - len(alarms), "block")
+    _say_rest(context, found.alarm_count - len(alarms), "block")
 
 
-def _local_date(row: IncidentRow) -> str:
-    return local_time(row.began)[: len("2026-11-01")]
-
-
-def _state_word(row: IncidentRow) -> str:
-    return "Blocked" if row.mode == "enforce" else "Observed"
-
-
-def _tell_rest(context: Context, count: int, one: str, many: str = "") -> None:
+def _say_rest(context: Context, count: int, one: str, many: str = "") -> None:
     if count > 0:
         context.output.say(f"And {quantity(count, one, many)} more: see --html or --json.")
