@@ -2,9 +2,9 @@
 
 `--check` writes nothing, names what is out of date, and exits with 1 if anything is.
 
-Versions of pandoc differ in the roff that they write.  So a man page has in its first line the
-digest of what it was made from, and by which version: where another one is installed, or none, a
-page is fresh if that digest is right.
+Versions of pandoc write different roff.  So the first line of a man page has the digest of its
+source, and pandoc's version.  Where another version is installed, or none, a page is fresh if that
+digest is right.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def _pandoc_version() -> str:
 
 
 def man_page(name: str, reference: str, pandoc: str, there: str) -> str:
-    """Return the text of a man page; `there`, the one that is there, where it is fresh.
+    """Return the text of a man page: `there`, if that is fresh.
 
     `reference`: the Markdown that it is made from.  `pandoc`: the version, "" for none.
     """

@@ -32,7 +32,7 @@ def completions() -> dict[str, str]:
     )
     return {
         "completions/pcc_admin.bash": bash,
-        # Of several accounts or logs shtab's script would complete the first alone.
+        # shtab's script completes the first of several accounts or logs alone.
         "completions/_pcc_admin": zsh.replace('"(*):', '"*:'),
     }
 

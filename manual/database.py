@@ -1,4 +1,4 @@
-"""What the database holds, in Markdown, from schema.sql."""
+"""The tables of the database in Markdown, from schema.sql."""
 
 from __future__ import annotations
 

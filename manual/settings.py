@@ -1,9 +1,8 @@
 """The keys of pcc.toml in Markdown.
 
-Keys and defaults come from the table of options in pcc/config/options.py, the
-descriptions from the comments of the pcc.toml we ship, and what a value may be
-from the checks themselves: each is asked about values that are wrong in many
-ways, and says in its message what it wants.
+Keys and defaults come from pcc/config/options.py, descriptions from the comments of the pcc.toml
+that we ship.  The range of a value comes from its check: it gets values that are wrong in many
+ways, and its messages name what it wants.
 """
 
 from __future__ import annotations
@@ -30,12 +29,12 @@ TABLES: dict[str, options.Options] = {
 """The tables of pcc.toml and the options of each."""
 
 NO_DEFAULT = {("limit", "window"): "that of [policy]", ("override", "accounts"): "none, required"}
-"""What holds instead of the default that the table of options has."""
+"""The text in place of the default that the table of options has."""
 
 MUCH = 10**12
 _NUMBERS = (-MUCH, MUCH)
 _WRONG = (None, [["?"]], "\n", ["\n"], "", [" "], ["?"], " ", "?")
-"""What no check takes for every key, from the crudest mistake to the finest."""
+"""Wrong values for most keys, from the crudest mistake to the finest."""
 
 _UNTOLD = ("a string", "printable and on one line")
 
@@ -120,7 +119,7 @@ def _rule(check: Callable[[Any], Any], value: Any) -> str:
 def comments() -> dict[tuple[str, str], str]:
     """Return the comments of the shipped pcc.toml by table and key.
 
-    What is said above a table has the empty key, above all of them the empty table.
+    A comment above a table has the empty key, one above all of them the empty table.
     """
     told: dict[tuple[str, str], str] = {}
     table, above = "", []

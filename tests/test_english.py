@@ -56,7 +56,6 @@ NOT_YET: tuple[str, ...] = (
     "docs/",
     "faults/",
     "fuzz/",
-    "manual/",
     "master.cf.snippet",
     "packaging/",
     "pcc.toml",

@@ -82,7 +82,7 @@ database = "postgresql://pcc:it's3cret%40@db.example.org/pcc?sslmode=require&pas
 
 @pytest.fixture(scope="module")
 def said(root: Path) -> str:
-    """What is said when pcc is installed again after changes, under another Python of the system's.
+    """The messages of a second installation after changes, under another Python of the system's.
 
     `MINE` is in the configuration then, and a driver in the virtual environment.
     """

@@ -4,9 +4,9 @@
 `add_commands(commands)`, which describes it to argparse, and a function that carries it out:
 `command(context, options) -> exit status`.
 
-Exit status: 0 done; 1 not found, nothing to do, or a check failed; 2 usage;
-3 partly done; 4 configuration or database.  Data goes to stdout, and with
-`--json` nothing else does; what is wrong goes to stderr in one sentence.
+The exit status is 0 for done, 1 for not found, nothing to do or a failed check, 2 for usage.  It is
+3 for partly done, 4 for the configuration or the database.  Data goes to stdout, and with `--json`
+nothing else does.  A complaint goes to stderr in one sentence.
 """
 
 from pcc.errors import PccError
@@ -15,4 +15,4 @@ DONE, NOT_DONE, USAGE, PARTLY, TROUBLE = range(5)
 
 
 class UsageError(PccError):
-    """What was typed can't be meant, though the command line is well-formed."""
+    """A well-formed command line with a value that can't be meant."""

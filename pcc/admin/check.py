@@ -20,7 +20,7 @@ def add_commands(commands: Commands) -> None:
         commands,
         "check",
         check,
-        "tell the verdict that a mail would get now, and why",
+        "show the verdict that a mail would get now, and why",
         "Writes nothing.  Exit status 1 if the mail would be stopped; in observe mode none is.",
     )
     parser.add_argument("account", type=typed, metavar="ACCOUNT")
@@ -35,7 +35,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def check(context: Context, options: argparse.Namespace) -> int:
-    """Tell the verdict that a mail would get now."""
+    """Show the verdict that a mail would get now."""
     from pcc.verdict.preview import preview
 
     account = context.account(options.account)

@@ -33,7 +33,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def cleanup(context: Context, options: argparse.Namespace) -> int:
-    """Drop what is older than the keep times, or than so many days."""
+    """Drop what is older than the keep times, or than --days."""
     config, database, now = context.config, context.database, context.now
     keep_sightings, keep_incidents = config.kept_sightings, config.keep_incidents
     if options.days is not None:
@@ -51,7 +51,7 @@ def cleanup(context: Context, options: argparse.Namespace) -> int:
     }
     upkeep.drop_unknown_accounts(database)
     context.output.data(dropped)
-    # Something is dropped nearly every hour: cron need not hear of it.
+    # Something is dropped nearly every hour: cron need not mail it.
     if any(dropped.values()) and context.output.is_terminal:
         context.output.say(
             f"dropped {quantity(dropped['sightings'], 'sighting')}"

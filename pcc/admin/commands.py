@@ -139,6 +139,6 @@ def add_mail_config(parser: argparse.ArgumentParser) -> None:
         "--mail-config",
         metavar="DIR",
         default="",
-        help="configuration directory of the Postfix instance (default: $MAIL_CONFIG, else"
-        " Postfix's own)",
+        help="configuration directory of the Postfix instance (default: $MAIL_CONFIG,"
+        " otherwise Postfix's own)",
     )

@@ -1,4 +1,4 @@
-"""What every command works with: configuration, database, output, and who is asking."""
+"""The context of a command: configuration, database, output, and the user's name."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Context:
 
     @cached_property
     def by(self) -> str:
-        """Who runs the command, as records of what was done name them."""
+        """The name of the user who runs the command, for records of what was done."""
         sudo = os.environ.get("SUDO_USER", "")
         if sudo and os.getuid() == 0:
             return sudo
@@ -73,5 +73,5 @@ class Context:
         return command_line(self.config_path, *about_account(name, account, *options))
 
     def complain(self, message: str) -> None:
-        """Tell what is wrong, in a sentence on stderr."""
+        """Print what is wrong, a sentence, on stderr."""
         print(f"pcc_admin.py: {printable(message)}", file=sys.stderr)

@@ -31,7 +31,7 @@ DETAILS = """\
   pcc_admin.py exempt add domain sales.example.org --until 2026-12-31
   pcc_admin.py exempt list
 
-What is exempt is neither looked at nor recorded.  KIND and VALUE:
+pcc neither judges nor records exempt mail.  KIND and VALUE:
   account  user@example.org  this login
   domain   example.org       every login of the domain
   client   192.0.2.0/24      every login from these addresses; or one address, or the
@@ -44,7 +44,9 @@ or of its domain lets it pass.
 ADD_DETAILS = (
     DETAILS
     + """
-Without --until and --for it is for good; adding it again changes it.  --until takes
+Without --until and --for it is for good.  Adding it again changes it.
+
+--until takes
   2026-12-24                 to the end of that day, local time
   2026-12-24T18:00           that minute, local time
   2026-12-24T18:00:00Z       RFC 3339, with any offset from UTC
@@ -98,7 +100,7 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
 
 
 def add(context: Context, options: argparse.Namespace) -> int:
-    """Add an exemption, or change the one that is there."""
+    """Add an exemption, or change it."""
     try:
         value = normalised(context.config, options.kind, options.value)
     except checks.Wrong as fault:
@@ -118,17 +120,11 @@ def add(context: Context, options: argparse.Namespace) -> int:
     context.output.data([_data(Shown(options.kind, value, until, context.by, options.reason))])
     end = f"until {local_time(until)}" if until else "for good"
     context.output.say(f"{options.kind} {escaped(value)} is exempt {end}.")
-    if options.kind == "account":
-        _remind_of_block(context, value)
-    return DONE
-
-
-def _remind_of_block(context: Context, account: str) -> None:
-    """Tell that the account's mail is stopped again once its exemption ends."""
-    block = incidents.open_incident(context.database, account)
+    block = incidents.open_incident(context.database, value) if options.kind == "account" else None
     if block and block.blocks(context.now):
-        context.output.say("It is still blocked, though its mail passes now; to lift that, too:")
-        context.output.say(f"  {context.command('unblock', account)}")
+        context.output.say("It is still blocked, though its mail passes now.  To lift the block:")
+        context.output.say(f"  {context.command('unblock', value)}")
+    return DONE
 
 
 def remove(context: Context, options: argparse.Namespace) -> int:
@@ -159,9 +155,19 @@ def show(context: Context, options: argparse.Namespace) -> int:
     rows = [*in_configuration(context.config), *in_database(context)]
     context.output.data([_data(row) for row in rows])
     if rows:
-        lines = [_line(row, context.now) for row in rows]
+        lines = [
+            [
+                "expired" if is_expired(row, context.now) else "exempt",
+                row.kind,
+                row.value,
+                Moment(row.until) if row.until else "for good",
+                row.by,
+                row.reason,
+            ]
+            for row in rows
+        ]
         fewer = ["STATE", "KIND", "VALUE AND REASON", "UNTIL", "BY"]
-        shorter = [[*line[:2], _lines(line[2], line[5]), *line[3:5]] for line in lines]
+        shorter = [[*line[:2], Lines(filter(None, line[2::3])), *line[3:5]] for line in lines]
         context.output.table(
             ["STATE", "KIND", "VALUE", "UNTIL", "BY", "REASON"], lines, [("", (fewer, shorter))]
         )
@@ -170,18 +176,8 @@ def show(context: Context, options: argparse.Namespace) -> int:
     return DONE
 
 
-def _lines(value: str, reason: str | None) -> Lines:
-    return Lines((value, reason)) if reason else Lines((value,))
-
-
 def _data(row: Shown) -> dict[str, Any]:
     return {**row._asdict(), "until": rfc3339(row.until)}
-
-
-def _line(row: Shown, now: float) -> list[Any]:
-    state = "expired" if is_expired(row, now) else "exempt"
-    until = Moment(row.until) if row.until else "for good"
-    return [state, row.kind, row.value, until, row.by, row.reason]
 
 
 def normalised(config: Config, kind: str, value: str) -> str:

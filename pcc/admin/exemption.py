@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 KINDS = ("account", "domain", "client")
 CONFIGURATION = "pcc.toml"
-"""Who exempted what the configuration exempts."""
+"""The name under BY of an exemption that is in the configuration."""
 
 
 class Shown(NamedTuple):

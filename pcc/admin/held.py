@@ -35,16 +35,15 @@ UNKNOWN = "unknown"
 """The state of a mail when the queue can't be asked."""
 
 _STATES = """\
-STATE tells what the queue has:
-  held      it is on hold, and unblock can release or delete it
-  unsure    a mail of this sender is on hold that came in the same minute; Postfix had no
-            queue id yet when it was held (first recipient), so only --by-sender touches it
-  released  it has left the hold queue, but not yet the server
-  missing   it is not in the queue: deleted or delivered, given up by its client, or still
-            being received
-  reused    its queue id is another mail's by now, which is never touched
-  unknown   the queue could not be asked
-  on HOST   that host has it, which shares the database with this one
+STATE is what the queue has:
+    held      on hold: unblock can release or delete it
+    unsure    held before Postfix had a queue id; a mail of the same sender and minute is
+              on hold, which only --by-sender touches
+    released  gone from the hold queue, but still on the server
+    missing   not in the queue: deleted, delivered, given up by its client, or not there yet
+    reused    its queue id is another mail's, which is never touched
+    unknown   the queue could not be asked
+    on HOST   on hold on that host, which shares the database
 
 To read one before you decide, as root: postcat -q QUEUE_ID"""
 

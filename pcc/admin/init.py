@@ -40,16 +40,12 @@ def init(context: Context, options: argparse.Namespace) -> int:
     database = context.config.store_database
     done = creation.create_or_upgrade(database)
     say(f"{shown(database)}: {done}")
-    _ready_country_database(context)
-    return DONE
-
-
-def _ready_country_database(context: Context) -> None:
-    from pcc.places import bundled
-
     path = context.config.country_database
     if os.path.exists(path):
-        context.output.say(f"{path}: there already")
-        return
+        say(f"{path}: there already")
+        return DONE
+    from pcc.places import bundled  # which most runs don't need
+
     bundled.unpack(path)
-    context.output.say(f"{path}: unpacked from the bundled DB-IP Lite database")
+    say(f"{path}: unpacked from the bundled DB-IP Lite database")
+    return DONE

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 _STATES = """\
-STATE tells whether the block is in force:
+STATE:
   BLOCKED       mail of the account is stopped
-  not enforced  the block is there, but mail passes: pcc only observes by now, or the
-                account is exempt or outside policy.domains
-  OBSERVED      it would be blocked, had pcc not only observed (--observed)
-  expired       over by itself (--history)
-  lifted        over (--history)"""
+  not enforced  the block is there, but mail passes: the mode is observe, or the account is
+                exempt or outside policy.domains
+  OBSERVED      it would be blocked in enforce mode (--observed)
+  expired       the block ended by itself (--history)
+  lifted        an administrator ended the block (--history)"""
 
 
 def add_commands(commands: Commands) -> None:
@@ -40,9 +40,9 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument(
         "--observed",
         action="store_true",
-        help="list accounts that would be blocked, had they not only been observed",
+        help="list accounts that would be blocked in enforce mode",
     )
-    parser.add_argument("--history", action="store_true", help="list lifted blocks, too")
+    parser.add_argument("--history", action="store_true", help="also list blocks that have ended")
 
 
 def list_accounts(context: Context, options: argparse.Namespace) -> int:

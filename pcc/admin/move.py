@@ -23,12 +23,12 @@ def add_commands(commands: Commands) -> None:
         commands,
         "move",
         move,
-        "copy the database to another one, of another engine, say",
-        "FROM and TO are paths of SQLite files, or URLs as store.database has them; TO has to be\n"
-        "empty, or not there yet.  Nothing is copied by halves, and all is counted afterwards.\n"
-        "Stop Postfix until the configuration names the new database: what is written to the old\n"
-        "one after that is not in the new one.  Others can see what stands on a command line, so\n"
-        "a password belongs into the file that password_file names.",
+        "copy the database to another one, for example of another engine",
+        "FROM and TO are paths of SQLite files, or URLs as in store.database.  TO must be empty,\n"
+        "or not there yet.  The copy is complete or is not made; its rows are counted at the end.\n"
+        "Stop Postfix until the configuration names the new database: later changes of the old\n"
+        "one are not in it.  Other users can see a command line, so write a password into the\n"
+        "file that password_file names.",
     )
     moving.add_argument("source", metavar="FROM")
     moving.add_argument("target", metavar="TO")
@@ -50,6 +50,6 @@ def move(context: Context, options: argparse.Namespace) -> int:
     context.output.data(moved)
     context.output.table(["TABLE", "ROWS"], [[name, rows] for name, rows in moved.items()])
     context.output.say(
-        f"All is in {shown(options.target)}, too: name it in store.database, then run init."
+        f"{shown(options.target)} has everything now: name it in store.database, then run init."
     )
     return DONE

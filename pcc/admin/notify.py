@@ -22,12 +22,12 @@ def add_commands(commands: Commands) -> None:
         "notify",
         notify,
         "send the notices that are still in the outbox",
-        "Notices are sent as they arise; this, from cron, sends again what failed.  With --due,\n"
-        "as a policy process starts it, what has failed again and again waits longer and\n"
-        "longer, at most an hour, and nothing is done while another such process is sending.",
+        "pcc sends each notice at once.  This command, from cron, sends again what failed.\n\n"
+        "A policy process starts it with --due.  Then a notice that failed often waits longer, at\n"
+        "most an hour, and nothing is done while another such process is sending.",
     )
     notifying.add_argument(
-        "--due", action="store_true", help="leave out what failed a short while ago"
+        "--due", action="store_true", help="leave out notices that failed a short while ago"
     )
 
 
@@ -44,7 +44,7 @@ def notify(context: Context, options: argparse.Namespace) -> int:
         maillog.error(f"notices wait in the outbox: {error}")
         raise
     context.output.data({"sent": sent, "failed": len(failures)})
-    if context.output.is_terminal:  # cron need not hear of what went well
+    if context.output.is_terminal:  # cron need not mail what went well
         context.output.say(f"{sent} sent, {len(failures)} failed")
     for failure in failures:
         context.complain(failure)

@@ -1,8 +1,8 @@
 """Held mail: which there is, on this host and on others; releasing and deleting it.
 
-What was remembered of each mail when it was held is matched with Postfix's queue, of whichever
-instance is asked for.  It is compared with the queue, touched, and looked for in the queue again;
-what has become of it is noted last.  So what is interrupted is finished by doing the same again.
+Each mail is found in Postfix's queue by what was recorded when it was held.  It is released or
+deleted and looked for in the queue again; its state is recorded last.  So a run that was
+interrupted is finished by the same command again.
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ ALREADY = "released already"
 """The state of a mail that was to be deleted and has left the hold queue."""
 
 _STATES = ("released", "deleted", MISSING, UNSURE, HELD, FAILED)
-"""What becomes of held mail; what was released already or re-used counts as missing."""
+"""The states that held mail ends in.  A mail released before, or with a re-used id, is missing."""
 
 
 class Unblocking:
-    """What was done for one account.
+    """The work for one account.
 
     `lifted`: the incident that it ended.  `asked_until`: UTC seconds until which it was to be
     exempted, 0 if it was not; `exempt_until`: until which it is now, 0 for good, None for not.
@@ -111,7 +111,7 @@ def find(context: Context, queue: Queue, account: str = "") -> list[Match]:
 
 
 def _accounts(context: Context, queue: Queue, mails: Sequence[QueuedMail]) -> dict[str, str] | None:
-    """Return whose mails these are as the queue files tell; only root may read those."""
+    """Return the accounts of mails by the queue files, None for a user who may not read these."""
     if os.geteuid() != 0:
         return None
     config = context.config
@@ -138,7 +138,7 @@ def deal_with_mail(
 ) -> None:
     """Release or delete the account's held mail, that in `states`, as far as is possible.
 
-    `fate` tells which of that a mail is for, "" for neither.
+    `fate` returns "released", "deleted" or "" for a mail.
     """
     try:
         if os.geteuid() != 0:
@@ -165,7 +165,7 @@ def deal_with_mail(
 def _touch(
     context: Context, case: Unblocking, queue: Queue, chosen: list[Match], state: str
 ) -> dict[Match, str]:
-    """Release or delete mails; return what has become of each, as the queue then tells."""
+    """Release or delete mails; return the state of each as the queue then has it."""
     if not chosen:
         return {}
     queue_ids = [_queue_id(match) for match in chosen]
@@ -183,7 +183,7 @@ def _touch(
 def _hasten(
     context: Context, queue: Queue, outcome: dict[Match, str], to_release: set[Match]
 ) -> None:
-    """Have released mail delivered now, also what an interrupted run has left half-way."""
+    """Make Postfix deliver released mail now, also that of a run that was interrupted."""
     released = [
         match
         for match, state in outcome.items()

@@ -1,10 +1,10 @@
-"""What a command shows: tables for people, columns for pipes, JSON for programs.
+"""The output of a command: tables for people, columns for pipes, JSON for programs.
 
 On a terminal tables are drawn by rich, coloured by state (NO_COLOR is honoured), with local times
 and how long ago that is.  Where a table is too wide, times take two lines, and where that is not
-enough the command's narrow form of it is drawn, if it has one.  In a pipe tables are columns parted
-by two blanks at least, with local times, no colours and no tabs.  Values that came from outside are
-escaped in both.  JSON has times as RFC 3339 in UTC.
+enough the command's narrow form of it is drawn, if it has one.  In a pipe the columns of a table
+stand two blanks or more apart, with local times, without colours and tabs.  Values that came from
+outside are escaped in both.  JSON has times as RFC 3339 in UTC.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ when a notice has come:
   pcc_admin.py unblock user@example.org --release --exempt-for 7d
                                                   it was its owner, travelling
 
-`pcc_admin.py COMMAND --help` tells more about a command.
+`pcc_admin.py COMMAND --help` says more about a command.
 """
 
 
@@ -75,7 +75,7 @@ def main(arguments: list[str]) -> int:
         lacks_rights = os.geteuid() and "permission" in str(error).lower()
         context.complain(f"{error}: try it as root" if lacks_rights else str(error))
         return TROUBLE
-    except BrokenPipeError:  # whoever read our output has seen enough
+    except BrokenPipeError:  # the reader of our output, such as head(1), has ended
         _discard_output()
         return DONE
     except OSError as error:
@@ -93,7 +93,7 @@ def main(arguments: list[str]) -> int:
 
 
 def prepare_stdout(*, json: bool) -> None:
-    """Have every character find its way out, whatever the locale: JSON is UTF-8."""
+    """Make stdout take every character in every locale; JSON is UTF-8."""
     if sys.stdout is None:  # closed: no file that is opened later may take its place
         sys.stdout = open(os.devnull, "w", encoding="utf-8")
     elif isinstance(sys.stdout, io.TextIOWrapper):
@@ -102,12 +102,12 @@ def prepare_stdout(*, json: bool) -> None:
 
 
 def _discard_output() -> None:
-    """Have the interpreter not try once more to write what can't be written."""
+    """Keep the interpreter from writing again what can't be written."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def command_line() -> argparse.ArgumentParser:
-    """Return the parser of the whole command line; manual pages and completions use it, too."""
+    """Return the parser of the whole command line, also for manual pages and completions."""
     parser = argparse.ArgumentParser(
         prog="pcc_admin.py",
         description=DESCRIPTION,

@@ -27,8 +27,8 @@ def add_commands(commands: Commands) -> None:
         "show",
         show,
         "show where an account was seen, its block, and what happened",
-        "Every address it sent from, with country, host name, mails, first and last time; whether\n"
-        "it is blocked or exempt; what happened, and who did it.\n\n"
+        "Shows whether it is blocked or exempt, every address that it sent from, what happened,\n"
+        "and who did it.\n\n"
         "Exit status 1 if nothing is known of it.",
     )
     parser.add_argument("account", type=typed, metavar="ACCOUNT")

@@ -59,6 +59,9 @@ FIGURES = (
 )
 
 
+NAMES = ", ".join(figure.name for figure in FIGURES)
+
+
 def add_commands(commands: Commands) -> None:
     """Describe the command to argparse."""
     parser = add_command(
@@ -68,8 +71,8 @@ def add_commands(commands: Commands) -> None:
         "show figures, for people and for monitoring",
         "For node_exporter's textfile collector, from cron:\n"
         "  pcc_admin.py stats --prometheus /var/lib/prometheus/node-exporter/pcc.prom\n"
-        "The file is replaced as a whole; node_exporter exports its age, too.\n\n"
-        f"--json: {_json_keys()}.\n"
+        "The file is replaced as a whole; node_exporter also exports its age.\n\n"
+        f"--json: {NAMES}.\n"
         "Ages are seconds, null where there is nothing (0 for an empty outbox); the size is in\n"
         "bytes.",
     )
@@ -80,13 +83,6 @@ def add_commands(commands: Commands) -> None:
         metavar="FILE",
         help="write metrics in the Prometheus text format to FILE (default: stdout)",
     )
-
-
-def _json_keys() -> str:
-    """Return the names of all figures, in lines for a help text."""
-    import textwrap
-
-    return "\n".join(textwrap.wrap(", ".join(figure.name for figure in FIGURES), 80))
 
 
 def stats(context: Context, options: argparse.Namespace) -> int:
@@ -118,17 +114,13 @@ def collect(context: Context) -> Figures:
     if not figures["sightings"]:
         figures["last_sighting_age"] = figures["oldest_sighting_age"] = None
     config = context.config
-    figures["database_size"] = None if config.is_on_server else _size(config.store_database)
+    size = 0
+    for path in (config.store_database, config.store_database + "-wal"):
+        with contextlib.suppress(FileNotFoundError):
+            size += os.path.getsize(path)
+    figures["database_size"] = None if config.is_on_server else size
     figures["country_database_age"] = _country_database_age(context)
     return figures
-
-
-def _size(database: str) -> int:
-    size = 0
-    for path in (database, database + "-wal"):
-        with contextlib.suppress(FileNotFoundError):
-            size += os.stat(path).st_size
-    return size
 
 
 def _country_database_age(context: Context) -> int | None:

@@ -1,8 +1,7 @@
 """The command `unblock`: lifts blocks, and releases or deletes held mail.
 
-Blocks are lifted first.  So whatever is interrupted is finished by running the same command again,
-and held mail of an account that was unblocked before, or whose block has expired, is dealt with
-just so.
+Blocks are lifted first.  So a run that was interrupted is finished by the same command again.  Held
+mail of an account that is not blocked any more is dealt with in the same way.
 """
 
 from __future__ import annotations
@@ -37,14 +36,14 @@ if TYPE_CHECKING:
 _ABOUT = """\
 Counting starts afresh for these accounts alone.  An observed incident is cleared the same way.
 
-Held mail is left alone unless --release or --delete is given, which works later, too: for an
-account that is not blocked any more they deal with what is still on hold.  Each mail is compared
-with what was remembered when it was held (queue id, time and sender) before it is touched.
-Mail whose queue id was not known then is listed as unsure; --by-sender takes for it what the
-account sent with the same sender in the same minute.  Releasing and deleting need root.
+Held mail is left alone unless --release or --delete is given.  They also work later, for an
+account that is not blocked any more.  Each mail is compared with the queue id, time and sender
+that were recorded when it was held.  Where Postfix had no queue id yet, the mail is listed as
+unsure; --by-sender takes for it what the account sent with the same sender in the same minute.
+Releasing and deleting need root.
 
-What another host has of it, where several share the database, is released or deleted there:
-pcc_admin.py held --settle, from cron, carries out what was decided here."""
+Where several hosts share the database, each releases or deletes its own mail by
+`pcc_admin.py held --settle`, from cron."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -59,17 +58,17 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("accounts", type=typed, metavar="ACCOUNT", nargs="+")
     fate = parser.add_mutually_exclusive_group()
     fate.add_argument(
-        "--release", action="store_true", help="release their held mail, and have it delivered"
+        "--release", action="store_true", help="release their held mail, and deliver it"
     )
     fate.add_argument("--delete", action="store_true", help="delete their held mail")
     parser.add_argument(
-        "--by-sender", action="store_true", help="with --release or --delete: unsure mail, too"
+        "--by-sender", action="store_true", help="with --release or --delete: also unsure mail"
     )
     parser.add_argument(
         "--exempt-for",
         type=duration,
         metavar="TIME",
-        help="and exempt them for so long, e.g. 7d, unless they are for longer",
+        help="also exempt them for this time, e.g. 7d, unless they are for longer",
     )
     add_reason(parser)
     add_mail_config(parser)
@@ -170,7 +169,7 @@ def _tell(
     if queue_ids[UNSURE]:
         context.complain(
             "left on hold, because its queue id was not known when it was held:"
-            f" {', '.join(queue_ids[UNSURE])}; --by-sender takes such mail, too"
+            f" {', '.join(queue_ids[UNSURE])}; --by-sender also takes such mail"
         )
 
 

@@ -1,4 +1,4 @@
-"""Where an account was, as `show` tells it: cities, networks, and how fast it travelled.
+"""The places of an account in `show`: cities, networks, and how fast it travelled.
 
 Only where a country database with cities, or one of autonomous systems, is
 configured.  Evidence for people; no verdict rests on it.
@@ -6,6 +6,7 @@ configured.  Evidence for people; no verdict rests on it.
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from pcc.escaping import escaped
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from pcc.store.incidents import SightingRow
 
 MOST_LEGS = 10
-"""Ways between two places that are told of, the fastest ones."""
+"""How many ways between two places are shown, the fastest ones."""
 
 COLUMNS = ["CITY", "NETWORK"]
 
@@ -27,7 +28,15 @@ class Whereabouts:
     """Where the sightings of an account were; `is_known` where that can be looked up at all."""
 
     def __init__(self, context: Context, seen: Sequence[SightingRow]) -> None:
-        self._origins = _look_up(context, seen) if seen else {}
+        self._origins: dict[str, travel.Origin] = {}
+        if seen:
+            from pcc.places.origins import Origins  # expensive: the reader of databases
+
+            config = context.config
+            with closing(
+                Origins(config.country_database, config.networks_database, context.complain)
+            ) as origins:
+                self._origins = origins.find([row.address for row in seen])
         self._legs = travel.legs(travel.visits(seen, self._origins))
 
     @property
@@ -54,14 +63,3 @@ class Whereabouts:
         if not self._origins:
             return {}
         return {"travel": [travel.leg_data(leg) for leg in self._legs]}
-
-
-def _look_up(context: Context, seen: Sequence[SightingRow]) -> dict[str, travel.Origin]:
-    from pcc.places.origins import Origins
-
-    config = context.config
-    origins = Origins(config.country_database, config.networks_database, context.complain)
-    try:
-        return origins.find([row.address for row in seen])
-    finally:
-        origins.close()

@@ -63,7 +63,7 @@ def test_prometheus_reads_every_figure_in_base_units(site: Site) -> None:
     assert values["pcc_database_size_bytes"] >= os.stat(site.database).st_size
 
 
-def test_a_file_is_replaced_as_a_whole_and_readable_for_everybody(
+def test_stats_file_is_replaced_as_a_whole_and_readable_for_everybody(
     site: Site, tmp_path: Path
 ) -> None:
     file = tmp_path / "pcc.prom"
@@ -78,7 +78,7 @@ def test_a_file_is_replaced_as_a_whole_and_readable_for_everybody(
     assert os.listdir(tmp_path) == ["pcc.prom"]
 
 
-def test_a_file_that_can_not_be_written_says_so_and_leaves_nothing(
+def test_stats_file_that_can_not_be_written_is_an_error_and_leaves_nothing(
     site: Site, tmp_path: Path
 ) -> None:
     for path, cause in (
@@ -93,7 +93,7 @@ def test_a_file_that_can_not_be_written_says_so_and_leaves_nothing(
     assert stat.S_ISCHR(os.lstat("/dev/null").st_mode)
 
 
-def test_people_and_programs_get_the_same_figures(site: Site) -> None:
+def test_stats_are_the_same_for_people_and_programs(site: Site) -> None:
     data = site.data("stats")
     assert list(data) == [figure.name for figure in FIGURES]
     assert data["accounts"] == 2
@@ -102,7 +102,7 @@ def test_people_and_programs_get_the_same_figures(site: Site) -> None:
     assert next(line.split()[-1] for line in text.splitlines() if "blocked" in line) == "1"
 
 
-def test_json_and_metrics_do_not_mix_on_stdout(site: Site, tmp_path: Path) -> None:
+def test_stats_refuse_json_and_metrics_on_stdout(site: Site, tmp_path: Path) -> None:
     done = site.admin("--json", "stats", "--prometheus")
     assert (done.returncode, done.stdout) == (2, "")
     data = site.data("stats", "--prometheus", str(tmp_path / "pcc.prom"))
@@ -110,7 +110,7 @@ def test_json_and_metrics_do_not_mix_on_stdout(site: Site, tmp_path: Path) -> No
     assert (tmp_path / "pcc.prom").exists()
 
 
-def test_what_is_not_there_has_no_sample(tmp_path: Path) -> None:
+def test_figure_that_does_not_exist_has_no_sample(tmp_path: Path) -> None:
     site = Site(tmp_path)
     site.countries.unlink()
     done = site.admin("stats", "--prometheus")

@@ -116,7 +116,7 @@ def test_unblock_alone_leaves_held_mail_for_later(holding: Holding) -> None:
     ]
 
 
-def test_what_is_left_of_an_account_unblocked_before_is_released_and_it_is_exempted(
+def test_unblock_releases_what_is_left_of_an_account_unblocked_before(
     holding: Holding,
 ) -> None:
     account = holding.blocked()
@@ -134,7 +134,7 @@ def test_what_is_left_of_an_account_unblocked_before_is_released_and_it_is_exemp
     assert holding.data("show", account)["exempt_until"]
 
 
-def test_the_service_user_exempts_and_leaves_held_mail_to_root(holding: Holding) -> None:
+def test_service_user_exempts_and_leaves_held_mail_to_root(holding: Holding) -> None:
     account = holding.blocked()
     [queue_id] = holding.send(account)
     assert not holding.admin("unblock", account).returncode
@@ -147,7 +147,7 @@ def test_the_service_user_exempts_and_leaves_held_mail_to_root(holding: Holding)
     assert holding.data("show", account)["exempt_until"]
 
 
-def test_released_and_deleted_mail_is_logged_with_its_queue_ids(holding: Holding) -> None:
+def test_log_has_released_and_deleted_mail_with_its_queue_ids(holding: Holding) -> None:
     account = holding.blocked()
     with system_log() as log:
         for fate in ("released", "deleted"):
@@ -167,7 +167,7 @@ def test_by_sender_alone_is_a_usage_error(holding: Holding) -> None:
     assert holding.admin("unblock", "a@example.org", "--release", "--delete").returncode == 2
 
 
-def test_several_accounts_at_once_keep_their_order(holding: Holding) -> None:
+def test_accounts_keep_their_order_where_several_are_given(holding: Holding) -> None:
     first, second = holding.blocked(), holding.blocked()
     ids = {account: holding.send(account) for account in (first, second)}
     result = holding.data("unblock", second, "nobody@example.org", first, "--delete", status=3)
@@ -180,7 +180,7 @@ def test_several_accounts_at_once_keep_their_order(holding: Holding) -> None:
 
 @pytest.mark.parametrize("fate", ["release", "delete"])
 @pytest.mark.parametrize("stage", ["recipient", "data", "end_of_data"])
-def test_another_accounts_mail_of_the_same_sender_is_not_touched(
+def test_mail_of_another_account_with_the_same_sender_is_not_touched(
     holding: Holding, stage: str, fate: str
 ) -> None:
     holding.ask_at(stage)
@@ -200,7 +200,7 @@ def test_another_accounts_mail_of_the_same_sender_is_not_touched(
     assert holding.states(second) == ["held", "held"]
 
 
-def test_unsure_mail_is_named_and_left_alone(holding: Holding) -> None:
+def test_mail_that_is_unsure_is_named_and_left_alone(holding: Holding) -> None:
     holding.ask_at("recipient")
     account = holding.blocked()
     [queue_id] = holding.send(account)
@@ -209,12 +209,12 @@ def test_unsure_mail_is_named_and_left_alone(holding: Holding) -> None:
     assert lines(done.stdout)[1][:3] == ["unsure", account, queue_id]
     assert done.stderr == (
         "pcc_admin.py: left on hold, because its queue id was not known when it was held:"
-        f" {queue_id}; --by-sender takes such mail, too\n"
+        f" {queue_id}; --by-sender also takes such mail\n"
     )
     assert queue_id in holding.on_hold()
 
 
-def test_a_vanished_mail_is_missing_and_the_rest_is_done(holding: Holding) -> None:
+def test_mail_that_vanished_is_missing_and_the_rest_is_done(holding: Holding) -> None:
     account = holding.blocked()
     queue_ids = holding.send(account, *[account] * 3)
     assert not holding.mta.run(["postsuper", "-d", queue_ids[1], "hold"]).returncode
@@ -225,7 +225,7 @@ def test_a_vanished_mail_is_missing_and_the_rest_is_done(holding: Holding) -> No
     )
 
 
-def test_a_mail_that_was_released_by_hand_is_not_deleted(holding: Holding) -> None:
+def test_mail_that_was_released_by_hand_is_not_deleted(holding: Holding) -> None:
     account = holding.blocked()
     [queue_id] = holding.send(account)
     assert not holding.mta.run(["postsuper", "-H", queue_id]).returncode
@@ -235,7 +235,7 @@ def test_a_mail_that_was_released_by_hand_is_not_deleted(holding: Holding) -> No
     assert queue_id in {mail["queue_id"] for mail in holding.mta.queue()}
 
 
-def test_a_release_that_was_interrupted_is_finished_by_the_next(holding: Holding) -> None:
+def test_release_that_was_interrupted_is_finished_by_the_next(holding: Holding) -> None:
     account = holding.blocked()
     queue_ids = holding.send(account, account, account)
     # As if the first run had died behind postsuper -H for one of two.
@@ -246,7 +246,7 @@ def test_a_release_that_was_interrupted_is_finished_by_the_next(holding: Holding
     holding.mta.wait_for_delivered(4)
 
 
-def test_a_queue_id_that_was_used_again_is_not_touched(holding: Holding) -> None:
+def test_queue_id_that_was_used_again_is_not_touched(holding: Holding) -> None:
     first, second = holding.blocked(), holding.blocked()
     [queue_id] = holding.send(first, SHARED)
     assert not holding.mta.run(["postsuper", "-d", queue_id, "hold"]).returncode
@@ -261,7 +261,7 @@ def test_a_queue_id_that_was_used_again_is_not_touched(holding: Holding) -> None
     assert holding.states(first) == ["missing"]
 
 
-def test_a_queue_id_of_another_accounts_mail_is_not_touched(holding: Holding) -> None:
+def test_queue_id_of_another_accounts_mail_is_not_touched(holding: Holding) -> None:
     first, second = holding.blocked(), holding.blocked()
     [own], [other] = holding.send(first), holding.send(second)
     next_second()
@@ -272,7 +272,7 @@ def test_a_queue_id_of_another_accounts_mail_is_not_touched(holding: Holding) ->
     assert other in holding.on_hold()
 
 
-def test_a_sender_that_postfix_rewrites_is_no_obstacle(holding: Holding) -> None:
+def test_sender_that_postfix_rewrites_is_no_obstacle(holding: Holding) -> None:
     account = holding.blocked()
     holding.change(sender_canonical_maps="static:rewritten@example.org")
     try:
@@ -286,7 +286,7 @@ def test_a_sender_that_postfix_rewrites_is_no_obstacle(holding: Holding) -> None
     assert holding.data("unblock", account, "--delete")["deleted"] == [queue_id]
 
 
-def test_hundreds_are_deleted_at_once(holding: Holding) -> None:
+def test_unblock_deletes_hundreds_at_once(holding: Holding) -> None:
     holding.change(enable_long_queue_ids="yes")
     first, second = holding.blocked(), holding.blocked()
     ids = holding.send(first, *[SHARED] * 520)
@@ -297,7 +297,7 @@ def test_hundreds_are_deleted_at_once(holding: Holding) -> None:
     assert holding.states(first) == ["deleted"] * 520
 
 
-def test_beyond_hold_limit_mail_is_refused_and_not_listed(holding: Holding) -> None:
+def test_mail_beyond_hold_limit_is_refused_and_not_listed(holding: Holding) -> None:
     account = holding.blocked("limited.example")
     queue_ids = holding.send(account, account, account)
     with pytest.raises(AssertionError):
@@ -308,7 +308,7 @@ def test_beyond_hold_limit_mail_is_refused_and_not_listed(holding: Holding) -> N
 # Rights.
 
 
-def test_the_service_user_lifts_the_block_and_says_what_needs_root(holding: Holding) -> None:
+def test_service_user_lifts_the_block_and_says_what_needs_root(holding: Holding) -> None:
     account, user = holding.blocked(), holding.deployment.user
     [queue_id] = holding.send(account)
     done = holding.admin("unblock", account, "--release", user=user)
@@ -323,7 +323,7 @@ def test_the_service_user_lifts_the_block_and_says_what_needs_root(holding: Hold
     assert (result["unblocked"], result["released"]) == ([], [queue_id])
 
 
-def test_the_service_user_needs_no_root_where_nothing_is_held(holding: Holding) -> None:
+def test_service_user_needs_no_root_where_nothing_is_held(holding: Holding) -> None:
     account = holding.blocked()
     done = holding.admin("unblock", account, "--delete", user=holding.deployment.user)
     assert (done.returncode, done.stderr) == (0, "")
@@ -340,7 +340,7 @@ def test_root_leaves_the_service_user_its_files(holding: Holding) -> None:
     assert holding.blocked() and holding.send(account)
 
 
-def test_a_queue_that_cannot_be_asked_does_not_keep_the_block(holding: Holding) -> None:
+def test_unblock_lifts_the_block_where_the_queue_can_not_be_asked(holding: Holding) -> None:
     account = holding.blocked()
     [queue_id] = holding.send(account)
     done = holding.admin("unblock", account, "--delete", "--mail-config", "/nonexistent")

@@ -198,6 +198,13 @@ class Site:
         process.end()
         return action
 
+    def cross(self, account: str) -> None:
+        """Make an account cross a limit of one country."""
+        process = self.policy()
+        for country in ("ES", "FR"):
+            process.ask(account, address(country))
+        process.end()
+
     def admin(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
         """Run pcc_admin.py."""
         return subprocess.run(

@@ -60,7 +60,7 @@ pytestmark = pytest.mark.subprocess
         ("client", "mail.example.org", "mail.example.org"),
     ],
 )
-def test_a_value_is_kept_as_it_will_be_matched(
+def test_exemption_is_kept_as_it_will_be_matched(
     site: Site, kind: str, typed: str, kept: str
 ) -> None:
     assert site.admin("exempt", "add", kind, typed).returncode == 0
@@ -90,7 +90,7 @@ def test_a_value_is_kept_as_it_will_be_matched(
         (("account", "joe@example.org", "--until", "2099-01-01", "--for", "1d"), "not allowed"),
     ],
 )
-def test_what_can_not_be_meant_is_refused_with_the_rule(
+def test_exempt_refuses_a_wrong_value_with_the_rule(
     site: Site, arguments: tuple[str, ...], complaint: str
 ) -> None:
     done = site.admin("exempt", "add", *arguments)
@@ -136,14 +136,14 @@ def test_exempt_alone_is_a_usage_error_that_names_the_actions(site: Site) -> Non
         ("2030-12-24T18:00:00", (2030, 12, 24, 18, 0)),
     ],
 )
-def test_dates_and_times_are_local_and_a_date_lasts_to_its_end(
+def test_until_is_local_time_and_a_date_lasts_to_its_end(
     text: str, local: tuple[int, int, int, int, int]
 ) -> None:
     assert moment(text) == datetime(*local).timestamp()
 
 
 @pytest.mark.parametrize("text", ["2030-12-24T18:00:00Z", "2030-12-24T20:00:00+02:00"])
-def test_a_time_with_an_offset_is_the_same_everywhere(text: str) -> None:
+def test_until_with_an_offset_is_the_same_everywhere(text: str) -> None:
     assert moment(text) == 1924365600
 
 
@@ -152,12 +152,12 @@ def test_a_time_with_an_offset_is_the_same_everywhere(text: str) -> None:
     ["", "2030", "20301224", "2030-13-01", "2030-02-30", "9999-12-31", "2030-12-24 18:00",
      "2030-12-24T18", "2030-W01-1", "٢٠٣٠-12-24", "2030-12-24T18:00Z0", "0001-01-01T00:00+14:00x"],
 )  # fmt: skip
-def test_other_dates_are_refused(text: str) -> None:
+def test_until_refuses_other_dates(text: str) -> None:
     with pytest.raises(ArgumentTypeError):
         moment(text)
 
 
-def test_the_list_shows_both_sources_and_what_has_expired(site: Site) -> None:
+def test_exempt_list_shows_both_sources_and_what_has_expired(site: Site) -> None:
     site.admin("exempt", "add", "account", "eve@example.org", "--for", "1s")
     done = site.admin(
         "exempt", "add", "domain", "sales.example", "--until", "2099-05-01T00:00:00Z",
@@ -198,7 +198,7 @@ def test_the_list_shows_both_sources_and_what_has_expired(site: Site) -> None:
     assert "\x1b" not in table
 
 
-def test_adding_again_changes_the_end(site: Site) -> None:
+def test_exempt_add_again_changes_the_end(site: Site) -> None:
     site.admin("exempt", "add", "account", "joe@example.org", "--for", "1d")
     row = site.data("exempt", "add", "account", "joe@example.org")[0]
     assert row == {
@@ -212,7 +212,7 @@ def test_adding_again_changes_the_end(site: Site) -> None:
 
 
 @pytest.mark.parametrize("exempted", [("account", "joe@example.org"), ("domain", "example.org")])
-def test_an_exempt_client_does_not_lift_a_block_as_an_exemption_of_the_account_does(
+def test_exemption_of_a_client_lifts_no_block_as_one_of_the_account_does(
     site: Site, exempted: tuple[str, str]
 ) -> None:
     assert site.admin("block", "joe@example.org").returncode == 0
@@ -225,7 +225,7 @@ def test_an_exempt_client_does_not_lift_a_block_as_an_exemption_of_the_account_d
     site.admin("unblock", "joe@example.org")
 
 
-def test_removing_what_is_not_there_says_so_and_where_it_is(site: Site) -> None:
+def test_exempt_remove_says_where_an_exemption_is(site: Site) -> None:
     done = site.admin("exempt", "remove", "account", "nobody@example.org")
     assert done.returncode == 1
     assert done.stderr == "pcc_admin.py: account nobody@example.org is not exempt\n"
@@ -237,7 +237,7 @@ def test_removing_what_is_not_there_says_so_and_where_it_is(site: Site) -> None:
     assert (done.returncode, done.stdout) == (1, "[]\n")
 
 
-def test_an_exemption_holds_from_the_next_mail_on_until_it_is_removed(site: Site) -> None:
+def test_exemption_holds_from_the_next_mail_on_until_it_is_removed(site: Site) -> None:
     def hop(account: str) -> list[str | None]:
         return [site.ask(account, address(country)) for country in ("ES", "FR", "BR", "VN")]
 
@@ -250,7 +250,7 @@ def test_an_exemption_holds_from_the_next_mail_on_until_it_is_removed(site: Site
     assert [event["what"] for event in events[:2]] == ["exempted", "exemption removed"]
 
 
-def test_who_may_not_write_is_told_and_nothing_changes(site: Site, tmp_path: Path) -> None:
+def test_exempt_without_rights_says_so_and_changes_nothing(site: Site, tmp_path: Path) -> None:
     done: Any = site.admin("-c", str(tmp_path / "none.toml"), "exempt", "list")
     assert done.returncode == 4
     assert "can't be read" in done.stderr

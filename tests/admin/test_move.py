@@ -1,0 +1,18 @@
+"""The command `move`."""
+
+from __future__ import annotations
+
+import pytest
+from checkout import Site
+
+pytestmark = pytest.mark.subprocess
+
+
+def test_move_refuses_a_database_that_is_not_there(site: Site) -> None:
+    source, target = site.folder / "none.db", site.folder / "target.db"
+    done = site.admin("move", str(source), str(target))
+    assert (done.returncode, done.stderr) == (
+        4,
+        f"pcc_admin.py: FROM does not exist: {source}\n",
+    )
+    assert not target.exists()
