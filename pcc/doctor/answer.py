@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
@@ -40,12 +40,12 @@ ANSWER = b"action=DUNNO\n\n"
 class Running(NamedTuple):
     """The Postfix to be asked through.
 
-    `endpoint`: what check_policy_service calls us.  `command`: how to call
-    postfix(1) for it.  `log`: where it logs.  `patience`: how many seconds to
-    wait for the whole answer.
+    `places`: where its smtpd(8) services look for us (`unix:PATH` or `inet:HOST:PORT`), and what
+    check_policy_service calls us for that.  `command`: how to call postfix(1) for it.  `log`: where
+    it logs.  `patience`: how many seconds to wait for the whole answer.
     """
 
-    endpoint: str
+    places: Mapping[str, str]
     queue_directory: str
     command: str
     log: str
@@ -67,31 +67,35 @@ def _faults(running: Running) -> Iterator[Fault]:
             " not be asked through it"
         )
         return
+    for place, endpoint in running.places.items():
+        yield from _faults_at(place, endpoint, running)
+
+
+def _faults_at(place: str, endpoint: str, running: Running) -> Iterator[Fault]:
     try:
-        answer = _ask(running)
+        answer = _ask(place, running.patience)
     except (FileNotFoundError, ConnectionRefusedError):
-        yield fail(f"`{running.command} reload`: Postfix does not listen on {running.endpoint} yet")
+        where = f" ({place})" if place != endpoint and os.path.isabs(endpoint[5:]) else ""
+        yield fail(f"`{running.command} reload`: Postfix does not listen on {endpoint}{where} yet")
     except TimeoutError:
         yield fail(
             f"look for spawn and pcc in {running.log}, mend what they say and `{running.command}"
             f" reload`: pcc gave no answer within {running.patience} s"
         )
     except socket.gaierror:
-        yield warn(
-            f"name an address in place of the host in {running.endpoint}, for it to be asked"
-        )
+        yield warn(f"name an address in place of the host in {endpoint}, for it to be asked")
     except OSError as error:
-        yield fail(f"look at {running.endpoint}: it can't be asked: {error.strerror or error}")
+        yield fail(f"look at {endpoint}: it can't be asked: {error.strerror or error}")
     else:
-        yield from _answer_faults(answer, running)
+        yield from _answer_faults(answer, endpoint, running)
 
 
-def _answer_faults(answer: bytes, running: Running) -> Iterator[Fault]:
+def _answer_faults(answer: bytes, endpoint: str, running: Running) -> Iterator[Fault]:
     if answer == ANSWER:
         return
     text = answer.decode("utf-8", "replace").strip()
     if text.startswith("action="):
-        yield fail(f"find out what is at {running.endpoint}: it is not pcc, and said {_end(text)}")
+        yield fail(f"find out what is at {endpoint}: it is not pcc, and said {_end(text)}")
     elif text:  # of the interpreter's, before pcc could keep it from the socket
         yield fail(f"mend this, which Postfix reads in place of an answer: {_end(text)}")
     else:
@@ -122,13 +126,13 @@ def _is_running(queue_directory: str) -> bool:
         return True
 
 
-def _ask(running: Running) -> bytes:
+def _ask(place: str, patience: float) -> bytes:
     """Return what was answered, b"" for nothing.  Raises OSError, for one TimeoutError."""
-    deadline = time.monotonic() + running.patience
-    family, address = _address(running)
+    deadline = time.monotonic() + patience
+    family, address = _address(place)
     answer = b""
     with socket.socket(family, socket.SOCK_STREAM) as connection:
-        connection.settimeout(running.patience)
+        connection.settimeout(patience)
         connection.connect(address)
         with suppress(BrokenPipeError):  # who ends at once may have said why
             connection.sendall(QUESTION)
@@ -150,13 +154,13 @@ def _left(deadline: float) -> float:
     return left
 
 
-def _address(running: Running) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
-    """Return where the endpoint is.  Raises OSError for a name: asking DNS could take long."""
-    kind, _, place = running.endpoint.partition(":")
+def _address(place: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
+    """Return what to connect to.  Raises OSError for a name: asking DNS could take long."""
+    kind, _, rest = place.partition(":")
     if kind == "unix":
-        return socket.AF_UNIX, os.path.join(running.queue_directory, place)
-    host, _, port = place.rpartition(":")
-    host = "127.0.0.1" if host in ("", "localhost") else host.strip("[]")
+        return socket.AF_UNIX, rest
+    host, _, port = rest.rpartition(":")
+    host = host.strip("[]")
     flags = socket.AI_NUMERICHOST
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
     family, _, _, _, address = found[0]

@@ -132,11 +132,11 @@ class _Examination:
             yield check_log(user, postfix.values, postfix.entries)
         holds = any(policy.holds for policy in self._config.policies)
         asking = postfix.asking()
-        yield from check_asking(asking, holds=holds)
+        yield from check_asking(asking, holds=holds, by_sender=self._config.account == "sender")
         if postfix.entry is not None:
             queue_directory = postfix.values["queue_directory"]
             yield check_answer(
-                Running(asking.endpoint, queue_directory, postfix.command, postfix.log)
+                Running(asking.endpoints(), queue_directory, postfix.command, postfix.log)
             )
 
 

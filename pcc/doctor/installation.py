@@ -33,11 +33,11 @@ import _sqlite3, geoip2.database, tomli
 def check_configuration(config: Config) -> Finding:
     """Check what a configuration without errors may still not mean."""
     faults = []
-    if config.domains and not config.default_domain:
+    if config.domains and config.default_domain not in config.domains:
         faults.append(
             warn(
-                "set policy.default_domain in pcc.toml: as policy.domains is set, logins without a"
-                " domain are never looked at"
+                "set policy.default_domain in pcc.toml to one of policy.domains: otherwise logins"
+                " without a domain are never looked at"
             )
         )
     return finding("configuration", faults)

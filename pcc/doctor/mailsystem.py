@@ -1,4 +1,4 @@
-"""What postconf(1) tells of the Postfix that should ask us: our entry, its clients' services."""
+"""What postconf(1) prints of the Postfix that should ask us: our entry, its clients' services."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pcc.doctor.restrictions import Asking
 from pcc.errors import PccError
 from pcc.invocation import shell_word
 from pcc.postfix.configuration import Entry, Postconf, Service
+from pcc.postfix.restrictions import permits
 
-LOCAL_HOSTS = ("127.0.0.1", "localhost", "[::1]", "[127.0.0.1]")
 LOGS = ("/var/log/mail.log", "/var/log/maillog")
 
 
@@ -25,18 +25,16 @@ class MailSystem:
         self._services: list[Service] = []
         self._settings: dict[str, str] = {}
         self._config_directory = config_directory
+        self._postconf = Postconf(config_directory)
         try:
-            self._read(Postconf(config_directory))
+            self._read(self._postconf)
         except PccError as error:
             self.problem = str(error)
 
     def _read(self, postconf: Postconf) -> None:
         self.entries = entries = postconf.entries()
         self.entry = delegation.find_entry(entries)
-        services = [postconf.service(entry) for entry in entries if entry.command == "smtpd"]
-        self._services = [
-            service for service in services if service.values["smtpd_sasl_auth_enable"] == "yes"
-        ]
+        self._services = [postconf.service(entry) for entry in entries if entry.command == "smtpd"]
         self._settings = {
             f"{name} in main.cf": value for name, value in postconf.settings().items()
         }
@@ -77,13 +75,12 @@ class MailSystem:
 
     def asking(self) -> Asking:
         """Return how it asks us."""
-        return Asking(self._services, self._endpoints(), self._settings)
-
-    def _endpoints(self) -> list[str]:
-        """Return what check_policy_service may call our entry."""
-        if self.entry is not None and self.entry.type == "inet":
-            host, _, port = self.name.rpartition(":")
-            hosts = LOCAL_HOSTS if host in ("", *LOCAL_HOSTS) else (host,)
-            return [f"inet:{host}:{port}" for host in hosts]
-        queue_directory = self.values["queue_directory"]
-        return [f"unix:private/{self.name}", f"unix:{queue_directory}/private/{self.name}"]
+        kind = "inet" if self.entry is not None and self.entry.type == "inet" else "unix"
+        name = self.name if kind == "inet" else f"private/{self.name}"
+        return Asking(
+            self._services,
+            f"{kind}:{name}",
+            self.values["queue_directory"],
+            self._settings,
+            lambda service, access_map: permits(self._postconf, service, access_map),
+        )

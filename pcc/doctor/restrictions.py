@@ -2,51 +2,103 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import ipaddress
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from typing import NamedTuple
 
 from pcc.doctor import Fault, Finding, fail, finding, warn
-from pcc.postfix.configuration import (
-    CHECK,
-    LISTS_AT_RCPT,
-    PolicyCheck,
-    Service,
-    policy_checks,
-    seconds,
-    words_of,
-)
+from pcc.errors import PccError
+from pcc.escaping import escaped
+from pcc.postfix.configuration import LISTS, LISTS_AT_RCPT, Service, seconds, words_of
+from pcc.postfix.restrictions import CHECK, WARN_IF_REJECT, PolicyCheck, policy_checks, steps
 
 TIMEOUT_SECONDS = 10
 """What the snippet has; a decision takes 8 s at most."""
 
 SHORTEST_TIMEOUT_SECONDS = 9
 
+LOCAL_HOSTS = ("", "127.0.0.1", "localhost", "[::1]", "[127.0.0.1]")
+
+OWNER_CHECKS = frozenset(
+    (
+        "reject_authenticated_sender_login_mismatch",
+        "reject_known_sender_login_mismatch",
+        "reject_sender_login_mismatch",
+    )
+)
+"""What keeps a client that has logged in from another account's sender address."""
+
+MOST_PROXIES = {4: 24, 6: 64}
+"""By IP version: the shortest prefix of a network whose hosts may all be proxies."""
+
 
 class Asking(NamedTuple):
     """How Postfix asks us.
 
-    `services`: those where clients log in.  `endpoints`: what
-    check_policy_service may call us.  `settings`: where lists are written, a
-    parameter of main.cf or an option in master.cf, and what is written there.
+    `smtpd`: its smtpd(8) services.  `endpoint`: what check_policy_service should call us.
+    `settings`: where lists are written, a parameter of main.cf or an option in master.cf, and what
+    is written there.  `permits`: whether an access map may permit; raises PccError if that can't be
+    known.
     """
 
-    services: Sequence[Service]
-    endpoints: Sequence[str]
+    smtpd: Sequence[Service]
+    endpoint: str
+    queue_directory: str
     settings: Mapping[str, str]
+    permits: Callable[[Service, str], bool]
+
+    @property
+    def services(self) -> list[Service]:
+        """Those where clients log in, or a proxy may name their login by XCLIENT and we look."""
+        return [
+            service
+            for service in self.smtpd
+            if service.is_on("smtpd_sasl_auth_enable")
+            or (service.values["smtpd_authorized_xclient_hosts"] and self.checks(service))
+        ]
+
+    @property
+    def passed_over(self) -> list[Service]:
+        """Those where a proxy may name a login by XCLIENT, and nobody asks us."""
+        return [
+            service
+            for service in self.smtpd
+            if service.values["smtpd_authorized_xclient_hosts"] and service not in self.services
+        ]
 
     def checks(self, service: Service) -> list[PolicyCheck]:
-        """Return the checks of a service that ask us."""
-        return [check for check in policy_checks(service) if check.endpoint in self.endpoints]
+        """Return the checks of a service that ask us, or would if they were written right."""
+        ours = self.place(self.endpoint, chroot=False)
+        return [
+            check
+            for check in policy_checks(service)
+            if ours in (self.place(check.endpoint, chroot=chroot) for chroot in (False, True))
+        ]
 
     def all_checks(self) -> list[tuple[Service, PolicyCheck]]:
         """Return all checks that ask us, each with its service."""
         return [(service, check) for service in self.services for check in self.checks(service)]
 
-    @property
-    def endpoint(self) -> str:
-        """What check_policy_service calls us, or should call us."""
-        return next((check.endpoint for _, check in self.all_checks()), self.endpoints[0])
+    def place(self, endpoint: str, *, chroot: bool) -> str:
+        """Return where smtpd(8) looks for a policy service, `unix:PATH` or `inet:HOST:PORT`."""
+        kind, _, place = endpoint.partition(":")
+        if kind == "inet":
+            host, _, port = place.rpartition(":")
+            return f"inet:{'127.0.0.1' if host in LOCAL_HOSTS else host}:{port}"
+        if chroot:
+            place = place.lstrip("/")
+        return f"unix:{os.path.realpath(os.path.join(self.queue_directory, place))}"
+
+    def endpoints(self) -> dict[str, str]:
+        """Return how we are called, or should be, by where smtpd(8) looks for us then."""
+        found = {
+            self.place(check.endpoint, chroot=service.chroot): check.endpoint
+            for service, check in self.all_checks()
+        }
+        return found or {self.place(self.endpoint, chroot=False): self.endpoint}
 
     def places(self, checks: Sequence[tuple[Service, PolicyCheck]]) -> str:
         """Return where checks are written, each place once."""
@@ -59,55 +111,105 @@ class Asking(NamedTuple):
 
 def _checks_in(value: str) -> set[str]:
     words = words_of(value)
-    return {after for word, after in pairwise(words) if word == CHECK}
+    return {after for word, after in pairwise(words) if word.lower() == CHECK}
 
 
-def check_asking(asking: Asking, *, holds: bool) -> list[Finding]:
-    """Make all checks of how we are asked.  `holds`: whether some policy's action is HOLD."""
+def check_asking(asking: Asking, *, holds: bool, by_sender: bool) -> list[Finding]:
+    """Make all checks of how we are asked.
+
+    `holds`: whether some policy's action is HOLD.  `by_sender`: whether accounts are told apart by
+    the sender address.
+    """
+    services, passed_over = asking.services, asking.passed_over
     findings = [
-        finding(
-            f"policy check on {service.name}",
-            _reach_faults(service, asking.checks(service), asking.endpoints[0]),
-        )
-        for service in asking.services
+        finding(f"policy check on {service.name}", _reach_faults(service, asking))
+        for service in services
     ]
-    if not asking.services:
+    if not services and not passed_over:
         fault = fail("set smtpd_sasl_auth_enable = yes for submission in master.cf: nobody logs in")
         findings.append(finding("policy check on submission", [fault]))
+    findings += [
+        finding(
+            f"policy check on {service.name}",
+            [(warn if services else fail)(_unasked(service, asking.endpoint))],
+        )
+        for service in passed_over
+    ]
     return [
         *findings,
         finding("policy check spelling", _spelling_faults(asking)),
         finding("default_action", _default_action_faults(asking)),
         finding("policy timeout", _timeout_faults(asking)),
         finding("HOLD", _hold_faults(asking) if holds else []),
+        finding("soft_bounce", _soft_bounce_faults(asking)),
+        finding("sender addresses", _sender_faults(asking) if by_sender else []),
+        finding("XCLIENT", _xclient_faults(asking)),
     ]
 
 
-def _reach_faults(
-    service: Service, checks: Sequence[PolicyCheck], endpoint: str
-) -> Iterator[Fault]:
-    early = service.values["smtpd_delay_reject"] != "yes"
-    checks = [check for check in checks if not (early and check.list in LISTS_AT_RCPT[:2])]
-    name = service.name
+def _unasked(service: Service, endpoint: str) -> str:
+    why = "none of its lists asks pcc"
+    if not service.is_on("smtpd_sasl_auth_enable"):
+        why += ", though a proxy may name a login there by XCLIENT"
+    return (
+        f"let {service.name} in master.cf have -o smtpd_data_restrictions=$mua_data_restrictions"
+        f" with check_policy_service {endpoint} in it: {why}"
+    )
+
+
+def _reach_faults(service: Service, asking: Asking) -> Iterator[Fault]:
+    early = not service.is_on("smtpd_delay_reject")
+    checks = [
+        check for check in asking.checks(service) if not (early and check.list in LISTS_AT_RCPT[:2])
+    ]
     if not checks:
-        yield fail(
-            f"let {name} in master.cf have -o smtpd_data_restrictions=$mua_data_restrictions with"
-            f" check_policy_service {endpoint} in it: none of its lists asks pcc"
-        )
+        yield fail(_unasked(service, asking.endpoint))
         return
-    if any(not check.hidden_by for check in checks):
+    ours = asking.place(asking.endpoint, chroot=False)
+    for check in checks:
+        if asking.place(check.endpoint, chroot=service.chroot) != ours:
+            yield fail(
+                f"write {asking.endpoint} in {asking.places([(service, check)])}: {service.name}"
+                f" runs chrooted in {asking.queue_directory}, where there is no {check.endpoint}"
+            )
+    reached = [check for check in checks if not check.hidden_by]
+    if reached:
+        hidden = [_hiding_map(service, check, asking) for check in reached]
+        if all(hidden):
+            yield warn(
+                f"put check_policy_service before {hidden[0]} in the {reached[0].list} of"
+                f" {service.name}, or pcc never sees the mail that it permits"
+            )
         return
     check = next((check for check in checks if check.some), checks[0])
-    what = f"put check_policy_service before {check.hidden_by} in the {check.list} of {name}"
-    if check.hidden_by == "warn_if_reject":
-        yield fail(f"take warn_if_reject away from check_policy_service on {name}")
+    what = f"put check_policy_service before {check.hidden_by} in the {check.list} of"
+    if check.hidden_by == WARN_IF_REJECT:
+        yield fail(f"take warn_if_reject away from check_policy_service on {service.name}")
     elif check.some:
-        yield warn(f"{what}, or its clients are never looked at")
+        yield warn(f"{what} {service.name}, or its clients are never looked at")
     else:
-        yield fail(f"{what}, or pcc is never asked")
+        yield fail(f"{what} {service.name}, or pcc is never asked")
+
+
+def _hiding_map(service: Service, check: PolicyCheck, asking: Asking) -> str:
+    """Return the first access map in front of a check that permits, or may for all we know."""
+    for access_map in check.maps:
+        try:
+            if asking.permits(service, access_map):
+                return access_map
+        except PccError as error:
+            return f"{access_map} (which can't be looked through: {escaped(str(error))})"
+    return ""
 
 
 def _spelling_faults(asking: Asking) -> Iterator[Fault]:
+    checks = asking.all_checks()
+    mistaken = [one for one in checks if one[1].mistake and not one[1].lacks_braces]
+    if mistaken:
+        yield fail(
+            f"write check_policy_service in {asking.places(mistaken)} as {_example(asking)}:"
+            f" smtpd(8) can't read {escaped(mistaken[0][1].mistake)}, and takes no mail"
+        )
     several = [
         (service, check)
         for service in asking.services
@@ -121,18 +223,29 @@ def _spelling_faults(asking: Asking) -> Iterator[Fault]:
         )
 
 
+def _example(asking: Asking) -> str:
+    return f"{{ {asking.endpoint}, timeout={TIMEOUT_SECONDS}s, default_action=DUNNO }}"
+
+
 def _default_action_faults(asking: Asking) -> Iterator[Fault]:
+    checks = asking.all_checks()
+    mistaken = [one for one in checks if one[1].mistake and one[1].lacks_braces]
+    if mistaken:
+        yield fail(
+            f"write it in braces of its own in {asking.places(mistaken)}, e.g."
+            " { default_action = 451 4.3.0 Try again later }: smtpd(8) can't read"
+            f" {escaped(mistaken[0][1].mistake)}, and takes no mail"
+        )
     without = [
         (service, check)
-        for service, check in asking.all_checks()
+        for service, check in checks
         if "default_action" not in check.options
         and service.values["smtpd_policy_service_default_action"].startswith("451 4.3.5")
     ]
     if without:
         yield warn(
             f"give check_policy_service in {asking.places(without)} a default_action, e.g."
-            f" {{ {asking.endpoint}, timeout={TIMEOUT_SECONDS}s, default_action=DUNNO }}: without"
-            " one all mail is answered with 451 while pcc is down"
+            f" {_example(asking)}: without one all mail is answered with 451 while pcc is down"
         )
 
 
@@ -167,3 +280,46 @@ def _hold_faults(asking: Asking) -> Iterator[Fault]:
 def _asks_early(checks: Sequence[PolicyCheck]) -> bool:
     reached = [check for check in checks if not check.hidden_by or check.some]
     return bool(reached) and all(check.list in LISTS_AT_RCPT for check in reached)
+
+
+def _soft_bounce_faults(asking: Asking) -> Iterator[Fault]:
+    soft = [service.name for service in asking.services if service.is_on("soft_bounce")]
+    if soft:
+        yield warn(
+            f"set soft_bounce = no for {', '.join(soft)}: with yes REJECT becomes a temporary"
+            " error, and a blocked account's client tries again for days"
+        )
+
+
+def _sender_faults(asking: Asking) -> Iterator[Fault]:
+    for service in asking.services:
+        found = [step for name in LISTS for step in steps(service, service.values[name])]
+        if not any(step.name in OWNER_CHECKS and not step.hidden_by for step in found):
+            yield warn(
+                "put reject_sender_login_mismatch first in the smtpd_sender_restrictions of"
+                f' {service.name}, or set policy.account = "sasl_username": with "sender" a client'
+                " can have any other's account blocked by its address"
+            )
+
+
+def _xclient_faults(asking: Asking) -> Iterator[Fault]:
+    wide = {
+        word: service.name
+        for service in asking.smtpd
+        for word in words_of(service.values["smtpd_authorized_xclient_hosts"])
+        if _is_wide(word)
+    }
+    for word, name in wide.items():
+        yield warn(
+            f"name only your proxies in smtpd_authorized_xclient_hosts of {name}, not {word}: a"
+            " client that may use XCLIENT may be any account from any address"
+        )
+
+
+def _is_wide(word: str) -> bool:
+    if word.startswith("static:"):
+        return True
+    with suppress(ValueError):
+        network = ipaddress.ip_network(word.replace("[", "").replace("]", ""), strict=False)
+        return not network.is_loopback and network.prefixlen < MOST_PROXIES[network.version]
+    return False

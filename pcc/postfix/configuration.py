@@ -1,8 +1,8 @@
-"""Postfix's configuration as postconf(1) tells it, and its restriction lists taken apart.
+"""Postfix's configuration as postconf(1) prints it.
 
 All expanding of `$name` and `-o` is left to postconf(1): a service's values are
-asked for with its own overrides.  Lists are read as smtpd(8) reads them: words
-parted by blanks and commas, `{ }` holding what belongs together.
+asked for with its own overrides.  A value is a list of words, separated by blanks
+and commas; `{ }` holds together what belongs together.
 """
 
 from __future__ import annotations
@@ -29,34 +29,20 @@ LISTS = (*LISTS_AT_RCPT, "smtpd_data_restrictions", "smtpd_end_of_data_restricti
 
 PARAMETERS = (
     *LISTS,
+    "compatibility_level",
+    "smtpd_authorized_xclient_hosts",
     "smtpd_delay_reject",
     "smtpd_policy_service_default_action",
     "smtpd_policy_service_timeout",
     "smtpd_proxy_filter",
     "smtpd_restriction_classes",
     "smtpd_sasl_auth_enable",
+    "smtpd_upstream_proxy_protocol",
+    "soft_bounce",
 )
 
 POSTCONF_SECONDS = 20
 """It waits for ever where a map or main.cf is a FIFO."""
-
-CHECK = "check_policy_service"
-WARN_IF_REJECT = "warn_if_reject"
-ENDS = frozenset(("permit", "permit_sasl_authenticated", "reject", "defer"))
-"""What ends a list for every client that has logged in."""
-
-ENDS_FOR_SOME = frozenset(
-    (
-        "permit_mynetworks",
-        "permit_inet_interfaces",
-        "permit_tls_clientcerts",
-        "permit_tls_all_clientcerts",
-        "permit_auth_destination",
-        "permit_mx_backup",
-        "permit_naked_ip_address",
-    )
-)
-"""What ends a list for some of them."""
 
 
 class Entry(NamedTuple):
@@ -77,27 +63,17 @@ class Entry(NamedTuple):
 class Service(NamedTuple):
     """An smtpd(8) service: its name in master.cf, and its own values of PARAMETERS.
 
-    `classes` are its restriction classes.
+    `classes` are its restriction classes.  `chroot`: whether it runs in the queue directory.
     """
 
     name: str
     values: Mapping[str, str]
     classes: Mapping[str, str]
+    chroot: bool = False
 
-
-class PolicyCheck(NamedTuple):
-    """A check_policy_service in a list of a service.
-
-    `text`: as it's written.  `hidden_by`: what ends the list before it, for
-    `some` clients or for all of them; "" if nothing does.
-    """
-
-    list: str
-    text: str
-    endpoint: str
-    options: Mapping[str, str]
-    hidden_by: str
-    some: bool
+    def is_on(self, parameter: str) -> bool:
+        """Whether a boolean parameter is set; smtpd(8) takes `yes` in any case."""
+        return self.values[parameter].lower() == "yes"
 
 
 class Postconf:
@@ -133,13 +109,22 @@ class Postconf:
         values = self.values(PARAMETERS, entry.overrides)
         names = words_of(values["smtpd_restriction_classes"])
         classes = self.values(names, entry.overrides) if names else {}
-        return Service(entry.name, values, classes)
+        level = values["compatibility_level"].partition(".")[0]
+        by_default = not (level.isdigit() and int(level) >= 1)
+        return Service(
+            entry.name, values, classes, entry.chroot == "y" or (entry.chroot == "-" and by_default)
+        )
 
-    def _run(self, *arguments: str) -> str:
+    def map_results(self, name: str) -> list[str]:
+        """Return the right-hand sides of a map, `type:table`, that postmap(1) can list."""
+        lines = self._run("-s", name, tool="postmap").splitlines()
+        return [line.partition("\t")[2] for line in lines]
+
+    def _run(self, *arguments: str, tool: str = "postconf") -> str:
         path = f"{os.environ.get('PATH', os.defpath)}:/usr/local/sbin:/usr/sbin:/sbin"
-        program = shutil.which("postconf", path=path)
+        program = shutil.which(tool, path=path)
         if program is None:
-            raise PccError("postconf(1) was not found")
+            raise PccError(f"{tool}(1) was not found")
         where = ["-c", self.directory] if self.directory else []
         try:
             done = subprocess.run(
@@ -152,9 +137,9 @@ class Postconf:
                 check=False,
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise PccError(f"postconf(1): {error}") from None
+            raise PccError(f"{tool}(1): {error}") from None
         if done.returncode:
-            raise PccError((done.stderr.strip().splitlines() or ["postconf(1) failed"])[-1])
+            raise PccError((done.stderr.strip().splitlines() or [f"{tool}(1) failed"])[-1])
         return done.stdout
 
 
@@ -200,53 +185,6 @@ def words_of(text: str) -> list[str]:
 def bare(word: str) -> str:
     """Return what is inside the braces of a word, or the word where it has none."""
     return word[1:-1].strip() if word.startswith("{") and word.endswith("}") else word
-
-
-def policy_checks(service: Service) -> list[PolicyCheck]:
-    """Return every check_policy_service in the lists of a service."""
-    return [check for name in LISTS for check in _checks_in(name, service)]
-
-
-def _checks_in(name: str, service: Service) -> Iterator[PolicyCheck]:
-    hidden_by, some = "", False
-    words = iter(_expanded(words_of(service.values[name]), service.classes))
-    before = ""
-    for word in words:
-        if word == CHECK:
-            text = next(words, "")
-            warned = before == WARN_IF_REJECT
-            endpoint, options = _taken_apart(text)
-            yield PolicyCheck(
-                name,
-                text,
-                endpoint,
-                options,
-                WARN_IF_REJECT if warned else hidden_by,
-                some and not warned,
-            )
-        elif word in ENDS and before != WARN_IF_REJECT and (some or not hidden_by):
-            hidden_by, some = word, False
-        elif word in ENDS_FOR_SOME and not hidden_by:
-            hidden_by, some = word, True
-        before = word
-
-
-def _expanded(words: Sequence[str], classes: Mapping[str, str], depth: int = 0) -> Iterator[str]:
-    """Put what restriction classes stand for in their places."""
-    for word in words:
-        if word in classes and depth < 10:
-            yield from _expanded(words_of(classes[word]), classes, depth + 1)
-        else:
-            yield word
-
-
-def _taken_apart(text: str) -> tuple[str, dict[str, str]]:
-    """Return the endpoint of a policy service, and the options that it is given in braces."""
-    if not text.startswith("{"):
-        return text, {}
-    endpoint, *options = words_of(bare(text)) or [""]
-    pairs = [bare(option).partition("=") for option in options]
-    return endpoint, {name.strip(): bare(value.strip()) for name, _, value in pairs}
 
 
 def seconds(text: str) -> int:

@@ -7,8 +7,6 @@ breaks one thing in its files, runs the doctor, and puts it right again.
 from __future__ import annotations
 
 import json
-import os
-from pathlib import Path
 
 import pytest
 from deployment import service_user
@@ -16,17 +14,6 @@ from patient import POLICY, Break, Patient, both, main, master
 from terminal import on_terminal
 
 from pcc.admin.output import folded
-from pcc.errors import PccError
-from pcc.postfix import configuration as postfix_parts
-from pcc.postfix.configuration import (
-    Postconf,
-    Service,
-    bare,
-    entry,
-    policy_checks,
-    seconds,
-    words_of,
-)
 
 
 @pytest.mark.postfix
@@ -58,6 +45,9 @@ def test_a_healthy_installation_is_ok_in_every_respect(patient: Patient) -> None
         "default_action",
         "policy timeout",
         "HOLD",
+        "soft_bounce",
+        "sender addresses",
+        "XCLIENT",
         "answer through Postfix",
     ]
 
@@ -284,6 +274,95 @@ CASES: dict[str, tuple[Break, tuple[str, ...], str, str]] = {
         "WARN",
         "not 5s",
     ),
+    "an access map in front that permits": (
+        main(mua_data_restrictions=f"check_sender_access inline:{{ a=REJECT, b=ok }}, {CHECK}"),
+        ON_BOTH,
+        "WARN",
+        "put check_policy_service before inline:{ a=REJECT, b=ok } in",
+    ),
+    "an access map that permits by a restriction class": (
+        main(
+            smtpd_restriction_classes="friends",
+            friends="permit_mynetworks",
+            mua_data_restrictions=f"check_client_access static:friends, {CHECK}",
+        ),
+        ON_BOTH,
+        "WARN",
+        "put check_policy_service before static:friends in",
+    ),
+    "an access map that can't be looked through": (
+        main(mua_data_restrictions=f"check_sasl_access pipemap:{{static:x}}, {CHECK}"),
+        ON_BOTH,
+        "WARN",
+        "before pipemap:{static:x} (which can't be looked through: ",
+    ),
+    "a default_action without braces": (
+        main(
+            mua_data_restrictions=CHECK.replace(
+                "{ default_action = DUNNO }", "default_action=451 4.3.0 no"
+            )
+        ),
+        ("default_action",),
+        "FAIL",
+        "smtpd(8) can't read 4.3.0, and takes no mail",
+    ),
+    "a default_action whose braces are in the wrong place": (
+        main(
+            mua_data_restrictions=CHECK.replace(
+                "{ default_action = DUNNO }", "default_action={450 x}"
+            )
+        ),
+        ("default_action",),
+        "FAIL",
+        "smtpd(8) can't read default_action={450 x}",
+    ),
+    "an option that is none": (
+        main(mua_data_restrictions=CHECK.replace("timeout", "max_time=5s timeout")),
+        ("policy check spelling",),
+        "FAIL",
+        "smtpd(8) can't read max_time=5s",
+    ),
+    "an absolute path and a chrooted smtpd": (
+        lambda patient: both(
+            master("inet n - n - - smtpd", "inet n - y - - smtpd"),
+            main(
+                mua_data_restrictions=CHECK.replace(
+                    "unix:", f"unix:{patient.postfix.queue_directory}/"
+                )
+            ),
+        )(patient),
+        (ON_SUBMISSION,),
+        "FAIL",
+        "write unix:private/pcc in mua_data_restrictions in main.cf: {submission} runs chrooted in",
+    ),
+    "SASL in capitals": (
+        both(
+            master("smtpd_sasl_auth_enable=yes", "smtpd_sasl_auth_enable=YES"),
+            master(OVERRIDE, "-o smtpd_data_restrictions="),
+        ),
+        (ON_SUBMISSION,),
+        "FAIL",
+        "none of its lists asks pcc",
+    ),
+    "a service for logins by XCLIENT that does not ask": (
+        master("pickup ", "10025 inet n - n - - smtpd\npickup "),
+        ("policy check on 10025",),
+        "WARN",
+        "though a proxy may name a login there by XCLIENT",
+    ),
+    "XCLIENT for a whole network": (
+        main(smtpd_authorized_xclient_hosts="127.0.0.0/8 172.16.0.0/12"),
+        ("XCLIENT",),
+        "WARN",
+        "of {submissions}, not 172.16.0.0/12",
+    ),
+    "XCLIENT for everybody": (
+        main(smtpd_authorized_xclient_hosts="static:all"), ("XCLIENT",), "WARN", "not static:all",
+    ),
+    "soft_bounce": (
+        main(soft_bounce="Yes"), ("soft_bounce",), "WARN",
+        "set soft_bounce = no for {submission}, {submissions}:",
+    ),
     "login on another service": (
         master(
             "pickup ", "10025 inet n - n - - smtpd -o smtpd_sasl_auth_enable=yes\npickup "
@@ -314,8 +393,48 @@ def test_what_is_broken_in_postfix_turns_exactly_its_check(patient: Patient, nam
 
 
 @pytest.mark.postfix
+def test_service_for_logins_by_xclient_alone_is_as_good(patient: Patient) -> None:
+    master("smtpd_sasl_auth_enable=yes", "smtpd_sasl_auth_enable=no", 2)(patient)
+    # Without SASL smtpd(8) passes over permit_sasl_authenticated.
+    main(mua_data_restrictions=f"permit_sasl_authenticated, {CHECK}")(patient)
+    patient.postfix.write_config()
+    assert patient.turned() == {}
+    main(mua_data_restrictions="")(patient)
+    patient.postfix.write_config()
+    turned = patient.turned()
+    assert list(turned) == [
+        f"policy check on {name}" for name in (patient.submission, patient.submissions)
+    ]
+    assert {result for result, _ in turned.values()} == {"FAIL"}
+
+
+@pytest.mark.postfix
+def test_sender_as_account_needs_a_check_that_it_is_the_clients_own(patient: Patient) -> None:
+    patient.configure('[policy]\naccount = "sender"')
+    try:
+        turned = patient.turned()
+        assert list(turned) == ["sender addresses"]
+        assert turned["sender addresses"][0] == "WARN"
+        assert turned["sender addresses"][1].count("put reject_sender_login_mismatch first") == 2
+        override = "-o smtpd_sender_restrictions="
+        master(f"{override}\n", f"{override}reject_authenticated_sender_login_mismatch\n", 2)(
+            patient
+        )
+        patient.postfix.write_config()
+        assert patient.turned() == {}
+        master(override, f"{override}permit_sasl_authenticated,")(patient)
+        patient.postfix.write_config()
+        assert (
+            patient.turned()["sender addresses"][1].count("put reject_sender_login_mismatch") == 1
+        )
+    finally:
+        patient.configure(POLICY)
+
+
+@pytest.mark.postfix
 def test_a_mail_system_where_nobody_logs_in_is_found(patient: Patient) -> None:
     master("smtpd_sasl_auth_enable=yes", "smtpd_sasl_auth_enable=no", 2)(patient)
+    main(smtpd_authorized_xclient_hosts="")(patient)
     patient.postfix.write_config()
     turned = patient.differing(patient.findings())
     assert list(turned) == ["policy check on submission"]
@@ -327,7 +446,10 @@ def test_a_mail_system_where_nobody_logs_in_is_found(patient: Patient) -> None:
     "check",
     [
         "check_policy_service unix:private/pcc",
-        "check_policy_service { unix:private/pcc timeout=10s, default_action={ 451 4.3.0 Later } }",
+        "CHECK_policy_service { local:private/pcc timeout=10s, {default_action=451 4.3.0 Later} }",
+        "check_policy_service { unix:{queue}/private/pcc, timeout=10s }",
+        f"check_sender_access inline:{{ a=REJECT, b=450, {{c=DISCARD OK}}, d=DUNNO }}, {CHECK}",
+        f"check_sender_mx_access static:OK, warn_if_reject reject, {CHECK}",
         "reject_unauth_pipelining,\n  check_policy_service\n  { unix:private/pcc,\n"
         "  { timeout = 10s }\n  { default_action = 451 4.3.0 Try again } }, permit",
         "ours",
@@ -335,7 +457,7 @@ def test_a_mail_system_where_nobody_logs_in_is_found(patient: Patient) -> None:
 )
 def test_other_ways_to_write_it_are_as_good(patient: Patient, check: str) -> None:
     main(
-        mua_data_restrictions=check,
+        mua_data_restrictions=check.replace("{queue}", str(patient.postfix.queue_directory)),
         smtpd_restriction_classes="ours",
         ours=CHECK,
         smtpd_policy_service_timeout="10s",
@@ -367,63 +489,3 @@ def test_hold_needs_a_service_without_proxy_filter_and_a_late_stage(patient: Pat
     finally:
         patient.configure(POLICY)
     assert patient.turned() == {}
-
-
-@pytest.mark.postfix
-def test_a_postconf_that_hangs_is_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "main.cf")
-    with pytest.raises(PccError, match=r"timed out after 0\.5 seconds"):
-        Postconf(str(tmp_path), patience=0.5).values(["mail_owner"], {})
-
-
-# The parts that need no Postfix.
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", []),
-        ("a, b\tc", ["a", "b", "c"]),
-        ("a { b, c } d", ["a", "{ b, c }", "d"]),
-        ("x={ 451 4.3.0 Later } y", ["x={ 451 4.3.0 Later }", "y"]),
-        ("{ a { b c } }, } d", ["{ a { b c } }", "}", "d"]),
-    ],
-)
-def test_words_are_parted_as_smtpd_parts_them(text: str, words: list[str]) -> None:
-    assert words_of(text) == words
-
-
-def test_braces_hold_blanks_together_in_master_cf() -> None:
-    line = "pcc unix - n n - 0 spawn user=irc argv=/usr/bin/python3 {/a b/pcc_policy.py} -c /x"
-    found = entry(line, {"pcc/unix": {"pcc_time_limit": "1h"}})
-    assert found.words == ("user=irc", "argv=/usr/bin/python3", "/a b/pcc_policy.py", "-c", "/x")
-    assert found.overrides == {"pcc_time_limit": "1h"}
-    assert bare("{ a b }") == "a b"
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"), [("3600", 3600), ("1000s", 1000), ("10m", 600), ("1h", 3600), ("x", 0)]
-)
-def test_postfix_times_are_seconds(text: str, expected: int) -> None:
-    assert seconds(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("words", "hidden_by", "some"),
-    [
-        ("", "", False),
-        ("reject_unauth_pipelining, check_sender_access hash:/permit", "", False),
-        ("permit_mynetworks", "permit_mynetworks", True),
-        ("permit_mynetworks permit_sasl_authenticated", "permit_sasl_authenticated", False),
-        ("permit_sasl_authenticated permit_mynetworks", "permit_sasl_authenticated", False),
-        ("reject", "reject", False),
-        ("warn_if_reject reject", "", False),
-        ("check_policy_service inet:127.0.0.1:1 permit", "permit", False),
-    ],
-)
-def test_what_stands_before_a_check_may_hide_it(words: str, hidden_by: str, some: bool) -> None:
-    values = dict.fromkeys(postfix_parts.LISTS, "")
-    values["smtpd_data_restrictions"] = f"{words} check_policy_service unix:private/pcc"
-    check = policy_checks(Service("submission", values, {}))[-1]
-    assert (check.endpoint, check.options) == ("unix:private/pcc", {})
-    assert (check.hidden_by, check.some) == (hidden_by, some)

@@ -129,7 +129,8 @@ def test_who_accepts_and_says_nothing_is_not_waited_for(patient: Patient, tmp_pa
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "silent"))
         silent.listen(1)
-        running = Running(f"unix:{tmp_path}/silent", queue_directory, "postfix", "the log", 0.3)
+        place = f"unix:{tmp_path}/silent"
+        running = Running({place: place}, queue_directory, "postfix", "the log", 0.3)
         begun = time.monotonic()
         found = check_answer(running)
         assert time.monotonic() - begun < 2
@@ -151,7 +152,7 @@ def test_an_endpoint_that_can_not_be_reached_is_told(
     patient: Patient, endpoint: str, result: str, words: str
 ) -> None:
     queue_directory = str(patient.postfix.queue_directory)
-    found = check_answer(Running(endpoint, queue_directory, "postfix", "the log"))
+    found = check_answer(Running({endpoint: endpoint}, queue_directory, "postfix", "the log"))
     assert found.result == result
     assert words in found.fix
 

@@ -27,7 +27,8 @@ class Patient:
 
     def __init__(self) -> None:
         self.pcc: Deployment = deploy()
-        self.postfix = PrivatePostfix(Policy(self.pcc.policy_argv()))
+        proxies = {"smtpd_authorized_xclient_hosts": "127.0.0.1"}
+        self.postfix = PrivatePostfix(Policy(self.pcc.policy_argv()), main=proxies)
         self.database = self.pcc.state / "pcc.db"
         self.countries = self.pcc.state / "country.mmdb"
         built(self.countries)
