@@ -9,8 +9,8 @@ See README.md and pcc/service.py.
 import posix  # what `os` adds to it would cost a tenth of the interpreter's start
 import sys
 
-# Under spawn(8) descriptor 2 is the SMTP server's socket, too: whatever is
-# written there would be taken for a reply.
+# Under spawn(8) descriptor 2 is also the SMTP server's socket: any text written there would be
+# taken for a reply.
 if not posix.isatty(2):
     posix.dup2(posix.open("/dev/null", posix.O_RDWR), 2)
 

@@ -1,7 +1,7 @@
 """Command lines that a person can paste into a shell as they are, pcc_admin.py's above all.
 
-The short name stands in them where the shell finds this very program under it, else its path, and
-where the script could not find its packages by itself, the interpreter before that.  Words that
+They begin with the short name if the shell finds this very program by it, otherwise with the path.
+The interpreter stands before the path if the script can't find its packages by itself.  Words that
 came from outside, logins and paths, are words still whatever they hold.
 """
 
@@ -36,7 +36,7 @@ def command_line(config_path: str, *words: str, program: Sequence[str] = ()) -> 
 
 def about_account(name: str, account: str, *options: str) -> list[str]:
     """Return the words of a command about an account."""
-    # What begins with a dash would be taken for an option.
+    # An account that begins with a dash would be taken for an option.
     rest = [*options, "--", account] if account.startswith("-") else [account, *options]
     return [name, *rest]
 
@@ -44,8 +44,9 @@ def about_account(name: str, account: str, *options: str) -> list[str]:
 def shell_word(text: str) -> str:
     """Return `text` as one word for a shell, safe to paste whatever it holds.
 
-    What is not printable would act on the terminal, quoted or not: it is written in the way of
-    bash, ksh and zsh ($'...'), so that it has no quote that another shell could take for the end.
+    Characters that are not printable would act on the terminal, quoted or not.  They are written
+    as bash, ksh and zsh read them ($'...'), without a quote that another shell could take for the
+    end.
     """
     if text.isprintable():
         return shlex.quote(text)
@@ -62,7 +63,7 @@ def _shell_character(character: str) -> str:
 
 
 def program_by_name() -> list[str]:
-    """Return the words that start this program in the shell of whoever called it."""
+    """Return the words that start this program in the caller's shell."""
     for name in NAMES:
         found = shutil.which(name)
         if found and os.path.realpath(found) == SCRIPT:

@@ -1,11 +1,12 @@
-"""What every test run has: its markers and their order, and its last words.
+"""The parts of every test run: its markers and their order, and its last words.
 
 Tests without a marker come first, then `subprocess`, then `postfix`, so that what fails fast fails
 first.  Where a real Postfix can't be had, the tests marked `postfix` are skipped, and the last
 lines of the run say so; --require-postfix, or PCC_REQUIRE_POSTFIX=1, makes failures of them.
 A process that a test leaves behind fails the run.
 
-With pytest-xdist each worker has a session of its own, and tells the one that reports.
+With pytest-xdist each worker has a session of its own, and passes its findings to the session that
+reports.
 """
 
 from __future__ import annotations
@@ -44,7 +45,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 def pytest_configure(config: pytest.Config) -> None:
     """Register the markers, and mark this session's processes from the first one on."""
-    # What tests write for the service user it must be able to read, whatever the caller's umask.
+    # The service user must be able to read the files that tests write, whatever the caller's
+    # umask.
     os.umask(0o022)
     for name, meaning in MARKERS.items():
         config.addinivalue_line("markers", f"{name}: {meaning}")
@@ -61,7 +63,7 @@ def _has_workers(config: pytest.Config) -> bool:
 
 
 class _Listener:
-    """Hears of what the tests, or the workers, have to tell."""
+    """Collects the findings of the tests, or of the workers."""
 
     def __init__(self, config: pytest.Config) -> None:
         self._config = config

@@ -31,7 +31,7 @@ LONG = (
     broken.files_that_may_not_grow,
     watchdogs.a_postfix_that_does_not_read_its_replies_is_given_up,
 )
-"""What only `make faults` does."""
+"""The part that only `make faults` does."""
 NEED_FAKETIME = broken.NEED_FAKETIME + watchdogs.NEED_FAKETIME
 
 

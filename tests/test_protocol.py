@@ -46,7 +46,7 @@ encryption_keysize=256
 policy_context=
 
 """
-"""What Postfix 3.7 sent for a mail to two recipients, with its 29 attributes."""
+"""The requests of Postfix 3.7 for a mail to two recipients, with their 29 attributes."""
 
 SESSION = [
     RECORDED.format(state=state, address="2001:db8::1", recipient=recipient, count=count, **rest)
@@ -271,7 +271,7 @@ def test_a_reader_never_holds_more_than_the_limit_and_one_read(size: int) -> Non
 
 
 def test_reading_byte_by_byte_takes_no_longer_for_each_byte() -> None:
-    """The end is searched for in what is new only; else this would take a minute."""
+    """The end is searched for in new bytes only; otherwise this would take a minute."""
     data = of_length(LONGEST_REQUEST)
     assert len(list(read(split(data * 4, 1)))) == 4
 
@@ -296,7 +296,7 @@ def test_nothing_is_no_request() -> None:
     assert not reader.unfinished
 
 
-# Whatever comes.
+# Any bytes at all.
 
 
 VALUES = st.text(st.characters(codec="utf-8", exclude_characters="\n\0"))

@@ -1,8 +1,8 @@
-"""What a fresh policy process has imported when it has given its first verdict.
+"""The modules that a fresh policy process has imported when it has given its first verdict.
 
 Every policy connection is a new process, so each import before its first reply is paid for by a
-mail.  The interpreter itself tells: -X importtime writes a line for each module to stderr.  The
-product sends stderr to /dev/null unless that is a terminal, so here it is one.
+mail.  The interpreter itself reports them: -X importtime writes a line for each module to stderr.
+The product sends stderr to /dev/null unless that is a terminal, so here it is one.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
 
 
 class Watched:
-    """A policy process that tells what it imports."""
+    """A policy process that prints its imports."""
 
     def __init__(self, site: Site, config: Path | None = None) -> None:
         self._terminal, theirs = pty.openpty()

@@ -50,7 +50,7 @@ class Place(NamedTuple):
 
 @pytest.fixture
 def stack() -> Iterator[ExitStack]:
-    """Whatever is to be stopped afterwards."""
+    """A stack of servers, which stop after the test."""
     with ExitStack() as opened:
         yield opened
 

@@ -1,4 +1,4 @@
-"""What pcc takes for granted about Postfix, held against the Postfix of this machine.
+"""The facts about Postfix that pcc relies on, held against the Postfix of this machine.
 
 A probe stands where pcc would: a script behind spawn(8) that records each request, and answers, or
 misbehaves, as the test has planned.  One Postfix serves nearly all tests; it asks the probe at all
@@ -106,7 +106,7 @@ class Probe:
 
     @property
     def argv(self) -> list[str | Path]:
-        """What spawn(8) is to run."""
+        """The command line for spawn(8)."""
         return ["/usr/bin/python3", "-I", self.script, self.folder]
 
     def plan(self, **stages: list[str]) -> None:
@@ -235,7 +235,7 @@ def test_a_client_that_vanishes_is_not_told(mta: PrivatePostfix, probe: Probe) -
     assert [request.stage for request in probe.requests()] == ["RCPT"]
 
 
-# Who and where.
+# The account and its address.
 
 
 @pytest.mark.parametrize(

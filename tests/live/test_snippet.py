@@ -82,7 +82,7 @@ class Site:
         return found
 
     def warnings(self) -> str:
-        """What Postfix finds wrong with its configuration."""
+        """The faults that Postfix finds in its configuration."""
         done = self.mta.run(["postconf", "-n"])
         return done.stderr + self.mta.run(["postconf", "-M"]).stderr
 

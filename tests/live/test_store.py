@@ -67,7 +67,7 @@ PLAIN = "familiar_after = 0\nmax_countries = 3\n"
 
 @pytest.fixture(params=["sqlite", *SERVERS])
 def place(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """What store.database is for a new database, of each engine."""
+    """A value of store.database for a new database, of each engine."""
     if request.param == "sqlite":
         return str(tmp_path / "shared.db")
     return running(request.param).new_database()
@@ -381,7 +381,7 @@ def test_every_mail_is_counted_once(place: str, make: Callable[..., Site]) -> No
 
 
 class Courier:
-    """Carries what a client and a server say over a socket, until it is told to lose a COMMIT."""
+    """Carries the talk of a client and a server over a socket, until it is to lose a COMMIT."""
 
     def __init__(self, path: Path, server: str) -> None:
         self.loses = ""
@@ -495,7 +495,7 @@ def test_a_notice_is_taken_by_one(place: str, database: Database) -> None:
     assert len(taken) == len(set(taken)) == 20
 
 
-# What administrators do.
+# The work of administrators.
 
 
 def test_every_command_works(place: str, make: Callable[..., Site], tmp_path: Path) -> None:
@@ -537,7 +537,7 @@ def test_every_command_works(place: str, make: Callable[..., Site], tmp_path: Pa
 
 
 def contents(place: str) -> dict[str, list[tuple[Any, ...]]]:
-    """Return all rows of a database, but for what held mail calls its host."""
+    """Return all rows of a database, except the name of the host in held mail."""
     with closing(open_database(place)) as database:
         found = {}
         for table in tables(SCHEMA_FILE.read_text()):
@@ -662,7 +662,7 @@ def test_a_server_that_is_away_is_told_and_needs_no_restart_of_ours(
 def test_a_server_that_is_killed_under_load_has_no_mail_judged_wrongly(
     server: DatabaseServer, make: Callable[..., Site]
 ) -> None:
-    """Who gets no reply is asked to come back, as by Postfix's default_action."""
+    """A client without a reply comes back, as Postfix's default_action asks."""
     hosts = [make(place) for place in [server.new_database()] * 2]
     unanswered = 0
 
@@ -750,7 +750,7 @@ def test_a_transaction_in_the_way_of_another_is_done_again(server: DatabaseServe
     create_or_upgrade(place)
     tries = []
     with closing(open_database(place)) as ours, closing(open_database(place)) as theirs:
-        for number in range(20):  # who has changed more is not the one that InnoDB rolls back
+        for number in range(20):  # InnoDB rolls back the transaction that has changed less
             blocks_of = f"{number}@example.org"
             with ours.turn(blocks_of):
                 pass

@@ -80,7 +80,7 @@ def request_text(
 
 
 def first_limit(policy: str) -> str:
-    """Return the limit of `[policy]` that most tests mean, but for what their own text has."""
+    """Return the limit of `[policy]` that most tests mean, except where their own text has it."""
     own = policy.partition("\n[")[0]
     meant = {"max_countries": 3, "familiar_after": 1}
     return "".join([f"{key} = {value}\n" for key, value in meant.items() if key not in own])

@@ -1,8 +1,8 @@
 """Boots a clean system's own systemd, as process 1 of namespaces of its own.
 
-The interface is that of https://systemd.io/CONTAINER_INTERFACE: a cgroup of its own, /sys and
-/proc/sys read-only so that nothing of this machine is changed, a /dev with no more than what
-debootstrap made, and `container` in the environment.  All of it ends with process 1.
+The interface is that of https://systemd.io/CONTAINER_INTERFACE.  It is a cgroup of its own, /sys
+and /proc/sys read-only so that nothing of this machine changes, the /dev that debootstrap made,
+and `container` in the environment.  All of it ends with process 1.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Booted(System):
         return self.inside("clean_session.py", json.dumps(list(mails)), "booted")
 
     def unit(self, name: str) -> dict[str, str]:
-        """What systemd tells of a unit."""
+        """The properties that systemd shows of a unit."""
         lines = self.run("systemctl", "show", name).splitlines()
         return dict(line.split("=", 1) for line in lines if "=" in line)
 

@@ -3,9 +3,9 @@
     clean_cron.py ACCOUNT
 
 The account is blocked, and its mail held.  Starts Postfix, sends one, and lifts the block while no
-notice can be sent, so that one waits; has the held mail decided about as another host would have,
-and a country last seen too long ago.  Then cron(8) runs for up to 75 seconds, until all of that is
-dealt with.  The last line of its output is JSON of what happened.
+notice can be sent, so that one waits.  Decides about the held mail as another host would have, and
+makes a country last seen too long ago.  Then cron(8) runs for up to 75 seconds, until all of that
+is dealt with.  The last line of its output is JSON of what happened.
 """
 
 from __future__ import annotations

@@ -2,17 +2,17 @@
 
     make test-install [CLEAN="--suites bookworm,trixie --trees FOLDER --previous COMMIT"]
 
-Each tree comes from debootstrap with the Postfix of that release.  In a copy of it pcc is put there
-by `make install` from this checkout (mounted read-only), in another as the package that `make deb`
-built in a third; users log in and send mail until the third country is refused; it is installed
-over itself, upgraded from an older package with data, has its hour with cron, is taken away and
-purged; and then the tree must be, file by file, what it was.  In one more copy systemd runs, as
-process 1, and its timer.  All mounts and processes are in namespaces that end with this program,
-and Postfix has a network of its own with nothing but a loopback interface: the machine's Postfix
-is neither read nor touched.  Needs root, debootstrap and a mirror of Debian, that of the machine's
-own apt unless --mirror names one (or --trees with what an earlier run left there); where something
-is missing it says so and exits 77.  It runs outside pytest because it takes minutes, and uses only
-the standard library.
+Each tree comes from debootstrap with the Postfix of that release.  In one copy of it `make
+install` installs pcc from this checkout (mounted read-only), in another apt the package, which
+`make deb` built in a third.  Users log in and send mail until the third country is refused.  Then
+pcc is installed over itself, upgraded from an older package with data, left an hour with cron,
+removed and purged.  After that the tree must be, file by file, as before.  In one more copy
+systemd runs, as process 1, and its timer.  All mounts and processes are in namespaces that end
+with this program.  Postfix has a network of its own, with nothing but a loopback interface.  The
+machine's own Postfix is neither read nor touched.  Needs root, debootstrap and a mirror of Debian:
+that of the machine's own apt, unless --mirror names one, or --trees the trees of an earlier run.
+If something is missing, it says so and exits 77.  It runs outside pytest because it takes minutes,
+and uses only the standard library.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ INSIDE = "PCC_CLEAN_DEBIAN_NAMESPACE"
 FOR_MAKE = ("make", "python3-venv", "python3-tomli")  # a part of what pcc needs
 FOR_DEB = ("python3-geoip2", "python3-jinja2", "python3-rich", "python3-tomli", "adduser")
 FOR_BUILDING = ("build-essential", "debhelper", "dh-python", "lintian")
-"""What must be there is installed first, so that afterwards only pcc makes a difference."""
+"""All that pcc needs is installed first, so that afterwards only pcc makes a difference."""
 
 PRODUCT = """CHANGELOG.md LICENSE Makefile README.md SECURITY.md completions data man
     master.cf.snippet packaging pcc pcc.toml pcc_admin.py pcc_policy.py requirements.txt schema.sql

@@ -3,10 +3,11 @@
     clean_session.py JSON            pairs of account and client address, a mail for each
     clean_session.py JSON booted     where systemd runs, and has started Postfix
 
-It's in namespaces of its own, which end with it: brings the loopback interface up, is the system's
-log, starts Postfix, logs in and sends, asks `doctor` and `replay`, waits until all mail and a
-notice (where something was refused) are in root's mailbox, stops Postfix.  Where systemd runs that
-has done the first three.  The last line of its output is JSON of what happened.
+It's in namespaces of its own, which end with it.  It brings the loopback interface up, is the
+system's log, and starts Postfix.  It logs in and sends, asks `doctor` and `replay`, and waits
+until all mail and a notice (where something was refused) are in root's mailbox.  Then it stops
+Postfix.  Where systemd runs that has done the first three.  The last line of its output is JSON of
+what happened.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ def listen_to_log() -> list[str]:
 
 
 def journal() -> list[str]:
-    """What systemd's log says of pcc."""
+    """The lines about pcc in systemd's log."""
     command = ["journalctl", "--no-pager", "--identifier=pcc"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
 
@@ -94,7 +95,7 @@ def answer(account: str, client_address: str) -> tuple[str, str, int, str]:
 
 
 def admin(*arguments: str) -> Any:
-    """What a command says with --json; what it complains where it says nothing."""
+    """The output of a command with --json, or its complaint if it prints nothing."""
     done = subprocess.run(
         ["pcc_admin.py", "--json", *arguments], capture_output=True, text=True, check=False
     )

@@ -1,9 +1,9 @@
 """Clean Debian systems for tests/tools/clean_debian.py: made, copied, entered, and compared.
 
 A tree comes from debootstrap and the mirror that this machine's own apt uses, with what a mail
-server has: Postfix, SASL, cron and systemd, none of which runs.  Who tries something does it in a
-copy, an overlay whose changes are thrown away.  Commands run in it chrooted, in namespaces that end
-with them.
+server has: Postfix, SASL, cron and systemd, none of which runs.  A trial runs in a copy, an
+overlay whose changes are thrown away.  Commands run in it chrooted, in namespaces that end with
+them.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ CHANGING = """dev proc sys run tmp mnt root var/log var/cache var/mail var/spool
     var/lib/postfix var/lib/apt var/lib/saslauthd""".split()
 CHANGING_FILES = """etc/.pwd.lock etc/ld.so.cache var/lib/dpkg/status-old var/lib/dpkg/lock
     var/lib/dpkg/lock-frontend var/lib/dpkg/triggers/Lock""".split()
-"""What changes though nobody installs anything, or is somebody else's: logs, queues, mailboxes."""
+"""Files that change without an installation, or are not pcc's: logs, queues, mailboxes."""
 
 POSTFIX = """
 set -e
@@ -71,7 +71,7 @@ def own_mirror() -> str:
     """
     said = ""
     if shutil.which("apt-get"):
-        # As if no list were there yet, so that it tells the addresses of all.
+        # As if no list were there yet, so that it prints the addresses of all.
         with tempfile.TemporaryDirectory() as lists:
             command = ["apt-get", "update", "--print-uris", "-o", f"Dir::State::lists={lists}"]
             said = subprocess.run(command, capture_output=True, text=True).stdout
@@ -163,7 +163,7 @@ class System:
         )
 
     def entrance(self, alone: bool) -> list[str]:
-        """What to put before a command so that it runs inside."""
+        """The words before a command that make it run inside."""
         enter = f'mount -t proc proc "{self.root}/proc" && exec chroot "{self.root}" "$@"'
         namespace = ["unshare", "--mount", "--pid", "--fork", "--kill-child"]
         namespace += ["--net"] if alone else []
@@ -225,7 +225,7 @@ def describe(path: Path) -> str:
 
 
 def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
-    """What differs between two lists of files."""
+    """The differences between two lists of files."""
     names = sorted(before.keys() | after.keys())
     return [
         f"{name}: {before.get(name)} -> {after.get(name)}"

@@ -2,10 +2,10 @@
 
 The checkout and its .venv may lie in a folder which that user can't traverse, with a Python out
 of somebody's home.  So a deployment is a copy of the product in a folder that everybody may read,
-beside a state folder that the service user owns, run by a virtual environment made once per test
-session.  Needs root, for the ownership.  All folders of a session lie below session_folder(), and
-every process that a test starts mentions that folder in its environment, its arguments or its
-working directory: that is how processes_of() finds what was left behind, by process id.
+beside a state folder that the service user owns.  A virtual environment runs it, made once per
+test session.  Needs root, for the ownership.  All folders of a session lie below session_folder().
+Every process that a test starts mentions that folder in its environment, its arguments or its
+working directory.  By that processes_of() finds the processes that were left behind.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ DISTRIBUTIONS = ("geoip2", "maxminddb", "tomli", "rich", "jinja2")
 DRIVERS = ("psycopg", "psycopg-binary", "PyMySQL")
 # Only geoip2.webservice imports these, and pcc never imports that.
 WEB_CLIENTS = {"aiohttp", "requests"}
-# System accounts of every Debian and Ubuntu which hardly any machine uses, each with a group of its
-# own: good enough to be neither root nor the mail owner, and no account need be made for the tests.
+# System accounts of every Debian and Ubuntu which hardly any machine uses, each with a group of
+# its own.  They are neither root nor the mail owner, and no account need be made for the tests.
 SERVICE_USERS = ("irc", "list", "uucp", "news", "games", "proxy", "backup")
 ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LANG": "C.UTF-8"}
 
@@ -87,7 +87,7 @@ def _traversable(folder: Path) -> bool:
     return all(step.stat().st_mode & 0o001 for step in (folder, *folder.parents))
 
 
-# What a session leaves behind.
+# The processes that a session leaves behind.
 
 
 def processes_of(folder: Path) -> dict[int, list[str]]:
@@ -133,8 +133,8 @@ def end_processes_of(folder: Path, patience: float) -> list[str]:
 def service_python() -> Path:
     """An interpreter with pcc's dependencies that the service user may execute.
 
-    Of the same version as the running one where the service user may execute that, and otherwise
-    of the system's: a version manager's Python in a home folder is out of its reach.
+    It has the running one's version where the service user may execute that, otherwise the
+    system's.  A version manager's Python in a home folder is out of that user's reach.
     """
     folder = public_folder("venv")
     base = _base_interpreter()
@@ -216,7 +216,7 @@ def _compile(python: Path, folder: Path, *options: str) -> None:
 
 
 def _open_up(folder: Path) -> None:
-    """Let everybody read `folder`, whatever the umask and the modes in the checkout."""
+    """Make `folder` readable for everybody, whatever the umask and the modes in the checkout."""
     for path in (folder, *folder.rglob("*")):
         if not path.is_symlink():
             executable = path.is_dir() or path.stat().st_mode & 0o100
@@ -251,7 +251,7 @@ class Deployment:
         return self.config
 
     def policy_argv(self) -> list[str]:
-        """What spawn(8) is to run."""
+        """The command line for spawn(8)."""
         return [str(self.python), str(self.folder / "pcc_policy.py"), "--config", str(self.config)]
 
     def admin_argv(self, *arguments: str) -> list[str]:

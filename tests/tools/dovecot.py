@@ -79,7 +79,7 @@ class Dovecot:
 
     @property
     def log(self) -> str:
-        """What Dovecot has logged."""
+        """The log of Dovecot."""
         path = Path(self.folder, "log")
         return path.read_text() if path.exists() else ""
 

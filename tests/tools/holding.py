@@ -59,7 +59,7 @@ class Holding:
             self.mta.reload()
 
     def ask_at(self, stage: str) -> None:
-        """Have pcc asked at this stage, one of STAGES, and at no other."""
+        """Make Postfix ask pcc at this stage, one of STAGES, and at no other."""
         policy = self.mta.policy
         assert policy
         rest = {"recipient": "permit_sasl_authenticated, reject", "data": "", "end_of_data": ""}
@@ -76,7 +76,9 @@ class Holding:
     def admin(
         self, *arguments: str, user: str | None = None, mail_config: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Run pcc_admin.py, as root by default, with MAIL_CONFIG unless told otherwise."""
+        """Run pcc_admin.py, as root by default, with MAIL_CONFIG unless `environment` says
+        otherwise.
+        """
         environment = {"MAIL_CONFIG": str(self.mta.config)} if mail_config else {}
         return self.deployment.admin(*arguments, user=user, environment=environment)
 
@@ -116,14 +118,14 @@ class Holding:
         assert all(reply.accepted for reply in replies), replies
         return [reply.queue_id for reply in replies]
 
-    # What is known, and what is there.
+    # The mails in the database, and those in the queue.
 
     def on_hold(self) -> set[str]:
         """The queue ids of the mails on hold."""
         return {mail["queue_id"] for mail in self.mta.queue() if mail["queue_name"] == "hold"}
 
     def states(self, account: str) -> list[str]:
-        """What the database says of the account's held mails, oldest first."""
+        """The database's rows about the account's held mails, oldest first."""
         rows = self.sql("SELECT state FROM held WHERE account = ? ORDER BY at", account)
         return [str(state) for (state,) in rows]
 
@@ -137,5 +139,5 @@ class Holding:
 
 
 def next_second() -> None:
-    """Wait until the clock shows another second: Postfix tells arrival times in whole ones."""
+    """Wait until the clock shows another second: Postfix gives arrival times in whole ones."""
     time.sleep(1.01 - time.time() % 1)

@@ -1,8 +1,8 @@
 """Makes docs/pictures/ of what commands show on a terminal, and of a report: `make pictures`.
 
-The commands are run on the site of scene.py.  The pictures are text
-on a dark ground, in the reader's own monospaced font, so that they are small, can be searched, and
-look the same by day and by night.
+The commands are run on the site of scene.py.  The pictures are text on a dark ground, in the
+reader's own monospaced font.  So they are small, can be searched, and look the same by day and by
+night.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ COMMANDS = {
     "held": ("pcc_admin.py held joe@example.org", 120),
     "doctor": ("pcc_admin.py doctor", 200),  # the names of the site are longer than those shown
 }
-"""What is shown in each picture, and on how many columns."""
+"""The content of each picture, and its number of columns."""
 
 CELL = (8.4, 18)  # pixels
 COLOURS = {"31": "#ff7b72", "32": "#7ee787", "33": "#e3b341"}

@@ -1,16 +1,16 @@
 """A real Postfix of the test's own: configuration, queue and data directory in one folder.
 
-It listens on loopback ports only, has no smtp(8) client, and delivers whatever it accepts, for any
-domain, into one Maildir; so nothing leaves the machine and each test can read every notice.  The
+It listens on loopback ports only, has no smtp(8) client, and delivers all that it accepts, for any
+domain, into one Maildir.  So nothing leaves the machine, and each test can read every notice.  The
 system's own Postfix is neither read nor touched.
 
 An unprivileged user's sendmail(1), postlog(1) and postqueue(1) refuse a configuration directory
 that the system's main.cf does not list, because they or postdrop are set-gid.  The check is whether
 the real and the effective group differ.  So this instance has a command_directory of its own with
-copies of postdrop, postlog and postqueue, and its setgid_group is the service user's own group: for
-that user nothing differs, and /usr/sbin/sendmail with MAIL_CONFIG set (as spawn(8) sets it) submits
-mail as in the field.  A private mount namespace would do without the copies, but it takes
-CAP_SYS_ADMIN, which root in an ordinary container does not have.
+copies of postdrop, postlog and postqueue, and its setgid_group is the service user's own group.
+For that user nothing differs, and /usr/sbin/sendmail with MAIL_CONFIG set (as spawn(8) sets it)
+submits mail as on a live system.  A private mount namespace would do without the copies, but it
+takes CAP_SYS_ADMIN, which root in an ordinary container does not have.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ postlog   unix-dgram n  -       n       -       1       postlogd
 
 
 def missing() -> str:
-    """What this machine lacks for a private Postfix, as a reason to skip a test; or ""."""
+    """The things that this machine lacks for a private Postfix, as a reason to skip a test; or ""."""
     if os.geteuid() != 0:
         return "not root"
     for command in ("postfix", "sendmail", "saslpasswd2"):
@@ -117,8 +117,8 @@ def wait_until(happened: Callable[[], Found | None], timeout: float, what: str) 
 class StuckLoggingError(Exception):
     """Postfix's processes wait for ever to be able to log.
 
-    They log by postlogd(8), which master(8) starts anew after a reload.  Seen once, under load: the
-    socket's queue was full, and nobody read it, as if master waited with them.
+    They log by postlogd(8), which master(8) starts again after a reload.  Seen once, under load:
+    the socket's queue was full, and nobody read it, as if master waited with them.
     """
 
 
@@ -162,7 +162,7 @@ LENIENT = {
     "smtpd_tls_security_level": "none",
     "smtpd_sasl_path": "smtpd",
 }
-"""What keeps Postfix out of the way of tests."""
+"""The settings that keep Postfix out of the way of tests."""
 
 
 class PrivatePostfix:
@@ -342,7 +342,8 @@ class PrivatePostfix:
     def stop(self, patience: float = 3) -> list[str]:
         """Stop it, and see by process id that all it started has ended.
 
-        What has not ended after `patience` seconds is killed; returns the command lines of that.
+        Kill the processes that have not ended after `patience` seconds is killed; returns the
+        command lines of that.
         """
         try:
             self._postfix("stop", timeout=20)
@@ -355,7 +356,7 @@ class PrivatePostfix:
         return end_processes_of(self.folder, patience)
 
     def _waits(self) -> dict[str, str]:
-        """What its processes wait for in the kernel, by process and command."""
+        """The kernel functions that its processes wait in, by process and command."""
         waits = {}
         for process, command in processes_of(self.folder).items():
             with contextlib.suppress(OSError):
@@ -363,7 +364,7 @@ class PrivatePostfix:
         return waits
 
     def reload(self) -> None:
-        """Let it read its configuration again; wait until no idle smtpd(8) has the old one."""
+        """Make it read its configuration again; wait until no idle smtpd(8) has the old one."""
         begin = len(self.log())
         old = self._smtpd_processes()
         self._postfix("reload")
@@ -438,7 +439,7 @@ class PrivatePostfix:
         return [json.loads(line) for line in self._read("postqueue", "-j").splitlines()]
 
     def delivered(self) -> list[email.message.EmailMessage]:
-        """What was delivered, oldest first, a mail per recipient, who is in its X-Original-To."""
+        """The delivered mails, oldest first, one per recipient, whose address is in X-Original-To."""
         files = sorted(self.maildir.glob("new/*"), key=lambda file: file.stat().st_mtime_ns)
         return [
             email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
@@ -448,7 +449,7 @@ class PrivatePostfix:
     def wait_for_delivered(
         self, count: int, timeout: float = 20
     ) -> list[email.message.EmailMessage]:
-        """What was delivered, once that is `count` mails or more."""
+        """The delivered mails, once that is `count` mails or more."""
         wait_until(lambda: len(self.delivered()) >= count, timeout, f"delivery of {count} mails")
         return self.delivered()
 

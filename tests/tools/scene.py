@@ -1,7 +1,7 @@
-"""What the documentation shows: a site with its Postfix, where two accounts were stolen.
+"""The site of the documentation, with its Postfix, where two accounts were stolen.
 
 ann@example.org and joe@example.org have been at work in Spain for some days, and then send from
-three other countries within minutes: their mail is on hold.  The mail log tells of more people.
+three other countries within minutes: their mail is on hold.  The mail log has more people.
 """
 
 from __future__ import annotations
@@ -57,14 +57,14 @@ class Scene:
         return [str(self.pcc.python), "-I", "-S"]
 
     def _make_command(self) -> None:
-        """Have a pcc_admin.py on the path that knows this configuration."""
+        """Put a pcc_admin.py that knows this configuration on the path."""
         self.commands.mkdir()
         command = self.commands / "pcc_admin.py"
         command.write_text("#!/bin/sh\nexec " + " ".join(self.pcc.admin_argv()) + ' "$@"\n')
         command.chmod(0o755)
 
     def _configure(self) -> None:
-        """Let pcc.toml be the one we ship, but with mail put on hold and nobody told."""
+        """Write the pcc.toml that we ship, with mail put on hold and no notices."""
         text = (ROOT / "pcc.toml").read_text(encoding="utf-8")
         text = text.replace("/var/lib/pcc", str(self.pcc.state))
         text = text.replace('action = "REJECT"', 'action = "HOLD"')
@@ -108,7 +108,7 @@ class Scene:
             assert session.mail(account, ["friend@example.net"]).accepted
 
     def _age(self, seconds: int) -> None:
-        """Let all sightings be so much older."""
+        """Make all sightings older by this time."""
         day = int((time.time() - seconds) // DAY)
         with closing(sqlite3.connect(self.pcc.state / "pcc.db", timeout=10)) as database, database:
             for table in ("sighting", "place"):

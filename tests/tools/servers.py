@@ -1,7 +1,7 @@
 """Private database servers from Debian's packages, on sockets of their own.
 
-Each is started once per test session, when the first test asks for it, in a folder below
-session_folder(), as the unprivileged user of its package, and stopped by its process id.
+Each is started once per test session, when the first test asks for it, and stopped by its process
+id.  It lies below session_folder(), and runs as the unprivileged user of its package.
 `PCC_REQUIRE_SERVERS=1` makes failures of the tests that would be skipped without them.
 """
 
@@ -23,7 +23,7 @@ import pytest
 from deployment import public_folder
 
 PASSWORD = "s3cret@:/?%word"
-"""Of the user `secret`, with all that means something in a URL."""
+"""The password of the user `secret`, with all characters that mean something in a URL."""
 
 START_SECONDS = 30
 
@@ -68,7 +68,7 @@ class DatabaseServer:
             self.process = None
 
     def pause(self) -> None:
-        """Have all its processes do nothing any more."""
+        """Suspend all its processes."""
         self._signal_all(signal.SIGSTOP)
 
     def go_on(self) -> None:

@@ -1,7 +1,8 @@
 """Accounts of a mail server, honest and stolen, with the mails they send: traffic of known truth.
 
-Every account is of a kind and sends for some weeks.  What is stolen, since when and by whom is
-known, and the mails come in the order of time.  The same seed gives the same mails.
+Every account is of a kind and sends for some weeks.  It is known which accounts are stolen, since
+when and by which kind of thief.  The mails come in the order of time.  The same seed gives the
+same mails.
 """
 
 from __future__ import annotations
@@ -57,7 +58,7 @@ def commuter(dice: random.Random, start: int, days: int) -> Places:
 
 
 def traveller(dice: random.Random, start: int, days: int) -> Places:
-    """At home but for a week in one or two other countries, which are reached by a third."""
+    """At home, except for a week in one or two other countries, which are reached by a third."""
     home, stop, away, further = dice.sample(COUNTRIES, 4)
     leaves = dice.randrange(8, max(9, days - 8))
     for at in _days(dice, start, days, 3):

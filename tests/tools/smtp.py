@@ -1,8 +1,8 @@
 """An SMTP client that says what the server answered at every stage of a mail.
 
-It speaks to a Postfix on the loopback interface, claims an account and a client address by XCLIENT
-(or proves the account by AUTH PLAIN), and can do what a decent client rarely does: send the
-recipients of one mail in one packet, use BDAT, start again with RSET, or vanish in the middle.
+It speaks to a Postfix on the loopback interface.  It claims an account and a client address by
+XCLIENT, or proves the account by AUTH PLAIN.  It also sends the recipients of one mail in one
+packet, uses BDAT, starts again with RSET, or vanishes in the middle, as decent clients rarely do.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Answer(NamedTuple):
 
 @dataclass
 class Reply:
-    """What the server answered to one mail; a stage that was never reached is None or missing."""
+    """The server's answers to one mail; a stage that was never reached is None or missing."""
 
     mail: Answer
     recipients: list[Answer] = field(default_factory=list)

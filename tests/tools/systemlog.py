@@ -1,6 +1,6 @@
 """The system's log while a test runs: a socket at /dev/log, where this machine has none.
 
-One test at a time is the log, and hears whatever else logs meanwhile; the others wait.
+One test at a time is the log, and also gets the lines of other programs; other tests wait.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ PATH = "/dev/log"
 
 
 class SystemLog:
-    """What was logged since `listen()`; before that the queue is full soon."""
+    """The lines that were logged since `listen()`; before that the queue is full soon."""
 
     def __init__(self) -> None:
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
