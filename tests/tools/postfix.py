@@ -89,7 +89,7 @@ postlog   unix-dgram n  -       n       -       1       postlogd
 
 
 def missing() -> str:
-    """The things that this machine lacks for a private Postfix, as a reason to skip a test; or ""."""
+    """Return why this machine can have no private Postfix, "" where it can."""
     if os.geteuid() != 0:
         return "not root"
     for command in ("postfix", "sendmail", "saslpasswd2"):
@@ -439,7 +439,7 @@ class PrivatePostfix:
         return [json.loads(line) for line in self._read("postqueue", "-j").splitlines()]
 
     def delivered(self) -> list[email.message.EmailMessage]:
-        """The delivered mails, oldest first, one per recipient, whose address is in X-Original-To."""
+        """Return the delivered mails, oldest first, one per recipient (X-Original-To)."""
         files = sorted(self.maildir.glob("new/*"), key=lambda file: file.stat().st_mtime_ns)
         return [
             email.message_from_bytes(file.read_bytes(), policy=email.policy.default)
