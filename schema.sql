@@ -50,12 +50,12 @@ CREATE TABLE place (
 ) WITHOUT ROWID;
 
 -- Mails that were answered and are not yet in the sums above: a log, one row for each group of
--- them.  Whichever process folds it adds each row to the sums once; see pcc/store/counts.py.
+-- them.  Whichever process folds it adds each row to the sums once; see pcc/store/sums.py.
 CREATE TABLE counted (
     writer TEXT    NOT NULL,  -- the process that answered them: random letters
     number INTEGER NOT NULL,  -- of the group, counted by its writer
     at     REAL    NOT NULL,  -- seconds: the first of the mails
-    mails  TEXT    NOT NULL,  -- one line a mail; see pcc/store/counts.py
+    mails  TEXT    NOT NULL,  -- one line a mail; see pcc/store/repeats.py
     PRIMARY KEY (writer, number)
 ) WITHOUT ROWID;
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchmarks.traffic import COUNTRIES
 from pcc.config import prepared
-from pcc.store import repeats
+from pcc.store import open_database, repeats, sums
 
 DAY = 86400
 HOUR = 3600
@@ -94,6 +94,8 @@ class Census:
     """What a database says has been counted: mails, incidents, and mails that were stopped."""
 
     def __init__(self, database: Path) -> None:
+        with closing(open_database(str(database))) as opened:
+            sums.fold(opened, time.time())
         with closing(sqlite3.connect(database)) as connection:
             (self.mails,) = connection.execute("SELECT sum(mails) FROM sighting").fetchone()
             (self.by_country,) = connection.execute(

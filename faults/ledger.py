@@ -25,6 +25,7 @@ from typing import NamedTuple
 
 from checkout import COUNTRIES, PolicyProcess, address, is_pass, is_refusal, request_text
 
+from pcc.store import open_database, sums
 from pcc.verdict import counting
 
 MAX_COUNTRIES = 3
@@ -185,6 +186,8 @@ class Recorded:
     """What a database says, read once."""
 
     def __init__(self, path: Path) -> None:
+        with closing(open_database(str(path))) as database:
+            sums.fold(database, time.time())
         with closing(sqlite3.connect(path)) as connection:
             read = connection.execute
             self.soundness = read("PRAGMA integrity_check").fetchone()[0]

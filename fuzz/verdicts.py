@@ -24,7 +24,7 @@ from pcc.config import prepared
 from pcc.places.lookup import CountryLookup
 from pcc.protocol import PolicyRequest, RequestReader
 from pcc.rule import Seen
-from pcc.store import exemptions, imports, incidents, open_database, upkeep
+from pcc.store import exemptions, imports, incidents, open_database, sums, upkeep
 from pcc.store.engine import creation
 from pcc.store.sightings import Sighting
 from pcc.verdict.counting import LONGEST_SECONDS
@@ -152,7 +152,7 @@ class _Fuzzer:
             else:
                 self._tick(0.1)  # another recipient, or stage, of the same mail
                 if self._choice.random() < 0.3:  # or Postfix asks another process again
-                    self._asked[1].flush(patiently=True)
+                    self._asked[1].counts.write()
                     self._choose_process()
             expected = self._expected(*about)
             action = self._answer(generate.request(mail, self._choice))
@@ -220,7 +220,7 @@ class _Fuzzer:
         toml, self._model.settings = self._configurations[0]
         self._configure(toml)
         for _, verdicts in self._processes:
-            verdicts.flush(patiently=True)
+            verdicts.counts.write()
             verdicts.close()
         self._processes = [self._process() for _ in self._processes]
         self._asked = self._processes[0]
@@ -235,12 +235,14 @@ class _Fuzzer:
         presence = Seen(country, at, at, 1, 0, day)
         sighting = Sighting(recorded, country, at, at, 1, 0, day)
         with contextlib.closing(open_database(str(self._path))) as database:
+            sums.fold(database, self._now)
             imports.add_past(database, [imports.AccountPast(account, [presence], [sighting])])
         self._model.learn(account, country, recorded, at)
 
     def _clean_up(self) -> None:
         self._flush()
         with contextlib.closing(open_database(str(self._path))) as database:
+            sums.fold(database, self._now)
             upkeep.drop_old_sightings(database, self._now - 30 * DAY)
             upkeep.end_expired(database, self._now)
             upkeep.drop_unknown_accounts(database)
@@ -254,7 +256,7 @@ class _Fuzzer:
 
     def _flush(self) -> None:
         for _, verdicts in self._processes:
-            verdicts.flush(patiently=True)
+            verdicts.counts.write()
         self._waits_since.clear()
 
     def _new_mail(self) -> tuple[tuple[str, str, str, str], dict[str, str | bytes]]:
@@ -302,14 +304,14 @@ class _Fuzzer:
         for _, verdicts in self._processes:
             waits_since = self._waits_since.setdefault(verdicts, before)
             if self._now - waits_since > LONGEST_SECONDS or self._choice.random() < 0.1:
-                verdicts.flush(patiently=True)
+                verdicts.counts.write()
                 del self._waits_since[verdicts]
 
     def _choose_process(self) -> None:
         """Choose who is asked about a mail; now and then a process ends, and another begins."""
         if self._choice.random() < 0.01:
             _, verdicts = self._processes.pop(0)
-            verdicts.flush(patiently=True)
+            verdicts.counts.write()
             verdicts.close()
             self._processes.append(self._process())
         self._asked = self._choice.choice(self._processes)
@@ -330,6 +332,7 @@ class _Fuzzer:
     def _unblock(self, account: str) -> None:
         self._flush()
         with contextlib.closing(open_database(str(self._path))) as database:
+            sums.fold(database, self._now)
             lifted = incidents.unblock(database, account, "fuzz", "", 0, self._now)
         assert lifted is not None
         self._model.unblock(account)
@@ -337,9 +340,11 @@ class _Fuzzer:
 
     def _check(self) -> None:
         for _, verdicts in self._processes:
-            verdicts.flush(patiently=True)
+            verdicts.counts.write()
             verdicts.close()
         assert not self._complaints, self._complaints
+        with contextlib.closing(open_database(str(self._path))) as database:
+            sums.fold(database, self._now)
         with contextlib.closing(sqlite3.connect(self._path)) as connection:
             assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             counted = dict(

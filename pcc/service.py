@@ -171,8 +171,9 @@ class PolicyService:
         from pcc.verdict.repeat import Verdicts
 
         lookup = CountryLookup(self._config.country_database, self._problems.append)
-        verdicts = Verdicts(self._config, open_database(self._config.store_database), lookup)
-        self._counting = Counting(verdicts, self._limit, self._complain)
+        database = open_database(self._config.store_database)
+        verdicts = Verdicts(self._config, database, lookup)
+        self._counting = Counting(database, verdicts.counts, self._limit, self._complain)
         return verdicts
 
     def _tell_of(self, verdict: Verdict) -> None:

@@ -52,6 +52,7 @@ UNUSUAL = {
     "pcc.places.origins",
     "pcc.host.packages",
     "pcc.rule",
+    "pcc.store.sums",
 }
 INTERPRETER_OPTIONS = ("-I", "-S")
 """As in master.cf.snippet."""

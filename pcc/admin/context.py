@@ -12,8 +12,9 @@ from typing import Any
 from pcc.admin import UsageError
 from pcc.admin.output import Output
 from pcc.config import Config, prepared
+from pcc.errors import StoreError
 from pcc.escaping import printable
-from pcc.store import open_database
+from pcc.store import open_database, sums
 from pcc.store.engine.interface import Database
 
 
@@ -41,7 +42,17 @@ class Context:
         """The open database; raises StoreError."""
         if self._database is None:
             self._database = open_database(self.config.store_database)
+            self._fold(self._database)
         return self._database
+
+    def _fold(self, database: Database) -> None:
+        """Add to the sums what was answered until now, so that every command sees it."""
+        if database.read_only:
+            return
+        try:
+            sums.fold(database, self.now)
+        except StoreError:
+            pass  # a full disk, say: what can be read is worth showing
 
     def close(self) -> None:
         """Close the database if it was opened."""

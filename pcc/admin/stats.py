@@ -44,6 +44,7 @@ FIGURES = (
     Figure("held", "pcc_held_mails", "Mails that were put on hold and not dealt with since"),
     Figure("outbox", "pcc_outbox_notices", "Notices still to be sent"),
     Figure("outbox_age", "pcc_outbox_age_seconds", "Age of the oldest notice still to be sent"),
+    Figure("log_age", "pcc_log_age_seconds", "Age of the oldest mail that is not yet in the sums"),
     Figure("last_sighting_age", "pcc_last_sighting_age_seconds", "Time since the latest mail"),
     Figure(
         "oldest_sighting_age",

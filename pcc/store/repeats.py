@@ -4,24 +4,23 @@ Once a mail from an address was judged, and let pass, a next one from there
 changes nothing: until its place is about to leave a window or the hour ends
 (`sighting.repeats_until`), and as long as nothing happened to the account and
 the configuration and the country database are those it was judged by
-(`sighting.judged_by`).  The one who judges writes both down, so that the many
-repeats cost one look at one row.  Who has another configuration, and records
-what begins to count, takes back what was written down by this one.  Whatever is
-doubtful here is no repeat, and judged by pcc/verdict/decision.py.
+(`sighting.judged_by`).  Judging writes both down, so that the many repeats cost
+one look at one row.  Whatever is doubtful here is no repeat, and judged by
+pcc/verdict/decision.py.  A repeat is counted in the log; see pcc/store/sums.py.
 
 What was just recorded is synced before its mail is answered, but another
 process may see it sooner, and must not answer on the strength of it before
 it is on disk.  So `sighting.repeats_until` is negative at first, and that it is
-on disk is certain only after a while; but who counts a mail, which was answered
-after a sync, turns it round.
+on disk is certain only after a while; but a second mail, which was answered
+after a sync, turns it round when it gets into the sums.
 """
 
 from __future__ import annotations
 
+from pcc.store import upsert
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from pcc.store.engine.interface import Database
     from pcc.store.sightings import Sighting
 
@@ -31,9 +30,15 @@ FRESH_SECONDS = 10
 Also, times of several processes that lie so close may be in any order.
 """
 
+LATE_SECONDS = 10
+"""So old mails may be, and be in the log only, where a mail is decided about.
 
-MANY_ADDRESSES = 200
-"""Of one account in two hours: to look at each of them for every new one would be too dear."""
+A repeat is none any more 20 seconds before its place leaves a window (SETTLED_SECONDS in
+pcc/verdict/decision.py): so no decision rests on a time that is too old.
+"""
+
+FIELD = "\x1f"
+"""Between the fields of a line of the log: ASCII's unit separator."""
 
 
 def judged_by(identity: int, made: float) -> int:
@@ -56,9 +61,6 @@ _REPEAT = f"""
 """
 
 
-_COUNTED = "mails = mails + ?, last_seen = CASE WHEN last_seen < ? THEN ? ELSE last_seen END"
-
-
 def find(
     database: Database, account: str, address: str, judged_by: int, now: float
 ) -> tuple[str, str] | None:
@@ -77,61 +79,46 @@ def is_on_disk(seen: Sighting, now: float) -> bool:
     return seen.repeats_until > 0 or now - seen.first_seen >= FRESH_SECONDS
 
 
-def take_back(
-    database: Database, account: str, judged_by: int, hour: int, *, whatever_it_costs: bool
-) -> None:
-    """Have an account's mail be no repeat where it is one by another judgement than this.
+_APPEND = upsert("counted", ("writer", "number"), ("at", "mails"))
 
-    For who records what that judgement did not know of, in the same transaction.  `hour`: that of
-    now; what was last seen before it is no repeat any more, but other hosts' clocks may be behind.
-    Unless `whatever_it_costs`, an account with MANY_ADDRESSES in these hours is left alone.
+
+def line(
+    account: str, address: str, instance: str, client_name: str, now: float, incident: int | str
+) -> str:
+    """Return how the log has a mail, or one that an incident stopped, which is "" otherwise."""
+    # The account is last: a login may have any character but an end of line.
+    return FIELD.join((repr(now), address, instance, client_name, str(incident), account))
+
+
+def append(database: Database, groups: list[tuple[str, int, float, str]]) -> None:
+    """Append groups of answered mails to the log, in a transaction of its own.
+
+    Of each group its writer, its number with that, the time of the first mail, and the lines.  All
+    of it may be done again.
     """
-    recent = (account, hour - 1)
-    if not whatever_it_costs:
-        addresses = database.rows(
-            f"SELECT address FROM sighting WHERE account = ? AND hour >= ? LIMIT {MANY_ADDRESSES}",
-            recent,
-        )
-        if len(addresses) == MANY_ADDRESSES:
-            return
-    database.write(
-        "UPDATE sighting SET repeats_until = 0"
-        " WHERE account = ? AND hour >= ? AND repeats_until <> 0 AND judged_by <> ?",
-        (*recent, judged_by),
-    )
+    with database:
+        for group in groups:
+            database.write(_APPEND, group)
 
 
-def latest_mail(database: Database, account: str, address: str) -> str | None:
-    """Return the instance of the latest mail from an address, None where none is known."""
+def is_late(database: Database, now: float) -> bool:
+    """Whether the log has mails that a decision must not leave out: see LATE_SECONDS.
+
+    Also such of an earlier day, which may have made a place familiar.
+    """
+    row = database.row("SELECT min(at) FROM counted")
+    if row is None or row[0] is None:
+        return False
+    at: float = row[0]
+    return abs(now - at) > LATE_SECONDS or at // 86400 != now // 86400
+
+
+def length(database: Database, now: float) -> tuple[int, float, float]:
+    """Return rows of the log, seconds since the first mail, and since somebody began to fold it."""
     row = database.row(
-        "SELECT instance FROM sighting WHERE account = ? AND address = ?", (account, address)
+        "SELECT count(*), coalesce(min(at), ?),"
+        " coalesce((SELECT at FROM folded WHERE writer = ''), 0) FROM counted",
+        (now,),
     )
-    return None if row is None else str(row[0])
-
-
-def latest_try(database: Database, incident: int) -> str | None:
-    """Return the instance of the latest mail that an incident stopped, None where none is known."""
-    row = database.row("SELECT instance FROM incident WHERE id = ?", (incident,))
-    return None if row is None else str(row[0])
-
-
-def count(
-    database: Database,
-    mails: Iterable[tuple[int, float, str, str, str, str]],
-    by_country: Iterable[tuple[int, float, str, str]],
-) -> None:
-    """Add mails that changed no verdict to their addresses and countries.
-
-    `mails`: how many, when the last was sent, its instance and client name, the
-    account and the address.  `by_country`: how many, the last, account and
-    country.  All came in the hour in which the address was last seen.
-    """
-    database.write_many(
-        f"UPDATE sighting SET {_COUNTED}, instance = ?, client_name = ?,"
-        " repeats_until = abs(repeats_until) WHERE account = ? AND address = ?",
-        [(n, now, now, *others) for n, now, *others in mails],
-    )
-    database.write_many(
-        f"UPDATE place SET {_COUNTED} WHERE account = ? AND kind = 'country' AND name = ?",
-        [(n, now, now, account, country) for n, now, account, country in by_country],
-    )
+    assert row is not None
+    return row[0], abs(now - row[1]), abs(now - row[2])

@@ -184,6 +184,7 @@ def figures(database: Database, now: float) -> dict[str, int]:
         "held": f"SELECT count(*) FROM held WHERE {STILL_HELD}",
         "outbox": "SELECT count(*) FROM outbox",
         "outbox_age": "SELECT coalesce(:now - min(created), 0) FROM outbox",
+        "log_age": "SELECT coalesce(:now - min(at), 0) FROM counted",
         "last_sighting_age": f"SELECT coalesce(:now - max(last_seen), 0) {COUNTRY}",
         "oldest_sighting_age": f"SELECT coalesce(:now - min(first_seen), 0) {COUNTRY}",
     }

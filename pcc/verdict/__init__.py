@@ -7,6 +7,7 @@ mail counts once; `Counts` has those that wait to be counted.
 
 from __future__ import annotations
 
+import posix
 from time import time_ns
 
 from pcc.store import repeats
@@ -19,10 +20,6 @@ if TYPE_CHECKING:
     from pcc.store.engine.interface import Database
     from pcc.store.sightings import Sighting
     from pcc.verdict.case import Case
-    from pcc.verdict.unsure import Unsure
-
-    Mails = dict[tuple[str, str], tuple[int, float, str, str, str]]
-    Tries = dict[int, tuple[int, float, str, str]]
 
 DUNNO = "DUNNO"
 
@@ -89,18 +86,20 @@ class Answered:
 
 
 class Counts:
-    """Mails and tries that were answered and wait to be counted.
+    """Mails, and tries of blocked accounts, that were answered and wait to be counted.
 
-    By account and address, and by incident: how many, when the last was sent,
-    its instance; of mails also its client name and country.
+    They are in the log once, whatever an error left unknown: a group of them keeps its number
+    until a COMMIT was answered, and the log takes each number once.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, database: Database) -> None:
         self.waiting = 0
-        self._mails: Mails = {}
-        self._tries: Tries = {}
-        self._unsure: Unsure | None = None
-        self._written: tuple[Mails, Tries] | None = None  # in a transaction that may be committed
+        self._database = database
+        self._lines: list[str] = []
+        self._since = 0.0
+        self._writer = ""
+        self._number = 0
+        self._groups: list[tuple[str, int, float, str]] = []  # which may be in the log
 
     def add_mail(
         self,
@@ -112,62 +111,26 @@ class Counts:
         now: float,
     ) -> None:
         """Count a mail from an address and country that count already."""
-        key = (account, address)
-        before = self._mails.get(key)
-        self._mails[key] = (before[0] + 1 if before else 1, now, instance, client_name, country)
-        self.waiting += 1
+        self._add(repeats.line(account, address, instance, client_name, now, ""), now)
 
     def add_try(self, incident: int, account: str, instance: str, now: float) -> None:
         """Count a mail that was refused because of an incident."""
-        before = self._tries.get(incident)
-        self._tries[incident] = (before[0] + 1 if before else 1, now, instance, account)
+        self._add(repeats.line(account, "", instance, "", now, incident), now)
+
+    def _add(self, line: str, now: float) -> None:
+        if not self._lines:
+            self._since = now
+        self._lines.append(line)
         self.waiting += 1
 
-    def accounts(self) -> set[str]:
-        """Return the accounts whose mails and tries wait."""
-        of_mails = [account for account, _ in self._mails]
-        unsure = self._unsure.accounts() if self._unsure else ()
-        return {*of_mails, *[account for *_, account in self._tries.values()], *unsure}
-
-    def write(self, database: Database) -> None:
-        """Write all to the database, in the turn of its accounts.
-
-        `clear()` once it is committed, `keep()` where that failed.
-        """
-        self._written = None
-        mails, tries = self._mails, self._tries
-        if self._unsure is not None:
-            mails, tries = self._unsure.and_more(database, mails, tries)
-        if mails:
-            rows = sorted(mails.items())  # in the order of the keys, which is the disk's
-            repeats.count(
-                database,
-                [(*counted[:4], *key) for key, counted in rows],
-                [(*counted[:2], key[0], counted[4]) for key, counted in rows],
-            )
-        if tries:
-            _write_tries(database, tries)
-        self._written = mails, tries
-
-    def clear(self) -> None:
-        """Forget all: it was committed."""
-        self.waiting = 0
-        self._mails.clear()
-        self._tries.clear()
-        self._unsure = self._written = None
-
-    def keep(self) -> None:
-        """Write all another time, but for what turns out to have been committed all the same."""
-        if self._written is None:  # it did not come to that
-            return
-        from pcc.verdict.unsure import Unsure
-
-        self._unsure, self._written = Unsure(*self._written), None
-        self._mails, self._tries = {}, {}
-
-
-def _write_tries(database: Database, counted: Tries) -> None:
-    from pcc.store import blocks  # which few processes need
-
-    for incident, (tries, now, instance, _) in counted.items():
-        blocks.count_tries(database, incident, tries, now, instance)
+    def write(self) -> None:
+        """Append all to the log.  Raises StoreError: then it goes on waiting."""
+        if self._lines:
+            if not self._writer:
+                self._writer = posix.urandom(9).hex()
+            self._number += 1
+            group = self._writer, self._number, self._since, "\n".join(self._lines)
+            groups = [*self._groups, group]
+            self._groups, self._lines = groups, []  # at once: the deadline's error may come between
+        repeats.append(self._database, self._groups)
+        self._groups, self.waiting = [], 0

@@ -1,23 +1,25 @@
-"""When the mails that wait for it are counted: after the reply, and not too late.
+"""When mails that wait to be counted are appended to the log, and when that is folded.
 
-After a quiet time a mail is counted at once.  Under load mails are counted in
-groups, at moments that differ from process to process, and while no other
-process writes if there is such a moment.  Where counting fails it is told once
-and tried again after a pause; the mails go on waiting.
+After a quiet time a mail is counted at once after its reply.  Under load mails are counted in
+groups, at moments that differ from process to process, and while no other process writes if
+there is such a moment.  Where counting fails, that is logged once and tried again after a pause;
+the mails go on waiting.
 """
 
 from __future__ import annotations
 
 import posix
-from time import monotonic
+from time import monotonic, time
 
 from pcc.errors import PccError
+from pcc.store import repeats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pcc.verdict.repeat import Verdicts
+    from pcc.store.engine.interface import Database
+    from pcc.verdict import Counts
 
 GROUP_SECONDS = 1.3
 """The longest pause between two groups."""
@@ -44,21 +46,33 @@ LONGEST_SECONDS = (
 """A mail is counted within so long after its reply, unless counting fails more than once."""
 
 
+FOLD_SECONDS = 5
+"""The log is folded when its first mail is so old."""
+
+FOLDING_SECONDS = 1
+"""How long one process goes on folding, and until another may begin."""
+
+FEW_ROWS = 4
+"""So short a log is folded by the process that finds it, between two mails."""
+
+
 class Counting:
     """Counts what the verdicts of a process have answered.
 
-    `limit` sets the seconds that what comes next may take; `complain` tells a
-    problem, by its subject and a sentence.  `is_active` while counting goes on.
+    `limit` sets the seconds that what comes next may take; `complain` takes a problem, as its
+    subject and a sentence.  `is_active` while counting goes on.
     """
 
     def __init__(
         self,
-        verdicts: Verdicts,
+        database: Database,
+        counts: Counts,
         limit: Callable[[int], None],
         complain: Callable[[str, str], None],
     ) -> None:
         self.is_active = False
-        self._verdicts = verdicts
+        self._database = database
+        self._counts = counts
         self._limit = limit
         self._complain = complain
         self._next = 0.0
@@ -68,7 +82,7 @@ class Counting:
     @property
     def is_pending(self) -> bool:
         """Whether any mail waits to be counted."""
-        return self._verdicts.counts.waiting > 0
+        return self._counts.waiting > 0
 
     def pause(self) -> float:
         """Return the seconds until it is worth calling count_if_due() without a new mail."""
@@ -76,41 +90,53 @@ class Counting:
 
     def count_if_due(self) -> None:
         """Count a group if it is time for it."""
-        waiting = self._verdicts.counts.waiting
-        if not waiting:
+        waiting = self._counts.waiting
+        now = monotonic() if waiting else 0
+        if not waiting or (now < self._next and waiting < self._enough):
             return
-        now = monotonic()
-        if now >= self._next or waiting >= self._enough:
-            is_late = now >= self._next + LATE_SECONDS or waiting >= LATE_MAILS or self._has_failed
-            self.is_active = True
-            self._count(COUNTING_SECONDS, patiently=is_late)
+        self.is_active = True
+        is_late = now >= self._next + LATE_SECONDS or waiting >= LATE_MAILS or self._has_failed
+        if self._count(COUNTING_SECONDS, patiently=is_late):
             self._tidy()
-            self.is_active = False
+        self.is_active = False
 
     def finish(self, seconds: int) -> None:
         """Count all that waits, within so many seconds."""
-        if self._verdicts.counts.waiting:
+        if self._counts.waiting:
             self._count(seconds, patiently=True)
 
-    def _count(self, seconds: int, *, patiently: bool) -> None:
+    def _count(self, seconds: int, *, patiently: bool) -> bool:
+        """Append what waits to the log, if nobody else writes or else `patiently`."""
         self._limit(seconds)
         try:
-            if self._verdicts.flush(patiently=patiently):
-                # Staggered, so that the processes of a busy server don't meet.
-                self._next = monotonic() + GROUP_SECONDS * (0.25 + posix.getpid() % 64 / 100)
-                self._enough = GROUP_MAILS
-                self._has_failed = False
+            if not (patiently or self._database.is_free()):
+                return False
+            self._counts.write()
         except PccError as error:
-            waiting = self._verdicts.counts.waiting
+            waiting = self._counts.waiting
             mails = "1 mail waits" if waiting == 1 else f"{waiting} mails wait"
             self._complain("count", f"{mails} to be counted: {error}")
             self._next = monotonic() + FAILURE_PAUSE_SECONDS
             self._enough = max(GROUP_MAILS, 2 * waiting)
             self._has_failed = True
+            return False
+        # Staggered, so that the processes of a busy server don't meet.
+        self._next = monotonic() + GROUP_SECONDS * (0.25 + posix.getpid() % 64 / 100)
+        self._enough = GROUP_MAILS
+        self._has_failed = False
+        return True
 
     def _tidy(self) -> None:
+        """Fold the log where that is due, and move a long write-ahead log."""
         self._limit(COUNTING_SECONDS)
+        database, now = self._database, time()
         try:
-            self._verdicts.checkpoint_if_due()
+            rows, age, last_fold = repeats.length(database, now)
+            is_due = age >= FOLD_SECONDS and last_fold >= FOLDING_SECONDS
+            if is_due and (rows <= FEW_ROWS or not database.fold_in_background()):
+                from pcc.store import sums  # which few processes need
+
+                sums.fold(database, now, FOLDING_SECONDS)
+            database.checkpoint_if_due(in_background=True)
         except PccError as error:
             self._complain("checkpoint", str(error))

@@ -37,12 +37,6 @@ Longer than a mail waits to be counted, also while that fails (see pcc/verdict/c
 else a country could leave a window although it was seen within it.
 """
 
-AWAY_SECONDS = 3600
-"""What was away for so long may be new in a window of another configuration, if not in ours.
-
-So mail of the account that is a repeat by that one must be judged anew.
-"""
-
 
 class Decisions:
     """Decides about the mails of one policy connection; see pcc/verdict/repeat.py.
@@ -172,12 +166,6 @@ class Decisions:
         place = Place(presence, seen)
         decides = is_new_country or not is_on_disk or rule.adds(history, place)
         seen.judged_by = repeats.judged_by(self._config.identity, case.looked_up)
-        if decides or seen.last_seen < now - AWAY_SECONDS:
-            is_grave = is_new_country or presence.last_seen < now - AWAY_SECONDS
-            hour = sightings.hour(now)
-            repeats.take_back(
-                database, case.account, seen.judged_by, hour, whatever_it_costs=is_grave
-            )
         judgement = judge(rule, history, place)
         seen.instance = mail.instance
         seen.client_name = mail.request.client_name

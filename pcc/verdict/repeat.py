@@ -8,7 +8,7 @@ by pcc/verdict/decision.py, which many processes never need.
 
 from __future__ import annotations
 
-from pcc.errors import PccError
+from pcc.errors import StoreError
 from pcc.store import repeats
 from pcc.verdict import DUNNO, PASSED, Answered, Counts
 
@@ -39,7 +39,7 @@ class Verdicts:
         self._looked = 0.0
         self._judged_by = 0
         self._answered = Answered()
-        self.counts = Counts()
+        self.counts = Counts(database)
         self._decisions: Decisions | None = None
         # A verbose log has each mail's country: then all mail is looked at more closely.
         self._has_repeats = not (database.read_only or config.verbose)
@@ -49,6 +49,8 @@ class Verdicts:
         self._database.check_in_place()
         if self._has_repeats and self._is_repeat(account, request, now):
             return PASSED
+        if not self._database.read_only and repeats.is_late(self._database, now):
+            self._fold(now)
         if self._decisions is None:
             from pcc.verdict.decision import Decisions
 
@@ -57,27 +59,14 @@ class Verdicts:
             )
         return self._decisions.verdict(account, request, now)
 
-    def flush(self, *, patiently: bool) -> bool:
-        """Count the mails that wait for it; return whether that was done.
+    def _fold(self, now: float) -> None:
+        """Fold the log of counts, so that no decision rests on times that are too old."""
+        from pcc.store import sums  # which few processes need
 
-        Unless `patiently`, it isn't while somebody else is writing.
-        """
-        if not self.counts.waiting:
-            return True
-        if not (patiently or self._database.is_free()):
-            return False
-        counts = self.counts
         try:
-            self._database.in_turn(lambda: counts.write(self._database), *counts.accounts())
-            counts.clear()
-        except PccError:  # also that of a deadline which is over just now
-            counts.keep()
-            raise
-        return True
-
-    def checkpoint_if_due(self) -> None:
-        """Tidy the database up, where it is worth it."""
-        self._database.checkpoint_if_due(in_background=True)
+            sums.fold(self._database, now)
+        except StoreError:
+            pass  # what has to be recorded meets the same, and blocks hold all the same
 
     def close(self) -> None:
         """Close the database."""

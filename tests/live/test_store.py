@@ -52,11 +52,13 @@ from pcc.store import (
     outbox,
     server_database,
     sightings,
+    sums,
 )
 from pcc.store.engine.creation import SCHEMA_FILE, UPGRADES, create_or_upgrade
 from pcc.store.engine.definitions import tables
 from pcc.store.engine.interface import Database
 from pcc.store.sightings import Sighting
+from pcc.verdict import Counts
 from pcc.verdict.repeat import Verdicts
 
 pytestmark = pytest.mark.subprocess
@@ -380,6 +382,31 @@ def test_every_mail_is_counted_once(place: str, make: Callable[..., Site]) -> No
     assert sum(hosts[0].mails(USER).values()) == 6 * 40 + 1
 
 
+def test_log_of_counts_is_folded_once_by_many_at_once(
+    place: str, make: Callable[..., Site]
+) -> None:
+    site = make(place)
+    accounts = [f"user{number}@example.org" for number in range(5)]
+    for account in accounts:
+        assert is_pass(site.ask(account, address("ES")))
+
+    def write_and_fold(writer: int) -> None:
+        with closing(open_database(place)) as database:
+            counts = Counts(database)
+            for number in range(30):
+                for account in accounts:
+                    instance = f"{writer}.{number}"
+                    counts.add_mail(account, address("ES"), "ES", instance, "unknown", time.time())
+                counts.write()
+                if number % 3 == 0:
+                    sums.fold(database, time.time())
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(write_and_fold, range(4)))
+    for account in accounts:
+        assert site.mails(account) == {address("ES"): 1 + 4 * 30}
+
+
 class Courier:
     """Carries the talk of a client and a server over a socket, until it is to lose a COMMIT."""
 
@@ -436,9 +463,10 @@ def courier(server: DatabaseServer, tmp_path: Path) -> Iterator[tuple[Courier, s
     carried.close()
 
 
+@pytest.mark.parametrize("is_folded", [False, True])
 @pytest.mark.parametrize("lost", ["the COMMIT", "its answer"])
 def test_mails_are_counted_once_although_the_answer_to_their_commit_is_lost(
-    courier: tuple[Courier, str], make: Callable[..., Site], lost: str
+    courier: tuple[Courier, str], make: Callable[..., Site], lost: str, *, is_folded: bool
 ) -> None:
     carried, place = courier
     site = make(place)
@@ -457,11 +485,14 @@ def test_mails_are_counted_once_although_the_answer_to_their_commit_is_lost(
         for number in range(2):
             carried.loses = lost
             with pytest.raises(StoreError):
-                verdicts.flush(patiently=True)
+                verdicts.counts.write()
             carried.loses = ""
             verdicts.counts.add_mail(USER, homes[0], "ES", f"more.{number}", "unknown", now)
-        assert verdicts.flush(patiently=True)
-        assert verdicts.flush(patiently=True)
+            if is_folded:
+                sums.fold(database, now)
+        for _ in range(2):
+            verdicts.counts.write()
+            sums.fold(database, now)
     assert site.mails(USER) == {homes[0]: 1 + 2 + 2, homes[1]: 1 + 2}
     assert [row["tries"] for row in site.data("list")] == [4]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from checkout import NETWORKS, address, new_instance, request_text
@@ -12,14 +13,14 @@ from mmdb import write_country_database
 from pcc.config import prepared
 from pcc.places.lookup import CountryLookup
 from pcc.protocol import RequestReader
-from pcc.store import open_database
+from pcc.store import incidents, open_database, repeats, sums
 from pcc.store.engine import creation
 from pcc.verdict import counting
 from pcc.verdict.decision import SETTLED_SECONDS
 from pcc.verdict.repeat import Verdicts
 
 WINDOW = 1800
-START = 1_900_000_800.0  # the beginning of an hour: what is new in an hour is written at once
+START = 1_900_000_800.0  # a quarter to eighteen, UTC
 
 
 @pytest.fixture
@@ -58,3 +59,118 @@ def test_a_mail_that_waits_to_be_counted_keeps_its_country_in_the_window(
 def test_a_mail_is_counted_before_its_country_could_leave_a_window() -> None:
     assert counting.LONGEST_SECONDS < SETTLED_SECONDS
     assert counting.GROUP_SECONDS < counting.FAILURE_PAUSE_SECONDS
+
+
+def sightings_of(verdicts: Verdicts) -> list[tuple[Any, ...]]:
+    """Return what the sums have of joe: address, mails, instance, last seen, days."""
+    return verdicts._database.rows(
+        "SELECT address, mails, instance, last_seen, days FROM sighting WHERE account = 'joe'"
+    )
+
+
+def count(verdicts: Verdicts, instance: str, at: float, country: str = "ES") -> None:
+    """Count a mail of joe that was answered at a time."""
+    verdicts.counts.add_mail("joe", address(country), country, instance, "a.example", at)
+
+
+def fold(verdicts: Verdicts, at: float) -> None:
+    sums.fold(verdicts._database, at)
+
+
+def test_group_that_is_written_again_counts_once(process: Callable[[], Verdicts]) -> None:
+    one, other = process(), process()
+    assert ask(one, "ES", START) == "DUNNO"
+    database = one._database
+    groups = [
+        ("writer", number, START, repeats.line("joe", address("ES"), f"i{number}", "", START, ""))
+        for number in (1, 2, 3)
+    ]
+    repeats.append(database, groups[:1])
+    repeats.append(database, groups[:2])  # the first once more, before it is folded
+    fold(one, START + 5)
+    repeats.append(database, groups[1:])  # the second once more, after that
+    fold(other, START + 6)
+    fold(one, START + 7)
+    assert sightings_of(one)[0][:3] == (address("ES"), 4, "i3")
+    assert database.rows("SELECT mails FROM place WHERE account = 'joe'") == [(4,)]
+    assert database.rows("SELECT writer FROM counted") == []
+
+
+def test_mail_that_two_processes_answered_counts_once(process: Callable[[], Verdicts]) -> None:
+    """Postfix asks another process again when it got no answer, before the log is folded."""
+    one, other = process(), process()
+    assert ask(one, "ES", START) == "DUNNO"
+    for verdicts, at in ((one, START + 1), (other, START + 2)):
+        count(verdicts, "again", at)
+        verdicts.counts.write()
+    fold(one, START + 3)
+    assert [row[1] for row in sightings_of(one)] == [2]
+    count(one, "again", START + 4)
+    one.counts.write()
+    fold(one, START + 5)
+    assert [row[1] for row in sightings_of(one)] == [2]
+
+
+def test_old_mail_of_the_log_leaves_what_is_newer(process: Callable[[], Verdicts]) -> None:
+    one = process()
+    count(one, "old", START - 5)
+    one.counts.write()
+    assert ask(one, "ES", START) == "DUNNO"
+    newest = sightings_of(one)[0][2]
+    fold(one, START + 1)
+    assert sightings_of(one)[0][1:4] == (2, newest, START)
+
+
+@pytest.mark.parametrize("late", [9, 11])
+def test_decision_folds_a_log_that_is_late(process: Callable[[], Verdicts], late: int) -> None:
+    one = process()
+    assert ask(one, "ES", START) == "DUNNO"
+    count(one, "waits", START + 1)
+    one.counts.write()
+    assert ask(one, "FR", START + 1 + late) == "REJECT"
+    rows = one._database.rows("SELECT mails FROM sighting WHERE address = ?", (address("ES"),))
+    assert rows == [(2 if late > 10 else 1,)]
+
+
+def test_mail_of_the_log_teaches_its_day(process: Callable[[], Verdicts]) -> None:
+    one = process()
+    assert ask(one, "ES", START) == "DUNNO"
+    today = int(START // 86400)
+    count(one, "tomorrow", START + 86400)
+    one.counts.write()
+    fold(one, START + 86401)
+    days = f"{today + 1} {today}"
+    assert sightings_of(one)[0][4] == days
+    assert one._database.rows("SELECT days FROM place WHERE account = 'joe'") == [(days,)]
+
+
+def test_mail_of_the_log_teaches_nothing_during_an_incident_nor_after_it(
+    process: Callable[[], Verdicts],
+) -> None:
+    one = process()
+    assert ask(one, "ES", START) == "DUNNO"
+    count(one, "before", START + 1)
+    one.counts.write()
+    database = one._database
+    incidents.block(database, "joe", "REJECT", 0, "me", "", START + 2, lambda days: False)
+    fold(one, START + 3)
+    assert sightings_of(one)[0][1::3] == (2, "")
+    count(one, "late", START + 1.5)
+    one.counts.write()
+    incidents.unblock(database, "joe", "me", "", 0, START + 4)
+    fold(one, START + 5)
+    assert sightings_of(one)[0][1::3] == (3, "")
+
+
+def test_log_is_folded_in_pieces_that_others_can_write_between(
+    process: Callable[[], Verdicts],
+) -> None:
+    one = process()
+    assert ask(one, "ES", START) == "DUNNO"
+    for group in range(sums.ROWS * 2 + 3):
+        for number in range(sums.MAILS // 20):
+            count(one, f"{group}.{number}", START + number / 1000)
+        one.counts.write()
+    fold(one, START + 9)
+    assert sightings_of(one)[0][1] == 1 + (sums.ROWS * 2 + 3) * (sums.MAILS // 20)
+    assert repeats.length(one._database, START + 9)[0] == 0

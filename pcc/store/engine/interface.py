@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+    from contextlib import AbstractContextManager
     from typing import Any
 
 Result = TypeVar("Result")
@@ -56,8 +57,8 @@ class Database(Protocol):
     def insert(self, statement: str, values: tuple[Any, ...]) -> int:
         """Insert one row inside a transaction; return its id."""
 
-    def turn(self, *accounts: str) -> Database:
-        """Return the database for a `with` that nobody else decides about these accounts in."""
+    def turn(self, *accounts: str) -> AbstractContextManager[object]:
+        """Return what a `with` enters within which nobody else decides about these accounts."""
 
     def in_turn(self, work: Callable[[], Result], *accounts: str) -> Result:
         """Return work(), done within `with turn(*accounts)`.
@@ -84,6 +85,9 @@ class Database(Protocol):
 
     def checkpoint_if_due(self, *, in_background: bool = False) -> None:
         """Tidy up what many writes leave behind; to be called outside transactions."""
+
+    def fold_in_background(self) -> bool:
+        """Start a process that folds the log of counts, False where the caller has to fold it."""
 
     def close(self) -> None:
         """Close the database."""

@@ -7,10 +7,11 @@ the order of their keys, a batch at a time, and counted on both sides in the end
 
 from __future__ import annotations
 
+from time import time
 from typing import TYPE_CHECKING
 
 from pcc.errors import StoreError
-from pcc.store import beyond, open_database, twice
+from pcc.store import beyond, open_database, sums, twice
 from pcc.store.engine.creation import SCHEMA_FILE, create_or_upgrade
 from pcc.store.engine.definitions import VERSION_TABLE_NAME, tables
 from pcc.store.engine.server import ServerDatabase
@@ -41,6 +42,7 @@ def move(source_name: str, target_name: str, host: str) -> dict[str, int]:
         to_move = tables(SCHEMA_FILE.read_text(encoding="utf-8"))
         to_move = [table for table in to_move if table.name != VERSION_TABLE_NAME]
         _require_empty(target, to_move)
+        sums.fold(source, time())
         with source, target:
             return {table.name: _copy(source, target, table, host) for table in to_move}
     finally:

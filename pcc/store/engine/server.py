@@ -70,6 +70,22 @@ class NoSchemaError(StoreError):
     """The database has not the tables that a database of pcc has."""
 
 
+class Turn:
+    """A transaction with the locks of some accounts, to be entered."""
+
+    def __init__(self, database: ServerDatabase, accounts: tuple[str, ...]) -> None:
+        self._database = database
+        self._accounts = accounts
+
+    def __enter__(self) -> None:
+        """Begin it."""
+        self._database.begin(self._accounts)
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        """Commit, or roll back if an error got here."""
+        self._database.__exit__(kind, error, trace)
+
+
 class DoneBeforeError(StoreError):
     """What a definition makes is there already."""
 
@@ -103,7 +119,6 @@ class ServerDatabase:
         self._next_look = 0.0
         self._connection: Any = None
         self._is_busy = False  # within a transaction
-        self._accounts: tuple[str, ...] = ()
         self._statements: dict[str, str] = {}
 
     # What a driver does its own way.
@@ -233,10 +248,9 @@ class ServerDatabase:
         """Carry out one statement for each row of values, inside a transaction."""
         self._carry_out(statement, lambda cursor, text: cursor.executemany(text, list(rows)))
 
-    def turn(self, *accounts: str) -> ServerDatabase:
-        """Return the database for a `with` that locks these accounts."""
-        self._accounts = accounts
-        return self
+    def turn(self, *accounts: str) -> Turn:
+        """Return what a `with` enters that locks these accounts."""
+        return Turn(self, accounts)
 
     def in_turn(self, work: Callable[[], Result], *accounts: str) -> Result:
         """Return work(), done within `with turn(*accounts)`, and anew after a conflict."""
@@ -250,8 +264,12 @@ class ServerDatabase:
             return work()
 
     def __enter__(self) -> ServerDatabase:
-        """Begin a transaction, with the locks of the accounts of this turn."""
-        accounts, self._accounts = sorted(set(self._accounts)), ()
+        """Begin a transaction without any account's lock."""
+        self.begin(())
+        return self
+
+    def begin(self, accounts: tuple[str, ...]) -> None:
+        """Begin a transaction, with the locks of these accounts."""
         if self._connection is None:
             self._open_again()
         if self.read_only:
@@ -259,13 +277,18 @@ class ServerDatabase:
         self.run(self.beginning)
         self._is_busy = True
         try:
-            for account in accounts:
-                if not self.write(_TAKE_TURN, (account,)):
+            if accounts:
+                turns = [(account,) for account in sorted(set(accounts))]
+                taken = self._carry_out(
+                    _TAKE_TURN, lambda cursor, text: cursor.executemany(text, turns)
+                )
+                if taken.rowcount < len(turns):
                     self._require_our_version(self._look()[0])
+            else:
+                self.check_in_place()
         except BaseException as error:
             self.__exit__(type(error), error, None)
             raise
-        return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         """Commit, or roll back if an error got here."""
@@ -300,6 +323,10 @@ class ServerDatabase:
 
     def checkpoint_if_due(self, *, in_background: bool = False) -> None:
         """Do nothing: servers tidy up by themselves."""
+
+    def fold_in_background(self) -> bool:
+        """Return False: a new process would need longer to connect than the caller to fold."""
+        return False
 
     def run(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
         """Carry out a statement; return the driver's cursor."""

@@ -138,7 +138,7 @@ class SQLiteDatabase:
         self._look_at_version = now + VERSION_SECONDS
 
     def turn(self, *accounts: str) -> SQLiteDatabase:
-        """Return the database for a `with`: whoever writes is alone, whatever the accounts."""
+        """Return what a `with` enters: a writer is alone, whatever the accounts."""
         return self
 
     def in_turn(self, work: Callable[[], Result], *accounts: str) -> Result:
@@ -195,17 +195,26 @@ class SQLiteDatabase:
 
         Where that is in the background, this returns at once.
         """
-        if _size(self.path + "-wal") < CHECKPOINT_BYTES or self.read_only:
+        if self.read_only or not self.is_long():
             return
         if not in_background:
             self.checkpoint()
             return
-        from pcc.store.engine import checkpoint  # which few processes need
+        self.fold_in_background()
+
+    def fold_in_background(self) -> bool:
+        """Start a process that folds the log of counts, and moves a long write-ahead log."""
+        from pcc.store.engine import background  # which few processes need
 
         try:
-            checkpoint.start(self.path)
+            background.start(self.path)
         except OSError as error:
             raise StoreError(f"{self.path}: no checkpoint: {error.strerror}") from None
+        return True
+
+    def is_long(self) -> bool:
+        """Whether the write-ahead log is long enough for a checkpoint."""
+        return _size(self.path + "-wal") >= CHECKPOINT_BYTES
 
     def checkpoint(self) -> bool:
         """Move the write-ahead log into the database; return whether it is empty now.

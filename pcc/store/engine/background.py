@@ -1,13 +1,13 @@
-"""Moves a long write-ahead log into its database, in a process of its own.
+"""Tidies a database up in a process of its own: folds the log of counts, moves the write-ahead log.
 
     python -c RUN FOLDER DATABASE
 
-A checkpoint waits for the disk, for a second on a busy one.  So that no mail
-waits meanwhile, a policy process has a child do it, which has nothing of the
-SMTP server's socket.  It must be a new program: in a mere fork SQLite would
-take its parent's locks for its own, and who closes the database meanwhile would
-find nobody using it, and remove the log that is being moved.  One at a time: it
-has the lock on a side file (`pcc.db.checkpoint`) as its stdin until it ends.
+Folding takes a while under load, and a checkpoint waits for the disk, for a second on a busy
+one.  So that no mail waits meanwhile, a policy process starts a child, which has nothing of the
+SMTP server's socket.  It must be a new program: in a mere fork SQLite would take its parent's
+locks for its own, and a process that closes the database meanwhile would find nobody using it, and
+remove the log that is being moved.  One at a time: it has the lock on a side file
+(`pcc.db.checkpoint`) as its stdin until it ends.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ import time
 from fcntl import LOCK_EX, LOCK_NB, flock
 
 from pcc.errors import StoreError
+from pcc.store import sums
 from pcc.store.engine.sqlite import SQLiteDatabase, open_side_file
 
 LONGEST_SECONDS = 8
-"""Then the child is ended: a checkpoint can be broken off at any instant."""
+"""Then the child is ended: all that it does can be broken off at any instant."""
 
 PAUSE_SECONDS = 5
 """Until the next attempt where somebody who goes on reading keeps the log from being emptied."""
@@ -31,12 +32,12 @@ FOLDER = os.path.abspath(__file__).rsplit("/", 4)[0]
 
 RUN = (
     "import sys; sys.path.insert(0, sys.argv[1]);"
-    " from pcc.store.engine import checkpoint; checkpoint.move(sys.argv[2])"
+    " from pcc.store.engine import background; background.tidy(sys.argv[2])"
 )
 
 
 def start(path: str) -> None:
-    """Have a child move the log of the database at `path`, if none is at it.  Raises OSError."""
+    """Start a child that tidies up the database at `path`, if none is at it.  Raises OSError."""
     lock = open_side_file(path, ".checkpoint")
     try:
         if _take(lock):
@@ -66,11 +67,13 @@ def _spawn(path: str, lock: int) -> None:
     )
 
 
-def move(path: str) -> None:
-    """Move the log, and end without a word, whatever happens: others will try again."""
+def tidy(path: str) -> None:
+    """Fold the log, move the other one, and end without a word: others will try again."""
     signal.alarm(LONGEST_SECONDS)
     try:
-        if not SQLiteDatabase(path).checkpoint():
+        database = SQLiteDatabase(path)
+        sums.fold(database, time.time())
+        if database.is_long() and not database.checkpoint():
             signal.alarm(0)
             time.sleep(PAUSE_SECONDS)
     except (StoreError, OSError):

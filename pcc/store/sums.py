@@ -1,0 +1,189 @@
+"""Folds the log of counts into the sums: what each account's addresses, places and blocks have.
+
+A process appends the mails that it has answered to the log (pcc/store/repeats.py), a group of them
+a row, which locks no account.  Every few seconds of traffic one process folds the log; a decision,
+and each command of an administrator, does so first where rows are old.
+
+A group is in the sums once, whatever happened.  Its row goes in the transaction that adds it, and
+`folded` has the highest number of each writer: a group that is written again, because the answer
+to its COMMIT was lost, is dropped.  A mail that was asked about again in another process, as by
+Postfix's retry, has the instance of the mail before it, and counts once as well.
+
+A mail teaches its day, too, unless its account has an incident, or counts afresh since then.
+"""
+
+from __future__ import annotations
+
+from time import monotonic
+
+from pcc.rule import joined_days
+from pcc.store import blocks, upsert
+from pcc.store.repeats import FIELD
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from typing import Any
+
+    from pcc.store.engine.interface import Database
+
+    Row = tuple[str, int, str]
+    Mail = tuple[float, str, str]
+
+ROWS = 50
+"""Rows of the log that are read at a time."""
+
+MAILS = 1000
+"""So many mails end a transaction, so that no verdict waits long."""
+
+KEYS = 40
+"""Places that one query asks for."""
+
+REMEMBERED_SECONDS = 3600
+"""How long the numbers of a writer are kept after its last group: longer than any writes again."""
+
+_WRITE_FOLDED = upsert("folded", ("writer",), ("number", "at"))
+
+
+def fold(database: Database, now: float, seconds: float = 0) -> None:
+    """Add all of the log to the sums; with `seconds`, as much as can be begun in that time."""
+    end = monotonic() + seconds
+    while True:
+        rows: list[Row] = database.rows(
+            f"SELECT writer, number, mails FROM counted ORDER BY writer, number LIMIT {ROWS}"
+        )
+        if not rows:
+            return
+        with database:  # tells others that somebody is at it
+            database.write(_WRITE_FOLDED, ("", 0, now))
+        batch: list[Row] = []
+        mails = 0
+        for number, row in enumerate(rows, 1):
+            batch.append(row)
+            mails += row[2].count("\n") + 1
+            if mails >= MAILS or number == len(rows):
+                _fold(database, batch, now)
+                batch, mails = [], 0
+                if seconds and monotonic() > end:
+                    return
+        if len(rows) < ROWS:
+            return
+
+
+def _fold(database: Database, batch: list[Row], now: float) -> None:
+    accounts = {line.rpartition(FIELD)[2] for row in batch for line in row[2].split("\n")}
+    # The turn of no account, which comes first, is that to fold.
+    database.in_turn(lambda: _add(database, batch, now), "", *accounts)
+    with database:
+        database.write(
+            "DELETE FROM folded WHERE at < ? AND writer <> ''", (now - REMEMBERED_SECONDS,)
+        )
+
+
+def _add(database: Database, batch: list[Row], now: float) -> None:
+    """Add rows of the log to the sums, in the turn of their accounts."""
+    mails: dict[tuple[str, ...], list[Mail]] = {}
+    tries: dict[int, list[Mail]] = {}
+    latest: dict[str, int] = {}
+    for writer, number, text in batch:
+        key = (writer, number)
+        if not database.write("DELETE FROM counted WHERE writer = ? AND number = ?", key):
+            continue  # another process has folded it meanwhile
+        if writer not in latest:
+            row = database.row("SELECT number FROM folded WHERE writer = ?", (writer,))
+            latest[writer] = row[0] if row else 0
+        if number <= latest[writer]:
+            continue  # it was written again
+        latest[writer] = number
+        for line in text.split("\n"):
+            at, address, instance, client_name, incident, account = line.split(FIELD, 5)
+            mail = float(at), instance, client_name
+            if incident:
+                tries.setdefault(int(incident), []).append(mail)
+            else:
+                mails.setdefault((account, address), []).append(mail)
+    database.write_many(_WRITE_FOLDED, [(writer, number, now) for writer, number in latest.items()])
+    _add_mails(database, mails)
+    for number, of_incident in tries.items():
+        row = database.row("SELECT instance FROM incident WHERE id = ?", (number,))
+        if row and (count := _different(of_incident, row[0])):
+            last, instance, _ = of_incident[-1]
+            blocks.count_tries(database, number, count, last, instance)
+
+
+def _different(mails: list[Mail], latest: str) -> int:
+    """Put mails in their order; return how many there are; `latest` is the instance before them."""
+    mails.sort()
+    count = 0
+    for _, instance, _ in mails:
+        count += instance != latest
+        latest = instance
+    return count
+
+
+def _add_mails(database: Database, mails: dict[tuple[str, ...], list[Mail]]) -> None:
+    """Add mails, by account and address, to their addresses, countries and networks."""
+    sightings: list[tuple[Any, ...]] = []
+    places: dict[tuple[str, ...], list[Any]] = {}
+    for row in _rows(
+        database,
+        "SELECT sighting.account, address, country, network, last_seen, days, instance,"
+        " client_name, CASE WHEN incident IS NULL"
+        " AND sighting.generation = coalesce(account.generation, 0) THEN 1 ELSE 0 END"
+        " FROM sighting LEFT JOIN account ON account.account = sighting.account WHERE",
+        ("sighting.account", "address"),
+        sorted(mails),  # in the order of the keys, which is the disk's
+    ):
+        account, address, country, network, last_seen, days, instance, client_name, teaches = row
+        here = mails[account, address]
+        count = _different(here, instance)
+        if here[-1][0] >= last_seen:
+            last_seen, instance, client_name = here[-1]
+        seen_on = " ".join({str(int(at // 86400)) for at, *_ in here}) if teaches else ""
+        latest = last_seen, instance, client_name, int(last_seen // 3600)
+        sightings.append((count, *latest, _with(days, seen_on), account, address))
+        for kind, name in (("country", country), ("network", network)):
+            if name:
+                place = places.setdefault((account, kind, name), [0, 0.0, ""])
+                place[0] += count
+                place[1] = max(place[1], last_seen)
+                place[2] = _with(place[2], seen_on)
+    database.write_many(
+        "UPDATE sighting SET mails = mails + ?, last_seen = ?, instance = ?, client_name = ?,"
+        " hour = ?, days = ?, repeats_until = abs(repeats_until)"
+        " WHERE account = ? AND address = ?",
+        sightings,
+    )
+    keys = ("account", "kind", "name")
+    found = _rows(
+        database,
+        "SELECT account, kind, name, last_seen, days FROM place WHERE",
+        keys,
+        sorted(places),
+    )
+    database.write_many(
+        "UPDATE place SET mails = mails + ?, last_seen = ?, days = ?"
+        " WHERE account = ? AND kind = ? AND name = ?",
+        [
+            (places[key][0], max(last_seen, places[key][1]), _with(days, places[key][2]), *key)
+            for *names, last_seen, days in found
+            for key in [tuple(names)]
+        ],
+    )
+
+
+def _rows(
+    database: Database, query: str, names: tuple[str, ...], keys: list[Any]
+) -> list[tuple[Any, ...]]:
+    """Return the rows with these keys; `names` are those of the key's columns."""
+    one = f"({' AND '.join([f'{name} = ?' for name in names])})"
+    rows = []
+    for start in range(0, len(keys), KEYS):
+        wanted = keys[start : start + KEYS]
+        values = tuple([value for key in wanted for value in key])
+        rows += database.rows(f"{query} {' OR '.join([one] * len(wanted))}", values)
+    return rows
+
+
+def _with(days: str, more: str) -> str:
+    """Return days with more of them, which are usually the latest that it has."""
+    return days if not more or days.startswith(more) else joined_days(days, more)
