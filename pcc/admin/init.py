@@ -11,6 +11,9 @@ from pcc.admin.commands import add_command
 from pcc.config.databaseurl import shown
 from pcc.store.engine import creation
 
+MOST_SHOWN = 10
+"""Accounts that were joined, and names of each, that are printed."""
+
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
@@ -40,6 +43,7 @@ def init(context: Context, options: argparse.Namespace) -> int:
     database = context.config.store_database
     done = creation.create_or_upgrade(database)
     say(f"{shown(database)}: {done}")
+    _join_accounts(context)
     path = context.config.country_database
     if os.path.exists(path):
         say(f"{path}: there already")
@@ -49,3 +53,25 @@ def init(context: Context, options: argparse.Namespace) -> int:
     bundled.unpack(path)
     say(f"{path}: unpacked from the bundled DB-IP Lite database")
     return DONE
+
+
+def _join_accounts(context: Context) -> None:
+    """Join what is remembered of accounts that the configuration takes for one."""
+    from pcc.invocation import command_line
+    from pcc.store import joining
+
+    account_of = context.config.normalised_account
+    joined = joining.join_accounts(context.database, account_of, context.by, context.now)
+    for account, names, blocked in joined[:MOST_SHOWN]:
+        were = names if len(names) <= MOST_SHOWN else [*names[:MOST_SHOWN], "..."]
+        text = f"{account}: joined with what is remembered of {', '.join(were)}"
+        context.output.say(f"{text}; it is blocked" if blocked else text)
+    if len(joined) > MOST_SHOWN:
+        context.output.say(f"and {len(joined) - MOST_SHOWN} more accounts")
+    dropped = joining.drop_exemptions(context.database, account_of, context.by, context.now)
+    for name, account in dropped:
+        words = ("exempt", "add", "account", account)
+        context.complain(
+            f"the exemption of {name} is removed, because its mail counts for {account} now; "
+            f"to exempt that: {command_line(context.config_path, *words)}"
+        )

@@ -144,7 +144,8 @@ class Config(Record):
     `networks_database`, `hosting_list`: paths, "" for none; a file need not be
     there.  `keep_sightings`, `keep_incidents`: seconds.  `exempt_accounts` and
     `domains` are in lower case, exempt domains begin with `@`.
-    `exempt_systems`: numbers of autonomous systems.
+    `exempt_systems`: numbers of autonomous systems.  `recipient_delimiter`: ""
+    where what it ends is an account of its own: with logins that have no extension.
     """
 
     __slots__ = (
@@ -249,12 +250,9 @@ class Config(Record):
 
     def normalised_account(self, login: str) -> str:
         """Return the account of a login: stripped, in lower case, with a domain."""
-        account = login.strip().lower()
-        if "@" in account:  # other spellings of the same login: `joe@`, `joe@example.org.`
-            account = account.rstrip("@.")
-        if self.default_domain and account and "@" not in account:
-            return f"{account}@{self.default_domain}"
-        return account
+        return account_named(
+            login, self.default_domain, self.login_spellings, self.recipient_delimiter
+        )
 
     def account_of(self, request: PolicyRequest) -> str:
         """Return the account that a request is about, "" where no client is authenticated."""
@@ -273,6 +271,29 @@ class Config(Record):
     def is_in_scope(self, account: str) -> bool:
         """Whether the account is of one of the domains, or these are not listed."""
         return not self.domains or at_domain(account)[1:] in self.domains
+
+
+def account_named(login: str, default_domain: str, spellings: tuple[str, ...], ends: str) -> str:
+    """Return the account of a login; `ends`: the characters one of which ends the local part."""
+    account = login.strip().lower()
+    if "@" in account:  # other spellings of the same login: `joe@`, `joe@example.org.`
+        account = account.rstrip("@.")
+    if spellings and "@" not in account:
+        if "\\" in account and "domain\\user" in spellings:
+            domain, _, user = account.partition("\\")
+            account = f"{user}@{domain}" if user and domain else account
+        elif "%" in account and "user%domain" in spellings:
+            user, _, domain = account.rpartition("%")
+            account = f"{user}@{domain}" if user and domain else account
+    if default_domain and account and "@" not in account:
+        account = f"{account}@{default_domain}"
+    if ends:  # from its second character on, as Postfix looks for them: `+joe` has no extension
+        user, at, domain = account.rpartition("@")
+        local = user if at else domain
+        found = [place for end in ends if (place := local.find(end, 1)) > 0]
+        if found:
+            return local[: min(found)] + account[len(local) :]
+    return account
 
 
 def at_domain(account: str) -> str:

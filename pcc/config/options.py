@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from pcc.config import checks
+from pcc.config import account_named, checks
 from pcc.config.checks import Wrong, shown
 from pcc.errors import ConfigError
 from pcc.host.packages import reach_packages
@@ -165,7 +165,9 @@ def _config_values(path: str, document: dict[str, Any]) -> dict[str, Any]:
     sections = {name: _section(name, document, options) for name, options in SECTIONS.items()}
     country, store, notify, log = (sections[name] for name in SECTIONS)
     folder = os.path.dirname(path)
-    exempt = [_with_domain(account, policy) for account in policy["exempt_accounts"]]
+    if policy["account"] != "sender" and "extension" not in policy["login_spellings"]:
+        policy["recipient_delimiter"] = ""
+    exempt = [_as_account(account, policy) for account in policy["exempt_accounts"]]
     return {
         "path": path,
         "policy": _policy_values(policy, "policy", "limit", further),
@@ -211,7 +213,7 @@ def _override(
     given = _given(name, {key: table[key] for key in table if key != "limit"}, OVERRIDE)
     if "accounts" not in given:
         raise Wrong("is missing: whom is it for?", f"{name}.accounts")
-    accounts = frozenset([_with_domain(account, policy) for account in given["accounts"]])
+    accounts = frozenset([_as_account(account, policy) for account in given["accounts"]])
     if "limit" in table:
         further, place = table["limit"], f"{name}.limit"
     else:
@@ -270,10 +272,11 @@ def _limit_values(values: dict[str, Any], *, observes: bool) -> dict[str, Any]:
     }
 
 
-def _with_domain(account: str, policy: dict[str, Any]) -> str:
-    if policy["default_domain"] and "@" not in account:
-        return f"{account}@{policy['default_domain']}"
-    return account
+def _as_account(account: str, policy: dict[str, Any]) -> str:
+    if account.startswith("@"):
+        return account
+    names = ("default_domain", "login_spellings", "recipient_delimiter")
+    return account_named(account, *[policy[name] for name in names])
 
 
 def _with_asn_as_networks(country: Any) -> Any:

@@ -175,7 +175,7 @@ DEFAULTS = {
     "login_spellings": (),
     "networks_database": "/var/lib/pcc/networks.mmdb",
     "overrides": (),
-    "recipient_delimiter": "+",
+    "recipient_delimiter": "",
     "store_database": "/var/lib/pcc/pcc.db",
     "store_host": "",
     "verbose": False,
@@ -399,6 +399,56 @@ def test_a_login_becomes_an_account(
 ) -> None:
     config = read(path, f'[policy]\ndefault_domain = "{default_domain}"')
     assert config.normalised_account(login) == account
+
+
+@pytest.mark.parametrize(
+    ("text", "login", "account"),
+    [
+        ('account = "sender"', "joe+1@example.org", "joe@example.org"),
+        ('account = "sender"', "joe+1+2@example.org", "joe@example.org"),
+        ('account = "sender"', "+joe@example.org", "+joe@example.org"),
+        ('account = "sender"', "+joe+1@example.org", "+joe@example.org"),
+        ('account = "sender"', "joe-1@example.org", "joe-1@example.org"),
+        ('account = "sender"', "joe@sub+1.example.org", "joe@sub+1.example.org"),
+        ('account = "sender"\nrecipient_delimiter = ""', "joe+1@a.org", "joe+1@a.org"),
+        ('account = "sender"\nrecipient_delimiter = "-+"', "joe+1-2@a.org", "joe@a.org"),
+        ("", "joe+1@example.org", "joe+1@example.org"),
+        ('recipient_delimiter = "+"', "joe+1@example.org", "joe+1@example.org"),
+        ('login_spellings = ["extension"]', "Joe+1", "joe"),
+        ('login_spellings = ["extension"]\ndefault_domain = "a.org"', "Joe+1", "joe@a.org"),
+        ("", "EXAMPLE.ORG\\\\Joe", "example.org\\\\joe"),
+        ('login_spellings = ["domain\\\\user"]', "EXAMPLE.ORG\\Joe", "joe@example.org"),
+        ('login_spellings = ["domain\\\\user"]', "corp\\joe%x", "joe%x@corp"),
+        ('login_spellings = ["domain\\\\user"]', "\\joe", "\\joe"),
+        ('login_spellings = ["domain\\\\user"]', "corp\\", "corp\\"),
+        ('login_spellings = ["domain\\\\user"]', "corp\\joe@example.org", "corp\\joe@example.org"),
+        ('login_spellings = ["user%domain"]', "joe%example.org", "joe@example.org"),
+        ('login_spellings = ["user%domain"]\ndefault_domain = "a.org"', "a%b", "a@b"),
+        (
+            'login_spellings = ["user%domain"]',
+            "joe%example.org@relay.org",
+            "joe%example.org@relay.org",
+        ),
+        ('login_spellings = ["user%domain", "extension"]', "joe+x%example.org", "joe@example.org"),
+    ],
+)
+def test_spellings_of_a_login_are_one_account(
+    path: Path, text: str, login: str, account: str
+) -> None:
+    config = read(path, f"[policy]\n{text}")
+    assert config.normalised_account(login) == account
+    assert config.normalised_account(account) == account
+
+
+def test_an_account_that_pcc_toml_names_may_be_spelt_like_a_login(path: Path) -> None:
+    config = read(
+        path,
+        '[policy]\naccount = "sender"\nlogin_spellings = ["domain\\\\user"]\n'
+        'exempt_accounts = ["Joe+news@example.org", "CORP\\\\ann", "@b.example"]\n'
+        '[[override]]\naccounts = ["corp\\\\eve+1"]\n',
+    )
+    assert config.exempt_accounts == {"joe@example.org", "ann@corp", "@b.example"}
+    assert config.overrides[0][0] == {"eve@corp"}
 
 
 @pytest.mark.parametrize(

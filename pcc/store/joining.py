@@ -1,0 +1,178 @@
+"""Accounts that a configuration takes for one, joined in the database: joe+1@ and joe+2@ are joe@.
+
+What is remembered becomes the sum of all, so that joining frees nobody: what one of them had
+counted goes on counting, and the strictest of their open incidents stays open, with the mail that
+any of them has on hold.  An account of which the policy processes write meanwhile under its old
+name is joined the next time.  An exemption of joe+1@ goes: it was not for joe@.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pcc.rule import joined_days
+from pcc.store import blocks
+from pcc.store.engine.creation import SCHEMA_FILE
+from pcc.store.engine.definitions import tables
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from pcc.store.engine.interface import Database
+
+    Row = dict[str, Any]
+
+NAMES_IN_EVENT = 10
+"""Of the accounts that were joined."""
+
+
+class Joined(NamedTuple):
+    """What was joined: the account, the names that it had; whether it is blocked now."""
+
+    account: str
+    names: list[str]
+    blocked: bool
+
+
+def join_accounts(
+    database: Database, account_of: Callable[[str], str], by: str, now: float
+) -> list[Joined]:
+    """Join what is remembered of accounts that `account_of` says are another; return which."""
+    names_of: dict[str, set[str]] = {}
+    for table in ("place", "account", "incident", "event", "outbox"):
+        for (name,) in database.rows(f"SELECT DISTINCT account FROM {table}"):
+            account = account_of(name)
+            if account not in ("", name):
+                names_of.setdefault(account, set()).add(name)
+    joined = []
+    for account, names in sorted(names_of.items()):
+        with database.turn(account, *names):
+            joined.append(_join(database, account, sorted(names), by, now))
+        database.checkpoint_if_due()
+    database.sync()
+    return joined
+
+
+def drop_exemptions(
+    database: Database, account_of: Callable[[str], str], by: str, now: float
+) -> list[tuple[str, str]]:
+    """Drop the exemptions of names that no mail counts for; return name and account of each."""
+    rows = database.rows("SELECT value FROM exemption WHERE kind = 'account' ORDER BY value")
+    dropped = [(name, account_of(name)) for (name,) in rows if account_of(name) != name]
+    with database:
+        for name, account in dropped:
+            database.write("DELETE FROM exemption WHERE kind = 'account' AND value = ?", (name,))
+            blocks.add_event(database, account, "exemption removed", by, f"that of {name}", now)
+    return dropped
+
+
+def _join(database: Database, account: str, names: list[str], by: str, now: float) -> Joined:
+    schema = {table.name: table for table in tables(SCHEMA_FILE.read_text(encoding="utf-8"))}
+    columns = {
+        name: [column.name for column in schema[name].columns]
+        for name in ("account", "sighting", "place")
+    }
+    known = {
+        table: [row for name in (account, *names) for row in _rows(database, table, own, name)]
+        for table, own in columns.items()
+    }
+    generations = {row["account"]: row["generation"] for row in known["account"]}
+    # A new one, so that of each name counts what counted, and nothing that did not.
+    generation = 1 + max(generations.values(), default=0)
+    for row in (*known["sighting"], *known["place"]):
+        if row["generation"] == generations.get(row["account"], 0):
+            row["generation"] = generation
+    known["sighting"] = _sums(known["sighting"], ("address",))
+    known["place"] = _sums(known["place"], ("kind", "name"))
+    known["account"] = [_account(known["account"], generation)]
+    for name in names:
+        for table in columns:
+            database.write(f"DELETE FROM {table} WHERE account = ?", (name,))
+        for table in ("incident", "held", "attempt", "event", "outbox"):
+            database.write(f"UPDATE {table} SET account = ? WHERE account = ?", (account, name))
+    for table in columns:
+        database.write(f"DELETE FROM {table} WHERE account = ?", (account,))
+        for row in known[table]:
+            row["account"] = account
+            marks = ", ".join("?" * len(row))
+            statement = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})"
+            database.write(statement, tuple(row.values()))
+    blocked = _keep_strictest(database, account, now)
+    more = f" and {len(names) - NAMES_IN_EVENT} more" if len(names) > NAMES_IN_EVENT else ""
+    detail = ", ".join(names[:NAMES_IN_EVENT]) + more
+    blocks.add_event(database, account, "joined", by, detail, now)
+    return Joined(account, names, blocked)
+
+
+def _rows(database: Database, table: str, columns: list[str], account: str) -> Iterable[Row]:
+    query = f"SELECT {', '.join(columns)} FROM {table} WHERE account = ?"
+    return [dict(zip(columns, row, strict=True)) for row in database.rows(query, (account,))]
+
+
+def _sums(rows: list[Row], key: tuple[str, ...]) -> list[Row]:
+    """Return the rows with one for each key; what can't be summed is that of the latest mail."""
+    sums: dict[tuple[str, ...], Row] = {}
+    for row in sorted(rows, key=lambda row: float(row["last_seen"])):
+        before = sums.get(tuple([row[name] for name in key]))
+        if before is not None:
+            if "mails_before" in row:
+                _add_what_counts(row, before)
+            row["first_seen"] = min(row["first_seen"], before["first_seen"])
+            row["generation"] = max(row["generation"], before["generation"])
+            row["days"] = joined_days(row["days"], before["days"])
+            row["mails"] += before["mails"]
+        if "repeats_until" in row:
+            row["repeats_until"] = 0  # the next mail from there is judged by all that is known
+        sums[tuple([row[name] for name in key])] = row
+    return list(sums.values())
+
+
+def _add_what_counts(row: Row, other: Row) -> None:
+    """Add to a sighting how many mails of another do not count, and since when the others do."""
+    since, other_since = (known["counts_since"] or known["first_seen"] for known in (row, other))
+    if row["generation"] == other["generation"]:
+        row["mails_before"] += other["mails_before"]
+        if row["counts_since"] or other["counts_since"]:
+            row["counts_since"] = min(since, other_since)
+    elif row["generation"] > other["generation"]:
+        row["mails_before"] += other["mails"]
+        row["counts_since"] = since
+    else:
+        row["mails_before"] = row["mails"] + other["mails_before"]
+        row["counts_since"] = other_since
+
+
+def _account(rows: list[Row], generation: int) -> Row:
+    """Return the row of an account that several were; its incident is found out later."""
+    joined: Row = {"generation": generation, "incident": None}
+    joined["turns"] = max([row["turns"] for row in rows], default=0)
+    for mails in ("hosting_mails", "foreign_mails"):
+        moments = sorted([moment for row in rows for moment in row[mails].split()], key=float)
+        joined[mails] = " ".join(moments)
+    return joined
+
+
+def _keep_strictest(database: Database, account: str, now: float) -> bool:
+    """Close all open incidents of an account but one; return whether that blocks it."""
+    found = database.rows(
+        "SELECT id, mode, expires, held, tries FROM incident WHERE account = ? AND ended IS NULL",
+        (account,),
+    )
+    if not found:
+        return False
+
+    def strictness(row: tuple[Any, ...]) -> tuple[bool, float, int]:
+        number, mode, expires, *_ = row
+        return mode == "enforce", expires or float("inf"), -number
+
+    kept, *others = sorted(found, key=strictness, reverse=True)
+    for number, _, _, held, tries in others:
+        blocks.close_incident(database, number, now)
+        database.write("UPDATE held SET incident = ? WHERE incident = ?", (kept[0], number))
+        database.write("UPDATE attempt SET incident = ? WHERE incident = ?", (kept[0], number))
+        database.write(
+            "UPDATE incident SET held = held + ?, tries = tries + ? WHERE id = ?",
+            (held, tries, kept[0]),
+        )
+    database.write("UPDATE account SET incident = ? WHERE account = ?", (kept[0], account))
+    return bool(kept[1] == "enforce")
