@@ -1,8 +1,8 @@
-"""Makes docs/pictures/ of what commands show on a terminal, and of a report: `make pictures`.
+"""Makes docs/pictures/ of commands on a terminal, and of a report: `make pictures`.
 
-The commands are run on the site of scene.py.  The pictures are text on a dark ground, in the
-reader's own monospaced font.  So they are small, can be searched, and look the same by day and by
-night.
+The commands run on the site of scene.py, the report is that of month.py.  The pictures of commands
+are text on a dark ground, in the reader's own monospaced font.  So they are small, can be searched,
+and look the same by day and by night.
 """
 
 from __future__ import annotations
@@ -14,8 +14,11 @@ import subprocess
 import sys
 from html import escape
 from pathlib import Path
+from socket import gethostname
+from tempfile import TemporaryDirectory
 
 from checkout import ROOT
+from month import Month
 from scene import Scene
 from terminal import on_terminal
 
@@ -25,7 +28,10 @@ COMMANDS = {
     "held": ("pcc_admin.py held joe@example.org", 120),
     "doctor": ("pcc_admin.py doctor", 200),  # the names of the site are longer than those shown
 }
-"""The content of each picture, and its number of columns."""
+"""The command in each picture, and the columns of its terminal."""
+
+WINDOW = "1000,1580"
+"""The report as far as the map."""
 
 CELL = (8.4, 18)  # pixels
 COLOURS = {"31": "#ff7b72", "32": "#7ee787", "33": "#e3b341"}
@@ -42,18 +48,20 @@ def main() -> int:
         for name, (command, columns) in COMMANDS.items():
             shown = on_terminal(_argv(scene, command), columns, _environment(scene))
             (folder / f"{name}.svg").write_text(picture(command, _tidied(scene, shown)))
-        _photograph(scene, folder / "report.png")
+    with TemporaryDirectory() as temporary:
+        _photograph(Path(temporary), folder / "report.png")
     return 0
 
 
-def _photograph(scene: Scene, file: Path) -> None:
+def _photograph(folder: Path, file: Path) -> None:
     """Take a picture of the report's page, where there is a browser without a window."""
     browser = shutil.which("chromium-headless-shell")
     if not browser:
         return
-    page = scene.pcc.folder / "report.html"
-    scene.run(f"pcc_admin.py replay {scene.log} --import; pcc_admin.py report --html {page}")
-    options = ["--no-sandbox", "--hide-scrollbars", "--window-size=900,1000"]
+    page = folder / "report.html"
+    Month(folder).run("report", "--html", str(page))
+    page.write_text(page.read_text().replace(gethostname(), "mx.example.org"))
+    options = ["--no-sandbox", "--hide-scrollbars", f"--window-size={WINDOW}"]
     subprocess.run(
         [browser, *options, f"--screenshot={file}", page.as_uri()], check=True, capture_output=True
     )
@@ -76,6 +84,7 @@ def _tidied(scene: Scene, shown: str) -> str:
         (re.escape(" ".join(scene.pcc.admin_argv())), "pcc_admin.py"),
         (rf"{re.escape(' '.join(scene.pcc.admin_argv()[:2]))} -c \S+", "pcc_admin.py"),
         (rf" --mail-config {re.escape(str(scene.mta.config))}", ""),
+        (r"log to \S+ by postlog", "log to /dev/log"),
         (rf"127\.0\.0\.1:{scene.mta.submission}\b", "submission"),
         (rf"127\.0\.0\.1:{scene.mta.submissions}\b", "submissions"),
     ):
