@@ -9,14 +9,19 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
+from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from pcc import VERSION
 from pcc.admin import DONE, USAGE
 from pcc.admin.commands import add_command
 from pcc.admin.output import local_time
-from pcc.errors import CountryError
+from pcc.errors import CountryError, PccError
 from pcc.host.files import replace_file
+from pcc.places.memory import CountryMemory
+from pcc.postfix import recentlog
+from pcc.postfix.configuration import Postconf
+from pcc.replay.recent import Recent, problem, recent_mails
 from pcc.store import upkeep
 
 if TYPE_CHECKING:
@@ -57,6 +62,16 @@ FIGURES = (
         "pcc_country_database_age_seconds",
         "Time since the country database was built",
     ),
+    Figure(
+        "recent_mails",
+        "pcc_recent_mails",
+        "Last mails in the mail log that could be read, at most 200",
+    ),
+    Figure(
+        "recent_mails_without_country",
+        "pcc_recent_mails_without_country",
+        "Those of them that had no country and were not recorded",
+    ),
 )
 
 
@@ -91,7 +106,8 @@ def stats(context: Context, options: argparse.Namespace) -> int:
     if options.prometheus == "-" and context.output.json:
         context.complain("--json and --prometheus can't both write to stdout: name a FILE")
         return USAGE
-    figures = collect(context)
+    recent = _recent(context)
+    figures = collect(context, recent)
     if options.prometheus == "-":
         print(exposition(figures), end="")
         return DONE
@@ -106,10 +122,12 @@ def stats(context: Context, options: argparse.Namespace) -> int:
                 for figure in FIGURES
             ],
         )
+        if wrong := problem(recent, context.config.country_database):
+            context.output.say(f"\n{wrong}")
     return DONE
 
 
-def collect(context: Context) -> Figures:
+def collect(context: Context, recent: Recent) -> Figures:
     """Return all figures by name; ages in seconds, None where there is nothing to measure."""
     figures: Figures = {**upkeep.figures(context.database, context.now)}
     if not figures["sightings"]:
@@ -121,7 +139,18 @@ def collect(context: Context) -> Figures:
             size += os.path.getsize(path)
     figures["database_size"] = None if config.is_on_server else size
     figures["country_database_age"] = _country_database_age(context)
+    figures["recent_mails"] = recent.mails
+    figures["recent_mails_without_country"] = recent.unlocated.total()
     return figures
+
+
+def _recent(context: Context) -> Recent:
+    # Without Postfix there is no log; without a country database, collect() complains.
+    with contextlib.suppress(PccError):
+        log = recentlog.read(Postconf().values(["maillog_file"], {})["maillog_file"])
+        memory = CountryMemory(context.config.country_database)
+        return recent_mails(context.config, log.lines, memory.country, context.now)
+    return Recent(0, Counter())
 
 
 def _country_database_age(context: Context) -> int | None:

@@ -12,12 +12,13 @@ from pcc.doctor.answer import Running, check_answer
 from pcc.doctor.database import check_database, check_password
 from pcc.doctor.files import odd_kind
 from pcc.doctor.identity import User, can_become, hindrance, user_of
-from pcc.doctor.log import check_log
+from pcc.doctor.log import check_log, check_recent_mail, check_smtpd
 from pcc.doctor.mailsystem import MailSystem
 from pcc.doctor.restrictions import check_asking
 from pcc.doctor.serviceuser import ServiceUser, check_service_user, find_service_user
 from pcc.errors import ConfigError
 from pcc.invocation import shell_word
+from pcc.postfix import recentlog
 
 PROGRAMS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 """The folder of pcc_policy.py and pcc_admin.py."""
@@ -130,8 +131,11 @@ class _Examination:
         user = self._service_user.user
         if user and can_become(user):
             yield check_log(user, postfix.values, postfix.entries)
-        holds = any(policy.holds for policy in self._config.policies)
         asking = postfix.asking()
+        log = recentlog.read(postfix.values["maillog_file"])
+        yield check_smtpd(log, asking.endpoint, postfix.command)
+        yield check_recent_mail(log, self._config, self._now)
+        holds = any(policy.holds for policy in self._config.policies)
         yield from check_asking(asking, holds=holds, by_sender=self._config.account == "sender")
         if postfix.entry is not None:
             queue_directory = postfix.values["queue_directory"]

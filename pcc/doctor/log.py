@@ -1,4 +1,4 @@
-"""The check of the log: where pcc's lines go, and whether the service user reaches it."""
+"""Checks of the mail log: where pcc's lines go, and what Postfix's last lines say."""
 
 from __future__ import annotations
 
@@ -7,12 +7,18 @@ import socket
 import stat
 from collections.abc import Iterator, Mapping, Sequence
 
+from pcc.config import Config
 from pcc.doctor import Fault, Finding, finding, warn
 from pcc.doctor.identity import User, hindrances
+from pcc.errors import CountryError
+from pcc.escaping import escaped
 from pcc.host.syslog import LOG_SOCKET
 from pcc.invocation import shell_word
+from pcc.places.memory import CountryMemory
 from pcc.postfix import postlog
 from pcc.postfix.configuration import Entry
+from pcc.postfix.recentlog import RecentLog, smtpd_complaint
+from pcc.replay.recent import problem, recent_mails
 
 PARAMETERS = ("command_directory", "maillog_file", "queue_directory", "setgid_group")
 
@@ -68,3 +74,31 @@ def _faults(
             f"`chgrp {values['setgid_group']} {program} && chmod 2755 {program}`: so Postfix"
             f" means it to be, and otherwise {user.name} can't log to {found.file} by it"
         )
+
+
+def check_smtpd(log: RecentLog, endpoint: str, command: str) -> Finding:
+    """Check what smtpd(8) has logged since Postfix last read its configuration.
+
+    `command`: how to call postfix(1).
+    """
+    line = smtpd_complaint(log.lines, endpoint).decode("utf-8", "replace")
+    fix = f"mend what smtpd(8) says in {log.place}, and `{command} reload`: {escaped(line[:500])}"
+    return finding("smtpd's log", [warn(fix)] if line else [])
+
+
+def check_recent_mail(log: RecentLog, config: Config, now: float) -> Finding:
+    """Check that the last mails came from addresses that have a country."""
+    fix = ""
+    if log.problem:
+        fix = (
+            "run `pcc_admin.py replay LOG` to see whether mail has countries: the mail log can't"
+            f" be read here: {log.problem}"
+        )
+    else:
+        database = config.country_database
+        try:
+            memory = CountryMemory(database)
+            fix = problem(recent_mails(config, log.lines, memory.country, now), database)
+        except CountryError:  # that has a check of its own
+            pass
+    return finding("recent mail", [warn(fix)] if fix else [])

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import os
-
 from pcc.doctor import delegation, log
 from pcc.doctor.restrictions import Asking
 from pcc.errors import PccError
 from pcc.invocation import shell_word
+from pcc.postfix import recentlog
 from pcc.postfix.configuration import Entry, Postconf, Service
 from pcc.postfix.restrictions import permits
-
-LOGS = ("/var/log/mail.log", "/var/log/maillog")
 
 
 class MailSystem:
@@ -70,8 +67,7 @@ class MailSystem:
     @property
     def log(self) -> str:
         """Where it logs, as far as that can be known."""
-        found = [self.values["maillog_file"], *[place for place in LOGS if os.path.exists(place)]]
-        return next((place for place in found if place), "the mail log")
+        return recentlog.place_of(self.values["maillog_file"]) or "the mail log"
 
     def asking(self) -> Asking:
         """Return how it asks us."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import stat
 import time
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from checkout import Site, address
+from postfix import PrivatePostfix
 from prometheus_client.parser import text_string_to_metric_families
 
 from pcc.admin.stats import FIGURES
@@ -125,3 +127,26 @@ def test_figure_that_does_not_exist_has_no_sample(tmp_path: Path) -> None:
         "pcc_oldest_sighting_age_seconds",
         "pcc_country_database_age_seconds",
     }
+
+
+@pytest.mark.postfix
+def test_stats_count_recent_mail_without_a_country(
+    site: Site, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mta = PrivatePostfix()
+    monkeypatch.setenv("MAIL_CONFIG", str(mta.config))
+    line = (
+        "Nov 22 09:01:02 mx postfix/smtpd[7]: {}: client=x[{}], sasl_method=PLAIN,"
+        " sasl_username=joe\n"
+    )
+    clients = [address("ES"), "172.17.0.1", "172.17.0.1"]
+    log = "".join(line.format(f"ABCDEF{n}", client) for n, client in enumerate(clients))
+    (mta.folder / "maillog").write_text(log)
+    try:
+        done = site.admin("stats", "--prometheus")
+        shown = site.admin("stats").stdout
+    finally:
+        shutil.rmtree(mta.folder)
+    assert "\n\n2 of the last 3 mails had no country" in shown and "network_mode: host" in shown
+    values = metrics(done.stdout)
+    assert (values["pcc_recent_mails"], values["pcc_recent_mails_without_country"]) == (3, 2)

@@ -39,6 +39,8 @@ def test_a_healthy_installation_is_ok_in_every_respect(patient: Patient) -> None
         "master.cf entry",
         "time limit",
         f"log to {patient.postfix.folder}/maillog by postlog",
+        "smtpd's log",
+        "recent mail",
         f"policy check on {patient.submission}",
         f"policy check on {patient.submissions}",
         "policy check spelling",

@@ -16,6 +16,11 @@ pytestmark = [
     pytest.mark.postfix,
     pytest.mark.skipif(os.path.exists("/dev/log"), reason="this machine has a log of its own"),
 ]
+MAIL = (
+    "Nov 22 09:01:02 mx postfix/smtpd[7]: 4F2ABC{}: client=x[{}], sasl_method=PLAIN,"
+    " sasl_username=joe"
+)
+FATAL = "Nov 22 09:01:02 mx postfix/smtpd[7]: fatal: bad numerical configuration: x"
 
 BY_POSTLOG = "log to {folder}/maillog by postlog"
 
@@ -62,3 +67,24 @@ def test_log_that_is_out_of_reach_is_found(patient: Patient, name: str) -> None:
 def test_log_of_the_machine_is_named() -> None:
     with system_log():
         assert check_log(user_of(0), {}, []) == ("log to /dev/log", "OK", ())
+
+
+@pytest.mark.parametrize(
+    ("lines", "check", "fix"),
+    [
+        ([MAIL.format(n, "172.17.0.1") for n in range(9)], "recent mail", "network_mode: host"),
+        ([FATAL], "smtpd's log", "fatal: bad numerical configuration: x"),
+    ],
+)
+def test_log_says_what_else_is_wrong(
+    patient: Patient, lines: list[str], check: str, fix: str
+) -> None:
+    log = patient.postfix.folder / "maillog"
+    log.write_text("\n".join(lines) + "\n")
+    try:
+        turned = patient.turned()
+    finally:
+        log.unlink()
+    assert list(turned) == [check]
+    assert turned[check][0] == "WARN"
+    assert fix in turned[check][1]
