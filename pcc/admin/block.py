@@ -39,10 +39,7 @@ def block(context: Context, options: argparse.Namespace) -> int:
     expires = context.now + policy.block_for if policy.block_for else 0
     action = policy.action_word
     rule = Rule(policy, context.now, context.config.keep_sightings)
-    is_known = bool(
-        incidents.sightings_of(context.database, account)
-        or incidents.events_of(context.database, account)
-    )
+    question = context.whole_login(account)
     if not incidents.block(
         context.database,
         account,
@@ -61,6 +58,6 @@ def block(context: Context, options: argparse.Namespace) -> int:
     context.output.say(f"{escaped(account)} is blocked.")
     if why := why_not_enforced(context, account):
         context.complain(f"mail of {account} passes all the same: {why}")
-    if not is_known:
-        context.complain(f"{account} was never seen sending: is this the whole login?")
+    if question:
+        context.complain(f"{account} was never seen sending: {question}")
     return DONE

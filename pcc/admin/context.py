@@ -14,7 +14,7 @@ from pcc.admin.output import Output
 from pcc.config import Config, prepared
 from pcc.errors import StoreError
 from pcc.escaping import printable
-from pcc.store import open_database, sums
+from pcc.store import incidents, open_database, sums
 from pcc.store.engine.interface import Database
 
 
@@ -76,6 +76,15 @@ class Context:
         if not account:
             raise UsageError("ACCOUNT must not be empty")
         return account
+
+    def whole_login(self, account: str) -> str:
+        """Return a question about a login that was never seen, "" for one that was."""
+        database = self.database
+        if incidents.sightings_of(database, account) or incidents.events_of(database, account):
+            return ""
+        question = "is this the whole login?"
+        others = incidents.logins_like(database, account)
+        return f"{question} {', '.join(others)} was seen" if others else question
 
     def command(self, name: str, account: str, *options: str) -> str:
         """Return a command line about an account, to be pasted into a shell."""

@@ -112,6 +112,8 @@ def add(context: Context, options: argparse.Namespace) -> int:
         if until <= context.now:
             context.complain(f"--until must be in the future, got {typed}")
             return USAGE
+    # Asked first: the exemption itself is an event.
+    question = context.whole_login(value) if options.kind == "account" else ""
     exemptions.add(
         context.database, options.kind, value, until, context.by, options.reason, context.now
     )
@@ -124,6 +126,8 @@ def add(context: Context, options: argparse.Namespace) -> int:
     if block and block.blocks(context.now):
         context.output.say("It is still blocked, though its mail passes now.  To lift the block:")
         context.output.say(f"  {context.command('unblock', value)}")
+    if question:
+        context.complain(f"{value} was never seen sending: {question}")
     return DONE
 
 

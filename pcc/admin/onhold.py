@@ -110,6 +110,16 @@ def find(context: Context, queue: Queue, account: str = "") -> list[Match]:
     return [match for match in found if account in ("", match.row.account)]
 
 
+def on_hold(context: Context, options: argparse.Namespace, account: str) -> int:
+    """Return how many mails of an account are on hold, as far as the queue can be asked."""
+    here, elsewhere = by_place(context, account)
+    try:
+        found = find(context, Queue(options.mail_config), account) if here else []
+    except QueueError:
+        return len(here) + len(elsewhere)
+    return len(elsewhere) + sum(match.state in (HELD, UNSURE) for match in found)
+
+
 def _accounts(context: Context, queue: Queue, mails: Sequence[QueuedMail]) -> dict[str, str] | None:
     """Return the accounts of mails by the queue files, None for a user who may not read these."""
     if os.geteuid() != 0:

@@ -50,7 +50,8 @@ def show(context: Context, options: argparse.Namespace) -> int:
         _show_to_people(context, account, block, exempting, seen, events, where)
     by_hand = [row for row in exempting if row.kind == "account" and row.by != CONFIGURATION]
     if not (seen or events or block or by_hand):
-        context.complain(f"nothing is known of {account}")
+        question = context.whole_login(account)
+        context.complain(f"nothing is known of {account}: {question}")
         return NOT_DONE
     return DONE
 

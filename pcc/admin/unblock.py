@@ -154,7 +154,11 @@ def _tell(
     elif case.did_something:
         context.output.say(f"{escaped(account)} {state}.")
     elif not case.unfinished:
-        context.complain(f"{escaped(account)} is not blocked{_and_nothing_held(rows)}")
+        nothing = "" if rows else ", and none of its mail is on hold"
+        question = context.whole_login(account)
+        context.complain(
+            f"{escaped(account)} is not blocked{nothing}{question and ': '}{escaped(question)}"
+        )
     for name in ("released", "deleted"):
         if queue_ids[name]:
             context.output.say(f"{counted(len(queue_ids[name]))} {name}.")
@@ -208,7 +212,3 @@ def _send_notice(context: Context, account: str) -> None:
 
     for failure in send_outbox(context.config, context.database, account=account)[1]:
         context.complain(failure)
-
-
-def _and_nothing_held(rows: list[HeldRow]) -> str:
-    return "" if rows else ", and none of its mail is on hold"

@@ -111,15 +111,16 @@ def _country_faults(user: User, path: str, now: float) -> Iterator[Fault]:
         yield fail(f"let {user.name} read the country database: {hindering[0]}")
         return
     try:
-        age = now - describe(path).build_epoch
+        info = describe(path)
     except CountryError as error:
         yield fail(f"run `pcc_admin.py country update`: {error}")
         return
+    age = now - info.build_epoch
     if age > OLDEST_COUNTRY_DATABASE:
-        yield warn(
-            "run `pcc_admin.py country update URL`, monthly:"
-            f" it's {quantity(int(age) // DAY, 'day')} old"
-        )
+        kind = "city" if "City" in info.type else "country"
+        url = f"https://download.db-ip.com/free/dbip-{kind}-lite-$(date +%Y-%m).mmdb.gz"
+        command = f"pcc_admin.py country update {url}" if "DBIP" in info.type else "geoipupdate"
+        yield warn(f"run `{command}`, monthly: it's {quantity(int(age) // DAY, 'day')} old")
 
 
 def check_notices(config: Config, user: User) -> Finding:

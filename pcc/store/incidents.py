@@ -144,6 +144,19 @@ def sightings_of(database: Database, account: str) -> list[SightingRow]:
     return [SightingRow(*row) for row in rows]
 
 
+def logins_like(database: Database, account: str) -> list[str]:
+    """Return a few accounts that are known with the same local part, in another domain."""
+    local = account.partition("@")[0]
+    pattern = "".join(f"!{sign}" if sign in "!%_" else sign for sign in local) + "@%"
+    rows = database.rows(
+        "SELECT account FROM sighting WHERE account LIKE ? ESCAPE '!'"
+        " UNION SELECT account FROM account WHERE account LIKE ? ESCAPE '!'"
+        " ORDER BY account LIMIT 3",
+        (pattern, pattern),
+    )
+    return [str(row[0]) for row in rows if row[0] != account]
+
+
 def events_of(database: Database, account: str) -> list[EventRow]:
     """Return what happened to an account, oldest first."""
     rows = database.rows(

@@ -25,7 +25,10 @@ def test_block_asks_for_the_whole_login_of_an_account_never_seen(site: Site) -> 
     assert site.admin("block", "joe@example.org").stderr == ""
     done = site.admin("block", "joe")
     assert (done.returncode, done.stdout) == (0, "joe is blocked.\n")
-    assert done.stderr == "pcc_admin.py: joe was never seen sending: is this the whole login?\n"
+    assert done.stderr == (
+        "pcc_admin.py: joe was never seen sending: is this the whole login?"
+        " joe@example.org was seen\n"
+    )
 
 
 def test_exempt_says_that_the_block_of_an_account_stays(site: Site) -> None:
@@ -55,3 +58,22 @@ def test_unblock_exempts_an_account_that_is_not_blocked(site: Site) -> None:
     done = site.admin("unblock", "joe", "--release")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "pcc_admin.py: joe is not blocked, and none of its mail is on hold\n"
+
+
+def test_login_without_its_domain_gets_a_hint_from_every_command(site: Site) -> None:
+    site.cross("joe@example.org")
+    site.cross("ann@example.org")
+    question = "is this the whole login? joe@example.org was seen\n"
+    for command, status in (
+        (["show", "joe"], 1),
+        (["unblock", "joe"], 1),
+        (["exempt", "add", "account", "joe"], 0),
+    ):
+        done = site.admin(*command)
+        assert (done.returncode, done.stderr.partition(": ")[2].partition(": ")[2]) == (
+            status,
+            question,
+        )
+    assert site.admin("block", "ann").stderr.endswith(question.replace("joe", "ann"))
+    for command in (["exempt", "add", "account", "joe@example.org"], ["show", "joe@example.org"]):
+        assert site.admin(*command).stderr == ""

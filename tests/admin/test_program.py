@@ -82,7 +82,13 @@ def test_login_that_is_no_utf8_can_be_typed_as_the_client_typed_it(site: Site) -
     assert site.data("list")[0]["account"] == "j\\xf6sef@example.org"
     site.admin("exempt", "add", "account", login, "--reason", login)
     assert site.admin("exempt", "remove", "account", login).returncode == 0
-    for command in (["show"], ["unblock", "--reason", login], ["held"], ["block"], ["forget"]):
+    for command in (
+        ["show"],
+        ["unblock", "--reason", login],
+        ["held"],
+        ["block"],
+        ["forget", "--force"],
+    ):
         done = site.admin(*command, login)
         assert (done.returncode, done.stderr) == (0, ""), command
 

@@ -32,7 +32,10 @@ def test_show_has_sightings_block_and_events(site: Site) -> None:
 def test_show_of_an_account_that_nothing_is_known_of_is_1(site: Site) -> None:
     done = site.admin("show", "nobody@example.org")
     assert done.returncode == 1
-    assert done.stderr == "pcc_admin.py: nothing is known of nobody@example.org\n"
+    assert (
+        done.stderr
+        == "pcc_admin.py: nothing is known of nobody@example.org: is this the whole login?\n"
+    )
     assert site.data("show", "nobody@example.org")["sightings"] == []
 
 

@@ -91,7 +91,13 @@ STATE_CASES: dict[str, tuple[Break, Break, str, str, str]] = {
         chmod(".", 0o550), chmod(".", 0o750), "state folder", "FAIL", "chmod 0750",
     ),
     "country database old": (
-        countries(61 * DAY), countries(0), "country database", "WARN", "61 days old",
+        countries(61 * DAY), countries(0), "country database", "WARN",
+        "run `geoipupdate`, monthly: it's 61 days old",
+    ),
+    "bundled country database old": (
+        countries(61 * DAY, "DBIP-Country-Lite"), countries(0), "country database", "WARN",
+        " country update https://download.db-ip.com/free/dbip-country-lite-$(date +%Y-%m).mmdb.gz`,"
+        " monthly: it's 61 days old",
     ),
     "country database of the wrong type": (
         countries(0, "GeoLite2-ASN"), countries(0), "country database", "FAIL", "GeoLite2-ASN",
