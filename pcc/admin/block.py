@@ -11,7 +11,7 @@ from pcc.admin.commands import add_command, add_reason, typed
 from pcc.admin.incident import why_not_enforced
 from pcc.escaping import escaped
 from pcc.rule import Rule
-from pcc.store import incidents
+from pcc.store import blocks, incidents
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
@@ -36,7 +36,7 @@ def block(context: Context, options: argparse.Namespace) -> int:
     """Block an account by hand."""
     account = context.account(options.account)
     policy = context.config.policy_for(account)
-    expires = context.now + policy.block_for if policy.block_for else 0
+    expires = blocks.end_of_block(context.database, account, policy, context.now)
     action = policy.action_word
     rule = Rule(policy, context.now, context.config.keep_sightings)
     question = context.whole_login(account)

@@ -172,6 +172,8 @@ def _show_block(context: Context, block: IncidentRow) -> None:
     fewer = ["STATE", "SINCE", "RULE", "ACTION", "HELD", "TRIES"]
     shorter = [narrow_state(line[0]), line[1], crossed(block), *line[4:7]]
     context.output.table(columns, [line], [("", (fewer, [shorter]))])
+    if block.is_longer(context.config.policy_for(block.account).block_for):
+        context.output.say("It lasts longer than block_for: the last block ended by itself.")
 
 
 def _show_what_to_do(context: Context, block: IncidentRow) -> None:

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 DEFAULT_PATH = "/etc/pcc/pcc.toml"
 
+LONGEST_BLOCK = 30 * 86400
+"""Seconds up to which a block that ends by itself gets longer each time."""
+
 
 class Record:
     """Named values that can't be changed once made; each child lists its own."""
@@ -114,6 +117,15 @@ class Policy(Record):
     def holds(self) -> bool:
         """Whether the mail of a blocked account is held."""
         return self.action_word == "HOLD"
+
+    def block_seconds(self, before: float) -> float:
+        """Return how long a block lasts, 0 until an administrator lifts it.
+
+        `before`: how long the account's last block lasted, if that ended by itself; otherwise 0.
+        """
+        if not self.block_for:
+            return 0
+        return max(self.block_for, min(2 * before, LONGEST_BLOCK))
 
     @property
     def observes(self) -> bool:

@@ -141,7 +141,10 @@ def _consequence(notice: Notice, config: Config) -> str:
     if incident.action == "HOLD" and policy.hold_limit:
         stopped = f"up to {policy.hold_limit} of its mails are put on hold, further ones refused,"
     if incident.expires:
-        return f"{stopped} until {moment(incident.expires)}, or until you unblock it"
+        why = ""
+        if incident.is_longer(policy.block_for):
+            why = "; for longer than block_for, because its last block ended by itself"
+        return f"{stopped} until {moment(incident.expires)}, or until you unblock it{why}"
     return f"{stopped} until you unblock it"
 
 

@@ -28,7 +28,7 @@ def begin_incident(
     now: float,
 ) -> int:
     """Open an incident for the mail that crosses a limit; return its id."""
-    expires = now + policy.block_for if policy.block_for and not policy.observes else 0
+    expires = 0 if policy.observes else end_of_block(database, account, policy, now)
     return insert_incident(
         database,
         account,
@@ -46,6 +46,29 @@ def begin_incident(
             "expires": expires,
         },
     )
+
+
+def end_of_block(database: Database, account: str, policy: Policy, now: float) -> float:
+    """Return when a block that begins now ends by itself, 0 for never.
+
+    It lasts longer than the last one, if that ended by itself: a thief who is still there would
+    otherwise send some mail each time.
+    """
+    if not policy.block_for:
+        return 0
+    last = database.row(
+        "SELECT began, expires, ended FROM incident WHERE account = ? AND mode = 'enforce'"
+        " AND began < ? ORDER BY began DESC, id DESC LIMIT 1",
+        (account, now),
+    )
+    before = 0.0
+    if last is not None and 0 < last[1] <= (now if last[2] is None else last[2]):
+        unblocked = database.row(
+            "SELECT 1 FROM event WHERE account = ? AND what = 'unblocked' AND at >= ? LIMIT 1",
+            (account, last[0]),
+        )
+        before = 0 if unblocked else last[1] - last[0]
+    return now + policy.block_seconds(before)
 
 
 def insert_incident(database: Database, account: str, values: dict[str, object]) -> int:

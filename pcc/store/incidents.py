@@ -50,6 +50,10 @@ class IncidentRow(NamedTuple):
         is_open = self.ended is None and not (self.expires and self.expires <= now)
         return is_open and self.mode == "enforce"
 
+    def is_longer(self, block_for: int) -> bool:
+        """Whether it blocks for longer than `block_for`, because the last block ended by itself."""
+        return 0 < block_for < self.expires - self.began - 0.5
+
     def state(self, now: float) -> str:
         """Return the word for what has become of it by this time."""
         if self.ended is not None:

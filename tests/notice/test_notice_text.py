@@ -166,6 +166,13 @@ def test_notice_of_a_block_has_facts_evidence_and_commands(tmp_path: Path) -> No
             " 2026-07-22 04:12:44 CEST (02:12:44 UTC), or until you unblock it",
         ),
         (
+            told(action="REJECT", expires=NOW + 3600),
+            'block_for = "20m"',
+            "Now:        its mail is refused until 2026-07-22 04:12:44 CEST (02:12:44 UTC), or"
+            " until you unblock it; for longer than block_for, because its last block ended by"
+            " itself",
+        ),
+        (
             told("observed", mode="observe"),
             "",
             "Now:        its mail passes: policy.mode is observe",

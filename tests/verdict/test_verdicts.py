@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from deployment import public_folder, service_python
 from mmdb import write_country_database
 
 from pcc.config.iso3166 import CODES
+from pcc.config.prepared import load
 
 pytestmark = pytest.mark.subprocess
 
@@ -278,6 +280,50 @@ def test_a_block_expires_and_counting_starts_afresh(make: Any) -> None:
     process.end()
     events = [event["what"] for event in site.data("show", "joe@example.org")["events"]]
     assert events == ["blocked", "expired", "blocked"]
+
+
+def test_block_lasts_twice_as_long_as_the_last_one_that_ended_by_itself(make: Any) -> None:
+    site = make(PLAIN + 'block_for = "1s"\nmax_countries = 1\n')
+    process = site.policy()
+
+    def seconds() -> float:
+        """Block joe; return how long for."""
+        hop(process, "ES FR")
+        [block] = site.data("list")
+        since, expires = (
+            datetime.fromisoformat(block[key].replace("Z", "+00:00"))
+            for key in ("since", "expires")
+        )
+        return (expires - since).total_seconds()
+
+    assert seconds() == 1
+    time.sleep(1.1)
+    assert seconds() == 2
+    assert "It lasts longer than block_for" in site.admin("show", "joe@example.org").stdout
+    time.sleep(2.1)
+    assert seconds() == 4
+    site.admin("unblock", "joe@example.org")
+    assert seconds() == 1
+    process.end()
+
+
+@pytest.mark.parametrize(
+    ("block_for", "before", "lasts"),
+    [
+        ("12h", 0, 0.5),
+        ("12h", 0.5, 1),
+        ("12h", 16, 30),
+        ("12h", 30, 30),
+        ("40d", 40, 40),
+        ("", 1, 0),
+    ],
+)
+def test_block_gets_no_longer_than_30_days_or_block_for(
+    tmp_path: Path, block_for: str, before: float, lasts: float
+) -> None:
+    path = tmp_path / "pcc.toml"
+    path.write_text(f'[policy]\nblock_for = "{block_for}"\n')
+    assert load(str(path)).policy.block_seconds(before * 86400) == lasts * 86400
 
 
 def test_an_exemption_lets_even_a_blocked_account_send_while_it_lasts(make: Any) -> None:
