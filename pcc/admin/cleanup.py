@@ -50,6 +50,7 @@ def cleanup(context: Context, options: argparse.Namespace) -> int:
         "incidents": upkeep.drop_old_incidents(database, now - keep_incidents),
     }
     upkeep.drop_unknown_accounts(database)
+    context.remember_host()
     context.output.data(dropped)
     # Something is dropped nearly every hour: cron need not mail it.
     if any(dropped.values()) and context.output.is_terminal:

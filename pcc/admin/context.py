@@ -54,6 +54,15 @@ class Context:
         except StoreError:
             pass  # a full disk, say: what can be read is worth showing
 
+    def remember_host(self) -> None:
+        """Leave this host's settings in a database that it shares, for doctor to compare."""
+        if self.config.is_on_server:
+            from pcc.config.agreement import settings
+            from pcc.store import hosts
+
+            host = self.config.this_host
+            hosts.remember(self.database, host, settings(self.config), self.now)
+
     def close(self) -> None:
         """Close the database if it was opened."""
         if self._database is not None:

@@ -44,6 +44,7 @@ def init(context: Context, options: argparse.Namespace) -> int:
     done = creation.create_or_upgrade(database)
     say(f"{shown(database)}: {done}")
     _join_accounts(context)
+    context.remember_host()
     path = context.config.country_database
     if os.path.exists(path):
         say(f"{path}: there already")

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pcc.config import Config
+from pcc.config.agreement import differences, settings
 from pcc.config.databaseurl import ServerAddress
 from pcc.doctor import Fault, Finding, fail, finding, warn
 from pcc.doctor.files import odd_kind
@@ -17,6 +19,12 @@ from pcc.invocation import shell_word
 from pcc.rule import DAY
 from pcc.store.engine.inspection import Inspection, Trouble, inspect
 from pcc.wording import quantity, verb
+
+HOST_DAYS = 30
+"""A host that has run neither init nor cleanup for so many days is gone."""
+
+MOST_SHOWN = 5
+"""Settings of another host that are named."""
 
 EARLIEST = 1735689600
 """2025-01-01: no clock that is right says anything earlier."""
@@ -41,12 +49,15 @@ def check_database(config: Config, user: User, now: float) -> list[Finding]:
         seen, faults = _inspected_on_server(config.store_database, user, now)
     else:
         seen, faults = _inspected(config.store_database, now)
-    return [
+    findings = [
         finding("database", faults),
         finding("clock", _clock_faults(seen.newest, now)),
         finding("cleanup", _cleanup_faults(config, seen.oldest, now)),
         finding("outbox", _outbox_faults(seen)),
     ]
+    if config.is_on_server:
+        findings.append(finding("other hosts", _host_faults(config, seen.hosts, now)))
+    return findings
 
 
 def _inspected(database: str, now: float) -> tuple[Inspection, list[Fault]]:
@@ -136,3 +147,20 @@ def _outbox_faults(seen: Inspection) -> Iterator[Fault]:
             f"run `pcc_admin.py notify`, and from cron: {quantity(seen.stuck, 'notice')}"
             f" {verb(seen.stuck, 'waits', 'wait')} to be sent for more than 15 minutes: {cause}"
         )
+
+
+def _host_faults(
+    config: Config, hosts: Sequence[tuple[str, str, float]], now: float
+) -> Iterator[Fault]:
+    ours = settings(config)
+    for host, theirs, at in hosts:
+        if host == config.this_host or at < now - HOST_DAYS * DAY:
+            continue
+        found = differences(ours, json.loads(theirs))
+        shown = [f"{key} ({here} here, {there} there)" for key, here, there in found[:MOST_SHOWN]]
+        shown += ["..."] * (len(found) > MOST_SHOWN)
+        if found:
+            yield fail(
+                f"make pcc.toml the same here and on {escaped(host)}, and run `pcc_admin.py init`"
+                f" on both: they share a database, but not {escaped('; '.join(shown))}"
+            )

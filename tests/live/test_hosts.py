@@ -119,6 +119,24 @@ def test_doctor_looks_at_the_database_as_the_service_user(hosts: list[Host]) -> 
     assert "secret" not in done.stdout
 
 
+def test_doctor_compares_what_the_hosts_have_in_their_configurations(hosts: list[Host]) -> None:
+    first, second = hosts
+    right = second.pcc.config.read_text()
+    second.pcc.write_config(right.replace("max_countries = 3", "max_countries = 4"))
+    try:
+        assert second.pcc.admin("init", user=second.pcc.user).returncode == 0
+        found = json.loads(first.admin("--json", "doctor", status=1))
+        finding = {row["check"]: row for row in found}["other hosts"]
+        assert finding["result"] == "FAIL"
+        assert "on mx2.example.org, and run" in finding["fix"]
+        assert finding["fix"].endswith("not policy.max_countries (3 here, 4 there)")
+    finally:
+        second.pcc.write_config(right)
+        assert second.pcc.admin("cleanup", user=second.pcc.user).returncode == 0
+    found = json.loads(first.pcc.admin("--json", "doctor").stdout)
+    assert {row["check"]: row["result"] for row in found}["other hosts"] == "OK"
+
+
 def test_doctor_as_the_service_user_looks_for_nothing_in_the_home_of_root(
     hosts: list[Host], server: PostgreSQL, tmp_path: Path
 ) -> None:

@@ -18,9 +18,9 @@ from pcc.store import SCHEMA_VERSION, open_database
 from pcc.store.engine.sqlite import APPLICATION_ID, file_uri
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
-    Row = Callable[[str, tuple[Any, ...]], tuple[Any, ...] | None]
+    Rows = Callable[[str, tuple[Any, ...]], list[tuple[Any, ...]]]
 
 STUCK_SECONDS = 900
 """A notice that is older than this should have been sent."""
@@ -44,7 +44,8 @@ class Inspection(NamedTuple):
     used; all else is known where it can.  `stuck`, `last_error`: notices that
     should have been sent, and why the oldest was not.  `oldest`, `newest`: UTC
     seconds when the sighting that was left alone for longest, and the latest,
-    was last seen; 0 without any.
+    was last seen; 0 without any.  `exempt_clients`: the exemptions in force that
+    are clients'.  `hosts`: name, configuration and time of each that shares it.
     """
 
     trouble: str = Trouble.NONE
@@ -53,6 +54,8 @@ class Inspection(NamedTuple):
     last_error: str = ""
     oldest: float = 0
     newest: float = 0
+    exempt_clients: Sequence[str] = ()
+    hosts: Sequence[tuple[str, str, float]] = ()
 
 
 MAGIC = b"SQLite format 3\0"
@@ -66,7 +69,7 @@ def inspect(path: str, now: float) -> Inspection:
     """
     if "://" in path:
         with closing(open_database(path)) as database:
-            return _look(database.row, now)
+            return _look(database.rows, now)
     try:
         problem = _problem_of_file(path)
         if problem:
@@ -113,16 +116,29 @@ def _trouble(connection: sqlite3.Connection) -> tuple[str, str]:
     return (Trouble.NONE, "") if found == "ok" else (Trouble.RUBBISH, f"it is damaged: {found}")
 
 
-def _reader(connection: sqlite3.Connection) -> Row:
-    return lambda statement, values: connection.execute(statement, values).fetchone()
+def _reader(connection: sqlite3.Connection) -> Rows:
+    return lambda statement, values: connection.execute(statement, values).fetchall()
 
 
-def _look(row: Row, now: float) -> Inspection:
+def _look(rows: Rows, now: float) -> Inspection:
     before = (now - STUCK_SECONDS,)
-    stuck = row("SELECT count(*) FROM outbox WHERE created < ?", before) or (0,)
-    error = row(
+    ((stuck,),) = rows("SELECT count(*) FROM outbox WHERE created < ?", before)
+    errors = rows(
         "SELECT last_error FROM outbox WHERE created < ? ORDER BY created, id LIMIT 1", before
     )
     times = "SELECT coalesce(min(last_seen), 0), coalesce(max(last_seen), 0) FROM sighting"
-    oldest, newest = row(times, ()) or (0, 0)
-    return Inspection(Trouble.NONE, "", stuck[0], error[0] if error else "", oldest, newest)
+    ((oldest, newest),) = rows(times, ())
+    clients = rows(
+        "SELECT value FROM exemption WHERE kind = 'client' AND (until = 0 OR until > ?)", (now,)
+    )
+    hosts = rows("SELECT host, limits, at FROM host ORDER BY host", ())
+    return Inspection(
+        Trouble.NONE,
+        "",
+        stuck,
+        errors[0][0] if errors else "",
+        oldest,
+        newest,
+        [client for (client,) in clients],
+        [(host, settings, at) for host, settings, at in hosts],
+    )
