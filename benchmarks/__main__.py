@@ -20,7 +20,7 @@ from benchmarks.measurements import MEASUREMENTS, curve
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 LONG = ("servers",)
-"""What a quick run leaves out unless it is named."""
+"""The measurements that a quick run leaves out unless they are named."""
 
 
 def main() -> None:
@@ -43,7 +43,7 @@ def main() -> None:
 
 
 def measure(bench: Bench, names: list[str]) -> list[report.Figure]:
-    """Carry out these measurements; one that breaks down is told as such."""
+    """Carry out these measurements; report one that breaks down as such."""
     figures = []
     for name in names:
         begin = monotonic()

@@ -1,4 +1,4 @@
-"""What all measurements share: how much is done, the mails, and processes kept busy with them."""
+"""The parts that all measurements share: size, mails, and processes kept busy with them."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ DIFFERENT_MAILS = 30_000
 
 
 class Bench:
-    """What all measurements share."""
+    """The parts that all measurements share."""
 
     def __init__(self, installation: Installation, scale: Scale) -> None:
         self.installation = installation
@@ -87,7 +87,7 @@ class Bench:
         return traffic.mails_from_home(self.scale.accounts, ADDRESSES, DIFFERENT_MAILS)
 
     def warm(self, pool: Pool) -> None:
-        """Have every process of a pool see a new address: it has imported geoip2 then."""
+        """Send a new address to every process of a pool: it has imported geoip2 then."""
         number = self.scale.accounts - 1 - self._instance // 100_000_000
         address = random.Random(number).choice(self.world.by_country[home_country(number)])
         requests = [request(account(number), address)]
@@ -97,7 +97,7 @@ class Bench:
 def saturated(
     bench: Bench, argv: Argv, processes: int, requests: list[bytes], answers: list[Answers]
 ) -> Counter[bytes]:
-    """Keep processes busy for a while; append the answers; return all replies ever given."""
+    """Keep processes busy for a while, append the answers, and return all replies ever given."""
     with Pool(argv, processes) as pool:
         bench.warm(pool)
         answers.append(pool.saturate(bench.mails(requests), lasting(bench.scale.seconds)))

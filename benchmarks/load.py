@@ -1,9 +1,9 @@
 """The load generator: policy connections as Postfix makes them, and how long answers take.
 
 Each connection has a process of its own, started as spawn(8) starts it: descriptors 0, 1 and 2 on
-one socket, nothing in the environment but MAIL_CONFIG, LANG and PATH, a session of its own, umask
-077.  One loop in one process serves all connections, because the generator shares two processor
-cores with what it measures; `Answers.own_seconds` tells what it took of them itself.
+one socket, a session of its own, umask 077.  Its environment has only MAIL_CONFIG, LANG and PATH.
+One loop in one process serves all connections, because the generator shares two processor cores
+with what it measures; `Answers.own_seconds` is the share that it took itself.
 
 Mails are requests with a `%d` where the instance goes: each is sent as a new mail.
 """
@@ -53,7 +53,7 @@ def start(argv: Argv, *, connected: socket.socket | None = None) -> int:
 
 
 class Answers:
-    """What came back: seconds per answer, how often each reply was given, seconds it all took.
+    """The result: seconds per answer, how often each reply was given, seconds it all took.
 
     `own_seconds`: processor time of the generator itself.
     """
@@ -310,7 +310,7 @@ def run_measured(argv: Argv) -> tuple[float, float]:
     pid = start(argv)
     handle = os.pidfd_open(pid)
     peak = 0.0
-    # What wait4(2) says of the peak has that of the generator in it, from before the exec.
+    # The peak that wait4(2) reports includes the generator's, from before the exec.
     while not select.select([handle], [], [], 0.02)[0]:
         peak = max(peak, _peak_memory(pid))
     seconds = perf_counter() - begin
@@ -330,7 +330,7 @@ def _peak_memory(pid: int) -> float:
 def churn(argv: Argv, mails: Iterator[bytes], processes: int, at_a_time: int) -> float:
     """Send one mail per process, several processes at a time; return processes per second.
 
-    The next process starts when one has ended: what it does after its reply counts, too.
+    The next process starts when one has ended: its work after the reply counts as well.
     """
     answering: dict[int, Connection] = {}
     ending: dict[int, Connection] = {}

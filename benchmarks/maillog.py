@@ -20,7 +20,7 @@ relay=mx.example.net[192.0.2.25]:25, delay=0.8, delays=0.1/0/0.4/0.3, dsn=2.0.0,
 status=sent (250 2.0.0 Ok)
 {when} mail postfix/qmgr[812]: {queue_id}: removed
 """
-"""What one mail leaves behind."""
+"""The lines that one mail leaves behind."""
 
 RECEIVED = """\
 {when} mail postfix/postscreen[811]: CONNECT from [{sender}]:51234 to [192.0.2.1]:25
@@ -36,7 +36,7 @@ mail=1 rcpt=1 data=1 quit=1 commands=7
 delay=0.2, delays=0.1/0/0/0.1, dsn=2.0.0, status=sent (250 2.0.0 <{account}> Saved)
 {when} mail postfix/qmgr[812]: {queue_id}: removed
 """
-"""What a mail that is received leaves behind."""
+"""The lines that a received mail leaves behind."""
 
 FIRST_MAIL = 1_760_000_000
 SECONDS_BETWEEN = 2

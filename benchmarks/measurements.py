@@ -1,6 +1,6 @@
-"""What is measured: one function per goal, each returning its figures.
+"""The measurements: one function per goal, each returning its figures.
 
-Whatever is compared is run by turns, A B A B, so that both meet the same noise.
+Two things that are compared run in turn, A B A B, so that both meet the same noise.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class Load:
 
 
 class Count:
-    """What processes answered, and what the database says of it.
+    """The answers of processes, and the database's account of them.
 
     The mail that crosses a limit is recorded like those before it, and stopped.
     """

@@ -91,7 +91,7 @@ def add_addresses(database: Path, account: str, country: str, addresses: list[st
 
 
 class Census:
-    """What a database says has been counted: mails, incidents, and mails that were stopped."""
+    """The counts of a database: mails, incidents, and mails that were stopped."""
 
     def __init__(self, database: Path) -> None:
         with closing(open_database(str(database))) as opened:

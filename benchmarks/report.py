@@ -35,7 +35,7 @@ class Figure:
     """One measured figure.
 
     `floor`: what it is compared with, called `beside`; None where there is nothing.  `goals`: none
-    where it is only told.  `missing`: why there is no figure.
+    where it is only printed.  `missing`: why there is no figure.
     """
 
     what: str

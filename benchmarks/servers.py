@@ -1,7 +1,8 @@
-"""What several hosts get of a database server: verdicts per second, how long they take, the first.
+"""The speed of a database server for several hosts: verdicts per second, how long they take, the
+first.
 
-The servers are those of the tests, private ones with Debian's settings for the disk, on the same
-two cores as all the rest; what a network between adds is not in the figures.
+The servers are those of the tests: private ones with Debian's settings for the disk, on the same
+two cores as all the rest.  The figures do not include the time of a network between.
 """
 
 from __future__ import annotations

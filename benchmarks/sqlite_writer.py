@@ -2,7 +2,7 @@
 
     sqlite_writer.py DATABASE
 
-What a policy costs that writes down every mail and decides nothing.
+A policy that writes down every mail and decides nothing, as a floor for the costs.
 """
 
 import os

@@ -1,8 +1,8 @@
 """The mail of a submission server, as policy requests in bytes.
 
-Accounts are numbered.  Each has a home country and so many known addresses there, which no look-up
-is needed for; what a thief or a traveller comes from are addresses of the bundled country database,
-taken at random, the same in every run.
+Accounts are numbered.  Each has a home country and some known addresses there, which need no
+look-up.  Thieves and travellers have addresses of the bundled country database, taken at random,
+the same in every run.
 """
 
 from __future__ import annotations
@@ -103,7 +103,7 @@ class World:
     def mixed_mails(self, accounts: int, addresses: int, mails: int, seed: int) -> list[bytes]:
         """Return mails of which 2 % are of hopping accounts, each from another country.
 
-        2 % of the accounts hop; now and then their owners, too, send from home.
+        2 % of the accounts hop; now and then their owners also send from home.
         """
         requests = mails_from_home(accounts, addresses, mails, seed)
         chance = random.Random(seed)

@@ -1,8 +1,8 @@
 """Files, rights, locks, limits and clocks that are not as they should be.
 
-Every case breaks a world of its own and says, by asserting it: what goes to the socket, what the
-log says, that blocks hold where the database can be read, and that pcc recovers by itself.
-Those in SLOW wait for deadlines, idle most of the time; CASES has all others.
+Every case breaks a world of its own.  It asserts what goes to the socket and to the log, that
+blocks hold where the database can be read, and that pcc recovers by itself.  Those in SLOW wait
+for deadlines, idle most of the time; CASES has all others.
 """
 
 from __future__ import annotations
@@ -472,7 +472,7 @@ def a_block_that_expires_began_while_the_clock_was_ahead() -> None:
         assert is_pass(running.ask("leapt@example.org", address("ES")))  # not in a year
 
 
-# What is locked or stopped.
+# Things that are locked or stopped.
 
 
 @slow
@@ -550,7 +550,7 @@ def mail_of_a_known_account_does_not_wait_for_a_locked_database() -> None:
         assert running.end() == 0
 
 
-# What the cases have in common.
+# The parts that the cases share.
 
 
 @contextlib.contextmanager
@@ -612,7 +612,7 @@ def limited(world: World, limit: str) -> str:
 
 
 def running_thief(world: World, limit: str) -> str | None:
-    """What a limited process answers the thief with."""
+    """The answer of a limited process to the thief."""
     process = world.policy(limit)
     action = process.ask(THIEF, address("ES"))
     process.end()

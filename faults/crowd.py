@@ -20,7 +20,7 @@ CONFIG = f"familiar_after = 0\nmax_countries = {MAX_COUNTRIES}\n"
 
 
 class Crowd(NamedTuple):
-    """What a run has measured: `passed` and `refused` over all rounds."""
+    """The measurements of a run: `passed` and `refused` over all rounds."""
 
     rounds: int
     processes: int
@@ -30,7 +30,7 @@ class Crowd(NamedTuple):
 
 
 def run(rounds: int, processes: int = 40, *, notify: bool = False) -> Crowd:
-    """Let a new account in each round be used from as many countries as there are processes.
+    """Use a new account in each round, from as many countries as there are processes.
 
     Raises AssertionError for a round in which not exactly `max_countries` mails pass, or that
     does not leave exactly one block and, with `notify`, one notice.
@@ -64,7 +64,7 @@ def run(rounds: int, processes: int = 40, *, notify: bool = False) -> Crowd:
 
 
 def _log_notices(path: Path) -> None:
-    """Have the database itself count the notices, which leave the outbox when they are sent."""
+    """Make the database itself count the notices, which leave the outbox when they are sent."""
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(
             "CREATE TABLE noticed (account TEXT);"
@@ -101,7 +101,7 @@ def _check(path: Path, rounds: int, processes: int, notices: int) -> None:
             processes - MAX_COUNTRIES,
         )
         assert read("SELECT count(*), count(DISTINCT account) FROM noticed") == (notices, notices)
-        # The crossing mail is recorded, too; the others are only tries.
+        # The crossing mail is also recorded; the others are only tries.
         assert read("SELECT count(*), sum(mails) FROM sighting") == (
             rounds * (MAX_COUNTRIES + 1),
             rounds * (MAX_COUNTRIES + 1),

@@ -1,8 +1,8 @@
 """A disk that is full, or fails, from the nth write on, or once.
 
-The same short session of mails is played again and again, the first, second, third … change of
-a file (write, truncation, sync) failing, until there is none left to fail.  After each the disk
-is well again, and what was answered is held against the database.
+The same short session of mails is played again and again.  Each time the next change of a file
+(write, truncation, sync) fails, until there is none left to fail.  After each the disk is well
+again, and what was answered is held against the database.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ SESSION = (
 
 
 class Failed(NamedTuple):
-    """What a run has measured: faults injected, and requests that got no reply because of them."""
+    """The measurements of a run: faults injected, and requests that got no reply for that."""
 
     faults: int
     unanswered: int
 
 
 def run(every: int = 1, kinds: Iterable[str] = tuple(ERRORS)) -> Failed:
-    """Let every, or every 2nd, 3rd …, change fail, in turn for good and just once."""
+    """Make every, or every 2nd, 3rd …, change fail, in turn for good and just once."""
     faults = unanswered = 0
     with tempfile.TemporaryDirectory() as name:
         template = Site(_made(Path(name) / "template"), HOLDING)

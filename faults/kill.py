@@ -14,14 +14,14 @@ from faults.ledger import CONFIG, Figures, Load, Recorded, compare
 
 
 class Killed(NamedTuple):
-    """What a run has measured."""
+    """The measurements of a run."""
 
     kills: int
     figures: Figures
 
 
 def run(seconds: float, workers: int = 12, seed: int = 1, *, gently: bool = True) -> Killed:
-    """Kill processes for so long; raise AssertionError for whatever is wrong afterwards.
+    """Kill processes for `seconds`; raise AssertionError if anything is wrong afterwards.
 
     `gently`: those that are left at the end are not killed as well.
     """

@@ -30,7 +30,7 @@ from pcc.verdict import counting
 
 MAX_COUNTRIES = 3
 IN_FLIGHT_SECONDS = counting.GROUP_SECONDS + counting.LATE_SECONDS
-"""For so long a mail that changes nothing may wait to be counted, unless counting fails."""
+"""Seconds that a mail that changes nothing may wait to be counted, unless counting fails."""
 
 CONFIG = f"familiar_after = 0\nmax_countries = {MAX_COUNTRIES}\n"
 
@@ -183,7 +183,7 @@ class Load:
 
 
 class Recorded:
-    """What a database says, read once."""
+    """The content of a database, read once."""
 
     def __init__(self, path: Path) -> None:
         with closing(open_database(str(path))) as database:
@@ -214,7 +214,7 @@ class Recorded:
 
 
 class Figures(NamedTuple):
-    """What a comparison has compared.
+    """The numbers of a comparison.
 
     `lost`: mails that were answered and are not counted; `might_be_lost`: those that were
     answered by a process that was killed within the time that counting may take.

@@ -1,8 +1,8 @@
 """A real Postfix under load, whose policy processes are killed while it is reloaded and stopped.
 
 Clients on many connections send mails of accounts that are used as they should be and of accounts
-that are used from too many countries.  `default_action` is a code of its own, so that each
-answer tells who decided: pcc (250, 554), Postfix where pcc could not answer (DEFAULT_CODE).
+that are used from too many countries.  `default_action` is a code of its own.  So each answer
+shows its author: pcc (250, 554), or Postfix where pcc could not answer (DEFAULT_CODE).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Mail(NamedTuple):
 
 
 class Loaded(NamedTuple):
-    """What a run has measured.
+    """The measurements of a run.
 
     `undecided`: mails that got `default_action`.  `lost`: connections that ended in a mail, all
     of them while Postfix was stopping.  `seconds_to_stop`: until nothing was left.
@@ -55,7 +55,7 @@ class Loaded(NamedTuple):
 
 
 def run(connections: int, seconds: float, reloads: int = 3, seed: int = 1) -> Loaded:
-    """Load a Postfix for so long; raise AssertionError for whatever is wrong afterwards."""
+    """Load a Postfix for `seconds`; raise AssertionError if anything is wrong afterwards."""
     try:
         return _run(connections, seconds, reloads, seed)
     except StuckLoggingError:  # Postfix's own, and rare
@@ -137,7 +137,7 @@ def _disturb(
 
 
 class _Clients:
-    """Clients that send until `stop()`; `ending` tells them that Postfix is being stopped."""
+    """Clients that send until `stop()`; `ending` says that Postfix is being stopped."""
 
     def __init__(self, port: int, connections: int, seed: int) -> None:
         self.ending = threading.Event()

@@ -2,8 +2,8 @@
 
 Policy processes work on a disk that keeps, beside the files, what would survive a power cut at
 this moment (disk.c).  At random instants all syncing is stopped, a picture is taken of both, and
-the processes go on.  From each picture several disks are made as a power cut may leave them, for
-a system may have written on its own accord whatever was not synced, or nothing of it:
+the processes go on.  From each picture several disks are made as a power cut may leave them.  A
+system may have written all, some or none of the data that was not synced:
 
     nothing    only what was synced is there
     database   so is what was written to the database, but not to its write-ahead log
@@ -37,7 +37,7 @@ KINDS = ("nothing", "database", "log", "some", "torn")
 
 
 class Cut(NamedTuple):
-    """What a run has measured; `promised` are the answers that had to survive, all cuts added."""
+    """The measurements of a run; `promised` are the answers that had to survive, all cuts added."""
 
     cuts: int
     images: int
@@ -61,7 +61,7 @@ class Disk:
 
     @contextmanager
     def without_syncs(self) -> Iterator[None]:
-        """Have all who sync wait."""
+        """Make all processes that sync wait."""
         with (self.shadow / "lock").open("w") as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
             yield

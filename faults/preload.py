@@ -10,7 +10,7 @@ from pathlib import Path
 from deployment import public_folder
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C"}
-"""What spawn(8) gives its children, in short."""
+"""The descriptors and environment that spawn(8) gives its children, in short."""
 
 
 def missing_compiler() -> str:

@@ -1,4 +1,5 @@
-"""What is stuck for ever: syslog, sendmail, Postfix itself; and processes that nobody needs.
+"""Programs that are stuck for ever: syslog, sendmail, Postfix itself; and processes that nobody
+needs.
 
 A store that is stuck is among the slow cases of `broken`.
 """

@@ -1,8 +1,8 @@
 """An installation to be broken: policy processes that run as the service user, as in the field.
 
-Each process has a /dev of its own, whose /dev/log is a socket of the world's, so that what it
-logs can be read, and held up, without touching the system's.  Needs root, for users, mounts and
-mount namespaces; `missing()` says what is not there.
+Each process has a /dev of its own, whose /dev/log is a socket of the world's.  So its log can be
+read, and held up, without touching the system's.  Needs root, for users, mounts and mount
+namespaces; `missing()` says what is not there.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ exec "$@"
 
 @functools.cache
 def missing() -> str:
-    """What this machine lacks for a world, as a reason to skip; or ""."""
+    """Return why this machine can have no world, "" where it can."""
     if os.geteuid() != 0:
         return "not root"
     for command in ("unshare", "setpriv", "prlimit", "mount"):
@@ -155,7 +155,7 @@ class World:
         return process
 
     def command(self) -> list[str]:
-        """What spawn(8) would run."""
+        """The command line for spawn(8)."""
         code = product()
         script = str(code.folder / "pcc_policy.py")
         return [str(code.python), script, "--config", str(self.config)]
@@ -173,7 +173,7 @@ class World:
         script = str(code.folder / "pcc_admin.py")
         return run_as([code.python, script, "--config", self.config, *arguments], user)
 
-    # What must be true in trouble, and after it.
+    # Facts that must be true in trouble, and after it.
 
     def block_holds(self) -> bool:
         """Whether a fresh process refuses the thief's mail."""
@@ -212,7 +212,7 @@ def _plain_database() -> Path:
 
 
 class Log:
-    """What is logged to /dev/log, as long as it is read."""
+    """The lines that are logged to /dev/log, as long as it is read."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -231,7 +231,7 @@ class Log:
                 return [re.sub(r"^<\d+>\w+ +\d+ [\d:]+ ", "", line) for line in found]
 
     def fill(self) -> None:
-        """Fill the queue, so that whoever logs has to wait until it is read."""
+        """Fill the queue, so that a process that logs has to wait until it is read."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
             sender.setblocking(False)
             with contextlib.suppress(BlockingIOError):

@@ -18,7 +18,7 @@ REASON = "5.7.1 No."
 
 
 class Talked(NamedTuple):
-    """What a run has counted."""
+    """The counts of a run."""
 
     processes: int
     requests: int

@@ -18,7 +18,7 @@ def missing() -> str:
 
 
 def run(seconds: int) -> int:
-    """Fuzz for so long; return how many inputs were tried.  Raises AssertionError for a failure."""
+    """Fuzz for `seconds`; return the number of inputs.  Raises AssertionError for a failure."""
     done = subprocess.run(
         [sys.executable, "-m", "fuzz.guided", str(seconds)],
         capture_output=True,

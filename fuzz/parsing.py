@@ -11,7 +11,7 @@ from pcc.protocol import RequestReader
 
 
 class Parsed(NamedTuple):
-    """What a run has counted: streams, requests in them, streams that are malformed."""
+    """The counts of a run: streams, requests in them, streams that are malformed."""
 
     streams: int
     requests: int
@@ -61,7 +61,7 @@ def pieces(stream: bytes, choice: random.Random) -> list[bytes]:
 
 
 def read(parts: list[bytes]) -> tuple[list[dict[str, str]], bool]:
-    """What the reader makes of it: the requests, and whether something malformed ended them."""
+    """Return the reader's requests, and whether something malformed ended them."""
     reader = RequestReader()
     found = []
     try:

@@ -27,7 +27,8 @@ def requests(stream: bytes) -> tuple[list[dict[str, str]], bool]:
         if stream.startswith(b"\n") or length > LONGEST:
             return found, True
         if end is None:
-            # Lines that end in CR LF are told at once; what else is missing may yet come.
+            # Lines that end in CR LF are refused at once; anything else that is missing may yet
+            # come.
             return found, b"\n\r\n" in stream
         request = _attributes(stream[: end.start()])
         if request is None:

@@ -12,7 +12,7 @@ DAY = 86400
 
 @dataclass(frozen=True)
 class Settings:
-    """What a configuration says; limits are pairs of a number and its window in seconds."""
+    """The values of a configuration; limits are pairs of a number and its window in seconds."""
 
     countries: tuple[tuple[int, int], ...] = ()
     addresses: tuple[tuple[int, int], ...] = ()
@@ -52,7 +52,7 @@ class Account:
 
 
 class Model:
-    """What every mail should be answered with."""
+    """The right answer to every mail."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -74,7 +74,7 @@ class Model:
         return account.blocked
 
     def is_blocked(self, name: str, now: float) -> bool:
-        """Whether all mail of an account is refused, but for an exemption."""
+        """Whether all mail of an account is refused, exemptions apart."""
         account = self.accounts.setdefault(name, Account())
         return account.blocked and not (account.expires and account.expires <= now)
 

@@ -25,7 +25,7 @@ SENDMAIL = '#!/bin/sh\nexec cat > "$(mktemp {folder}/notice.XXXXXX)"\n'
 
 
 class Shown(NamedTuple):
-    """What a run has counted."""
+    """The counts of a run."""
 
     strings: int
     accounts: int

@@ -68,14 +68,14 @@ STRICTER = (
         ignored=frozenset({"FR"}),
     ),
 )
-"""What the second of these is changed to, and back again, on the way."""
+"""The configuration that the second of these changes to, and back again, on the way."""
 
 START = 1_900_000_000
 MAILS_PER_ACCOUNT = 60
 
 
 class Judged(NamedTuple):
-    """What a run has counted."""
+    """The counts of a run."""
 
     requests: int
     refused: int
@@ -298,7 +298,7 @@ class _Fuzzer:
         self._left[slot] = self._choice.randrange(1, MAILS_PER_ACCOUNT)
 
     def _tick(self, most: float) -> None:
-        """Let time pass; what waits to be counted is counted meanwhile, as in a process."""
+        """Move the clock on; count the mails that wait for it, as a process does."""
         before = self._now
         self._now += self._choice.random() * most
         for _, verdicts in self._processes:
