@@ -1,5 +1,4 @@
-"""The speed of a database server for several hosts: verdicts per second, how long they take, the
-first.
+"""A database server for several hosts: verdicts per second, their times, the first verdict.
 
 The servers are those of the tests: private ones with Debian's settings for the disk, on the same
 two cores as all the rest.  The figures do not include the time of a network between.

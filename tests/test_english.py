@@ -49,8 +49,6 @@ OTHER_FILES = ("pcc.toml", "master.cf.snippet", "systemd/pcc.service", "systemd/
 
 NOT_YET: tuple[str, ...] = (
     "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "SECURITY.md",
     "data/",
     "docs/choosing-limits.md",
     "docs/cloud-senders.md",

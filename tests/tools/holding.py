@@ -76,9 +76,7 @@ class Holding:
     def admin(
         self, *arguments: str, user: str | None = None, mail_config: bool = True
     ) -> subprocess.CompletedProcess[str]:
-        """Run pcc_admin.py, as root by default, with MAIL_CONFIG unless `environment` says
-        otherwise.
-        """
+        """Run pcc_admin.py, as root and with MAIL_CONFIG by default."""
         environment = {"MAIL_CONFIG": str(self.mta.config)} if mail_config else {}
         return self.deployment.admin(*arguments, user=user, environment=environment)
 
