@@ -95,7 +95,7 @@ def report(context: Context, options: argparse.Namespace) -> int:
         return USAGE
     command = partial(command_line, context.config_path)
     config, database = context.config, context.database
-    paths = config.country_database, config.networks_database
+    paths = config.country_database, config.networks_database, config.hosting_list
     with closing(Origins(*paths, context.complain)) as origins:
         found = gather(config, database, origins, command, since // DAY * DAY, context.now)
         if options.html:

@@ -33,9 +33,8 @@ class Whereabouts:
             from pcc.places.origins import Origins  # expensive: the reader of databases
 
             config = context.config
-            with closing(
-                Origins(config.country_database, config.networks_database, context.complain)
-            ) as origins:
+            paths = config.country_database, config.networks_database, config.hosting_list
+            with closing(Origins(*paths, context.complain)) as origins:
                 self._origins = origins.find([row.address for row in seen])
         self._legs = travel.legs(travel.visits(seen, self._origins))
 

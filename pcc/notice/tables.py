@@ -23,32 +23,40 @@ _LONGEST_CLIENT_NAME = 40
 def table(notice: Notice) -> str:
     """Return the sightings as columns, the crossing one marked.
 
-    Under each is its host name, city and network, which would make the table too wide.
+    Under each is its host name, its city and whose network it is, which would not fit in a column.
     """
     incident = notice.incident
+    origins = notice.origins or {}
+    has_networks = any(origin.as_number for origin in origins.values())
     packed = addresses.packed_address(incident.client_address)
     crossing = addresses.recorded_address(packed) if packed else ""
-    lines = [("", "COUNTRY", "ADDRESS", "FIRST", "LAST", "MAILS")]
-    lines += [
-        (
-            "*" if seen.address == crossing else "",
-            seen.country,
-            escaped(seen.address),
-            short_time(seen.first_seen),
-            short_time(seen.last_seen),
-            str(seen.mails),
+    network = ["NETWORK"] if has_networks else []
+    lines = [["", "COUNTRY", "ADDRESS", *network, "FIRST", "LAST", "MAILS"]]
+    for seen in notice.sightings:
+        if has_networks:
+            number = origins.get(seen.address, evidence.Origin()).as_number
+            network = [f"AS{number}" if number else ""]
+        lines.append(
+            [
+                "*" if seen.address == crossing else "",
+                seen.country,
+                escaped(seen.address),
+                *network,
+                short_time(seen.first_seen),
+                short_time(seen.last_seen),
+                str(seen.mails),
+            ]
         )
-        for seen in notice.sightings
-    ]
     header, *rows = columns(lines)
     text = [header]
     for row, seen in zip(rows, notice.sightings, strict=True):
-        origin = (notice.origins or {}).get(seen.address, evidence.Origin())
+        origin = origins.get(seen.address, evidence.Origin())
         name = "" if seen.client_name == "unknown" else escaped(seen.client_name)
         known = [
             tail(name, _LONGEST_CLIENT_NAME),
             plain(origin.city),
-            plain(evidence.network(origin)),
+            plain(origin.operator),
+            "hosting" if origin.is_hosting else "",
         ]
         below = ", ".join([part for part in known if part])
         text += [row, *(filled(below, " " * 12).splitlines() if below else [])]

@@ -23,11 +23,18 @@ LATE_SECONDS = 900
 
 _LONGEST_IN_SUBJECT = 80
 
-_COUNTED = {
+_PLACES = {
     "max_countries": ("country", "countries", "familiar ones together count as one"),
+    "max_networks": ("network", "networks", "familiar ones don't count"),
     "max_addresses": ("address", "addresses", "familiar ones don't count"),
 }
-"""A limit's unit, one and many, and what familiarity does to it."""
+"""Limits on places: the unit, one and many, and the effect of familiarity."""
+
+_MAILS = {
+    "max_hosting_mails": "unfamiliar hosting networks",
+    "max_foreign_mails": "unfamiliar countries",
+}
+"""Limits on mails, and where these come from."""
 
 
 def subject(notice: Notice) -> str:
@@ -63,14 +70,15 @@ def _block_parts(notice: Notice, config: Config) -> list[str]:
         ("Crossed by", f"mail from {client}, {incident.country}{queue_id}: {done}"),
         ("Now", _consequence(notice, config)),
     ]
-    kind = "addresses" if incident.rule.startswith("max_addresses") else "countries"
+    name = incident.rule.partition(" ")[0]
+    how = f"from so many {_PLACES[name][1]}" if name in _PLACES else "so much mail from there"
     return [
         filled(f"{escaped(incident.account)} {state}: mail came from {_places(incident)}."),
         filled(
             # The reader may never have had such a mail before.
-            f"An account that sends from so many {kind} is often stolen.  But a journey, a VPN, or"
-            " an app that sends from its maker's machines can look the same.  Ask the owner, and"
-            " not by mail: a thief reads that."
+            f"An account that sends {how} is often stolen.  But a journey, a VPN, or an app that"
+            " sends from its maker's machines can look the same.  Ask the owner, and not by mail:"
+            " a thief reads that."
         ),
         listed(facts),
         table(notice),
@@ -106,8 +114,10 @@ def _places(incident: IncidentRow) -> str:
     """Return where mail came from, and within which window: `ES, FR within 2d`."""
     limit, _, window = incident.rule.rpartition(" in ")
     name, _, most = limit.partition(" ")
-    if name == "max_addresses" and most.isdigit():  # the mail that makes one more crosses it
-        return f"{int(most) + 1} addresses within {window}"
+    if name in ("max_networks", "max_addresses"):  # the mail that makes one more crosses it
+        return f"{int(most) + 1} {_PLACES[name][1]} within {window}"
+    if name in _MAILS:
+        return f"{_MAILS[name]}, {int(most) + 1} within {window}"
     countries = incident.countries.split(",")
     more = len(countries) - MOST_COUNTRIES
     listed = ", ".join(countries[:MOST_COUNTRIES])
@@ -118,13 +128,16 @@ def _limit(incident: IncidentRow, config: Config) -> str:
     """Return the limit as in lists, and in words."""
     limit, _, window = incident.rule.rpartition(" in ")
     name, _, most = limit.partition(" ")
-    if name not in _COUNTED:
+    if name not in _PLACES and name not in _MAILS:
         return incident.rule
-    one, many, familiar = _COUNTED[name]
     units = {"s": "second", "m": "minute", "h": "hour", "d": "day", "w": "week"}
     number, unit = window[:-1], units.get(window[-1:].lower(), "")
     if unit and number.isdigit():
         window = f"{int(number)} {unit}{'' if int(number) == 1 else 's'}"
+    if name in _MAILS:
+        mails = "mail" if most == "1" else "mails"
+        return f"{incident.rule}: at most {most} {mails} within {window} from {_MAILS[name]}"
+    one, many, familiar = _PLACES[name]
     limit = f"{incident.rule}: at most {most} {one if most == '1' else many} within {window}"
     return f"{limit}; {familiar}" if config.policy_for(incident.account).familiar_after else limit
 

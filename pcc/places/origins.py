@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from pcc.errors import CountryError
 from pcc.places.country import damage
+from pcc.places.hosting import read_hosting
 from pcc.places.travel import Origin
 
 if TYPE_CHECKING:
@@ -48,7 +49,13 @@ class Origins:
     `complain` is called with a sentence, once for each database that turns out unusable.
     """
 
-    def __init__(self, country_path: str, asn_path: str, complain: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        country_path: str,
+        networks_path: str,
+        hosting_path: str,
+        complain: Callable[[str], None],
+    ) -> None:
         self._complain = complain
         self._readers: dict[str, Reader] = {}
         self._paths: dict[str, str] = {}
@@ -57,10 +64,16 @@ class Origins:
         except CountryError:
             pass
         try:
-            if asn_path:
-                self._open(_NETWORKS, asn_path, open_networks)
+            if networks_path:
+                self._open(_NETWORKS, networks_path, open_networks)
         except CountryError as error:
             complain(f"networks are left out of the evidence: {error}")
+        self._hosting: frozenset[str] = frozenset()
+        try:
+            if hosting_path and _NETWORKS in self._readers:
+                self._hosting = read_hosting(hosting_path)
+        except CountryError:
+            pass  # verdicts need that file, and complain of it
 
     def close(self) -> None:
         """Close the files."""
@@ -80,7 +93,8 @@ class Origins:
     def _find(self, address: str) -> Origin:
         city, latitude, longitude, radius = _place(self._record(_CITIES, address))
         operator, number = _network(self._record(_NETWORKS, address))
-        return Origin(city, latitude, longitude, radius, operator, number)
+        is_hosting = f"AS{number}" in self._hosting
+        return Origin(city, latitude, longitude, radius, operator, number, is_hosting)
 
     def _record(self, kind: str, address: str) -> dict[str, Any]:
         """Return the record of an address; a database that turns out damaged is used no more."""

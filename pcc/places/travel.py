@@ -35,8 +35,8 @@ class Origin(NamedTuple):
     """Where an address is and whose, as far as databases say.
 
     `radius`: km within which the real place probably is, 0 where that is not said.  `operator` and
-    `as_number`: of the network, the organisation and number of its autonomous system.  "", None
-    and 0 are for what is unknown.
+    `as_number`: of the network, the organisation and number of its autonomous system.
+    `is_hosting`: the hosting list has it.  "", None and 0 stand for unknown.
     """
 
     city: str = ""
@@ -45,6 +45,7 @@ class Origin(NamedTuple):
     radius: int = 0
     operator: str = ""
     as_number: int = 0
+    is_hosting: bool = False
 
 
 class Visit(NamedTuple):
@@ -174,10 +175,10 @@ def place(visit: Visit) -> str:
 
 def network(origin: Origin) -> str:
     """Return whose network an address is in, for people and unescaped, "" if that is unknown."""
-    number = f"AS{origin.as_number}" if origin.as_number else ""
-    if origin.operator and number:
-        return f"{origin.operator} ({number})"
-    return origin.operator or number
+    name = f"AS{origin.as_number}" if origin.as_number else ""
+    if origin.operator:
+        name = f"{origin.operator} ({name})" if name else origin.operator
+    return f"{name}, hosting" if origin.is_hosting else name
 
 
 def origin_data(origin: Origin) -> dict[str, Any]:
@@ -188,6 +189,7 @@ def origin_data(origin: Origin) -> dict[str, Any]:
         "longitude": origin.longitude,
         "operator": origin.operator or None,
         "as_number": origin.as_number or None,
+        "hosting": origin.is_hosting if origin.as_number else None,
     }
 
 

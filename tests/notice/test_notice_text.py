@@ -43,6 +43,18 @@ from pcc.store import outbox
             "[pcc] user@example.org observed: mail from ES, FR, BR, VN within 2d",
         ),
         (
+            told(rule="max_networks 3 in 10m", countries="ES"),
+            "[pcc] user@example.org blocked: mail from 4 networks within 10m",
+        ),
+        (
+            told(rule="max_hosting_mails 25 in 1h", countries="ES"),
+            "[pcc] user@example.org blocked: mail from unfamiliar hosting networks, 26 within 1h",
+        ),
+        (
+            told(rule="max_foreign_mails 50 in 1h", countries="ES"),
+            "[pcc] user@example.org blocked: mail from unfamiliar countries, 51 within 1h",
+        ),
+        (
             told(rule="max_addresses 5 in 1h", countries="ES"),
             "[pcc] user@example.org blocked: mail from 6 addresses within 1h",
         ),
@@ -192,6 +204,18 @@ def test_notice_of_a_block_has_facts_evidence_and_commands(tmp_path: Path) -> No
         ),
         (told("unblocked", by="alice", reason="holiday"), "", "Reason:  holiday"),
         (
+            told(rule="max_networks 3 in 10m"),
+            "",
+            "Limit:      max_networks 3 in 10m: at most 3 networks within 10 minutes;"
+            " familiar ones don't count",
+        ),
+        (
+            told(rule="max_hosting_mails 25 in 1h"),
+            "",
+            "Limit:      max_hosting_mails 25 in 1h: at most 25 mails within 1 hour from"
+            " unfamiliar hosting networks",
+        ),
+        (
             told(rule="max_addresses 5 in 1h"),
             "",
             "Limit:      max_addresses 5 in 1h: at most 5 addresses within 1 hour;"
@@ -230,6 +254,26 @@ def test_text_says_what_is_so(tmp_path: Path, of: Notice, toml: str, line: str) 
     text = body(of, config, HOST, NOW)
     assert line in text.replace("\n" + " " * 12, " ").splitlines()
     assert max(len(line) for line in text.splitlines() if "pcc_admin.py" not in line) <= 78
+
+
+def test_table_shows_networks_where_a_database_says_them(tmp_path: Path) -> None:
+    places = {
+        SEEN[0].address: Origin("Hanoi", operator="Viettel", as_number=7552),
+        SEEN[1].address: Origin(operator="Rented <Servers>", as_number=24940, is_hosting=True),
+    }
+    text = body(told(origins=places), config_of(tmp_path), HOST, NOW)
+    assert (
+        """
+   COUNTRY  ADDRESS            NETWORK  FIRST        LAST         MAILS
+*  VN       203.0.113.9        AS7552   07-22 03:12  07-22 03:12  1
+            mail.example.vn, Hanoi, Viettel
+   ES       2001:db8:1:2::/64  AS24940  07-21 03:12  07-22 02:12  12
+            Rented \\x3cServers\\x3e, hosting
+"""
+        in text
+    )
+    data = as_data(told(origins=places))["sightings"]
+    assert [(seen["as_number"], seen["hosting"]) for seen in data] == [(7552, False), (24940, True)]
 
 
 def test_notice_that_comes_late_says_so(tmp_path: Path) -> None:

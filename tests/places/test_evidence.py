@@ -182,7 +182,7 @@ def origins(folder: Path, cities: str = "city.mmdb", networks: str = "asn.mmdb")
     def complain(sentence: str) -> None:
         raise AssertionError(sentence)
 
-    return Origins(str(folder / cities), str(folder / networks) if networks else "", complain)
+    return Origins(str(folder / cities), str(folder / networks) if networks else "", "", complain)
 
 
 @pytest.mark.parametrize(
@@ -215,6 +215,20 @@ def test_addresses_are_looked_up_in_the_databases_of_both_makers(
         "",
         "",
     ]
+
+
+def test_network_in_the_hosting_list_is_named_so(tmp_path: Path) -> None:
+    write_database(tmp_path / "asn.mmdb", ASN_RECORDS, "GeoLite2-ASN")
+    hosting = tmp_path / "hosting.txt"
+    for written in ("3352 # Telefonica", "AS3352"):
+        hosting.write_text(written)
+        paths = "none.mmdb", str(tmp_path / "asn.mmdb"), str(hosting)
+        found = Origins(*paths, pytest.fail).find(["11.1.0.1", "11.2.0.1", "192.0.2.1"])
+        is_read = "#" in written
+        assert [origin.is_hosting for origin in found.values()] == [is_read, False, False]
+        assert evidence.network(found["11.1.0.1"]).endswith(", hosting") == is_read
+        hosts = [evidence.origin_data(origin)["hosting"] for origin in found.values()]
+        assert hosts == [is_read, False, None]
 
 
 def test_an_address_of_a_kind_that_a_database_has_none_of_is_unknown(tmp_path: Path) -> None:
@@ -284,7 +298,7 @@ def test_a_database_that_cannot_be_used_is_left_out_and_told_of_once(
     spoil(path)
     told: list[str] = []
     write_database(tmp_path / "city.mmdb", CITY_RECORDS, "GeoLite2-City")
-    looked = Origins(str(tmp_path / "city.mmdb"), str(path), told.append)
+    looked = Origins(str(tmp_path / "city.mmdb"), str(path), "", told.append)
     assert looked.find(["11.1.0.1"])["11.1.0.1"].city == "Madrid"
     assert told == [f"networks are left out of the evidence: {sentence.format(path)}"]
 
@@ -296,7 +310,7 @@ def test_a_database_that_is_damaged_within_is_left_out_from_then_on(tmp_path: Pa
     end = whole.index(b"\xab\xcd\xefMaxMind.com")
     path.write_bytes(b"\xff" * end + whole[end:])
     told: list[str] = []
-    looked = Origins(str(tmp_path / "none.mmdb"), str(path), told.append)
+    looked = Origins(str(tmp_path / "none.mmdb"), str(path), "", told.append)
     for _ in range(3):
         looked.find(["11.1.0.1", "11.2.0.1"])
     (sentence,) = told
@@ -370,7 +384,8 @@ def test_show_and_notices_have_the_evidence_with_outside_names_escaped(site: Sit
     wait_until(lambda: "-- \n" in mail.read_text(), 10, "mail")
     text = mail.read_text()
     assert text.isascii()
-    assert "            Par\\x1b[31mis\\n\\x3cb\\x3e, AS3215\n" in text
+    assert "            Par\\x1b[31mis\\n\\x3cb\\x3e\n" in text
+    assert "  AS3215  " in text
     assert "   Sao Paulo (ES) to Par\\x1b[31mis\\n\\x3cb\\x3e (FR), 9,400 km in " in text
     shown = site.data("show", "joe@example.org")
     assert set(shown["sightings"][0]) > KEYS
