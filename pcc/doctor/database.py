@@ -43,12 +43,17 @@ def check_password(config_path: str, url: str) -> Finding:
     return finding("password", faults)
 
 
-def check_database(config: Config, user: User, now: float) -> list[Finding]:
-    """Check the database, and what it tells about the clock, cron and notices."""
+def look(config: Config, user: User, now: float) -> tuple[Inspection, list[Fault]]:
+    """Look at the database; return what it says, and what keeps it from being used."""
     if config.is_on_server:
-        seen, faults = _inspected_on_server(config.store_database, user, now)
-    else:
-        seen, faults = _inspected(config.store_database, now)
+        return _inspected_on_server(config.store_database, user, now)
+    return _inspected(config.store_database, now)
+
+
+def check_database(
+    config: Config, seen: Inspection, faults: Sequence[Fault], now: float
+) -> list[Finding]:
+    """Check what `look` has found: the database, the clock, cron, notices and other hosts."""
     findings = [
         finding("database", faults),
         finding("clock", _clock_faults(seen.newest, now)),

@@ -9,16 +9,18 @@ from collections.abc import Iterator
 from pcc.config import Config, options
 from pcc.doctor import Finding, delegation, evidence, fail, finding, installation, state, warn
 from pcc.doctor.answer import Running, check_answer
-from pcc.doctor.database import check_database, check_password
+from pcc.doctor.database import check_database, check_password, look
 from pcc.doctor.files import odd_kind
 from pcc.doctor.identity import User, can_become, hindrance, user_of
 from pcc.doctor.log import check_log, check_recent_mail, check_smtpd
 from pcc.doctor.mailsystem import MailSystem
+from pcc.doctor.proxies import check_exempt_names, exempt_names
 from pcc.doctor.restrictions import check_asking
 from pcc.doctor.serviceuser import ServiceUser, check_service_user, find_service_user
 from pcc.errors import ConfigError
 from pcc.invocation import shell_word
 from pcc.postfix import recentlog
+from pcc.store.engine.inspection import Inspection
 
 PROGRAMS = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 """The folder of pcc_policy.py and pcc_admin.py."""
@@ -43,6 +45,7 @@ class _Examination:
         self._config = config
         self._postfix = postfix
         self._now = now
+        self._seen = Inspection()
         self._folder = os.path.dirname(config.state_path)
         self._argv = delegation.argv_of(postfix.entry)
         mail_owner = postfix.values.get("mail_owner", "postfix")
@@ -117,7 +120,8 @@ class _Examination:
 
     def _contents(self, user: User) -> Iterator[Finding]:
         config = self._config
-        yield from check_database(config, user, self._now)
+        self._seen, faults = look(config, user, self._now)
+        yield from check_database(config, self._seen, faults, self._now)
         yield installation.check_country_database(user, self._config.country_database, self._now)
         if self._config.networks_database:
             yield evidence.check_asn_database(user, self._config.networks_database, self._now)
@@ -137,6 +141,8 @@ class _Examination:
         yield check_recent_mail(log, self._config, self._now)
         holds = any(policy.holds for policy in self._config.policies)
         yield from check_asking(asking, holds=holds, by_sender=self._config.account == "sender")
+        names = exempt_names(self._config, self._seen.exempt_clients)
+        yield check_exempt_names(names, postfix.smtpd, postfix.values["myhostname"])
         if postfix.entry is not None:
             queue_directory = postfix.values["queue_directory"]
             yield check_answer(

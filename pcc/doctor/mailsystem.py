@@ -19,7 +19,7 @@ class MailSystem:
         self.entries: list[Entry] = []
         self.entry: Entry | None = None
         self.values: dict[str, str] = {}
-        self._services: list[Service] = []
+        self.smtpd: list[Service] = []
         self._settings: dict[str, str] = {}
         self._config_directory = config_directory
         self._postconf = Postconf(config_directory)
@@ -31,14 +31,14 @@ class MailSystem:
     def _read(self, postconf: Postconf) -> None:
         self.entries = entries = postconf.entries()
         self.entry = delegation.find_entry(entries)
-        self._services = [postconf.service(entry) for entry in entries if entry.command == "smtpd"]
+        self.smtpd = [postconf.service(entry) for entry in entries if entry.command == "smtpd"]
         self._settings = {
             f"{name} in main.cf": value for name, value in postconf.settings().items()
         }
         for entry in entries:
             for name, value in entry.overrides.items():
                 self._settings[f"{name} of {entry.name} in master.cf"] = value
-        names = [*log.PARAMETERS, "mail_owner", "smtpd_policy_service_max_ttl"]
+        names = [*log.PARAMETERS, "mail_owner", "myhostname", "smtpd_policy_service_max_ttl"]
         names += [self._time_limit, "command_time_limit"]
         self.values = postconf.values(names, self.entry.overrides if self.entry else {})
 
@@ -74,7 +74,7 @@ class MailSystem:
         kind = "inet" if self.entry is not None and self.entry.type == "inet" else "unix"
         name = self.name if kind == "inet" else f"private/{self.name}"
         return Asking(
-            self._services,
+            self.smtpd,
             f"{kind}:{name}",
             self.values["queue_directory"],
             self._settings,

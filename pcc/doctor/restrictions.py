@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import ipaddress
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import suppress
 from itertools import pairwise
 from typing import NamedTuple
 
 from pcc.doctor import Fault, Finding, fail, finding, warn
+from pcc.doctor.proxies import check_xclient
 from pcc.errors import PccError
 from pcc.escaping import escaped
 from pcc.postfix.configuration import LISTS, LISTS_AT_RCPT, Service, seconds, words_of
@@ -30,9 +29,6 @@ OWNER_CHECKS = frozenset(
     )
 )
 """What keeps a client that has logged in from another account's sender address."""
-
-MOST_PROXIES = {4: 24, 6: 64}
-"""By IP version: the shortest prefix of a network whose hosts may all be proxies."""
 
 
 class Asking(NamedTuple):
@@ -143,7 +139,7 @@ def check_asking(asking: Asking, *, holds: bool, by_sender: bool) -> list[Findin
         finding("HOLD", _hold_faults(asking) if holds else []),
         finding("soft_bounce", _soft_bounce_faults(asking)),
         finding("sender addresses", _sender_faults(asking) if by_sender else []),
-        finding("XCLIENT", _xclient_faults(asking)),
+        check_xclient(asking.smtpd),
     ]
 
 
@@ -300,26 +296,3 @@ def _sender_faults(asking: Asking) -> Iterator[Fault]:
                 f' {service.name}, or set policy.account = "sasl_username": with "sender" a client'
                 " can have any other's account blocked by its address"
             )
-
-
-def _xclient_faults(asking: Asking) -> Iterator[Fault]:
-    wide = {
-        word: service.name
-        for service in asking.smtpd
-        for word in words_of(service.values["smtpd_authorized_xclient_hosts"])
-        if _is_wide(word)
-    }
-    for word, name in wide.items():
-        yield warn(
-            f"name only your proxies in smtpd_authorized_xclient_hosts of {name}, not {word}: a"
-            " client that may use XCLIENT may be any account from any address"
-        )
-
-
-def _is_wide(word: str) -> bool:
-    if word.startswith("static:"):
-        return True
-    with suppress(ValueError):
-        network = ipaddress.ip_network(word.replace("[", "").replace("]", ""), strict=False)
-        return not network.is_loopback and network.prefixlen < MOST_PROXIES[network.version]
-    return False

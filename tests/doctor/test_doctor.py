@@ -50,6 +50,7 @@ def test_a_healthy_installation_is_ok_in_every_respect(patient: Patient) -> None
         "soft_bounce",
         "sender addresses",
         "XCLIENT",
+        "exempt names",
         "answer through Postfix",
     ]
 
@@ -408,6 +409,44 @@ def test_service_for_logins_by_xclient_alone_is_as_good(patient: Patient) -> Non
         f"policy check on {name}" for name in (patient.submission, patient.submissions)
     ]
     assert {result for result, _ in turned.values()} == {"FAIL"}
+
+
+@pytest.mark.postfix
+@pytest.mark.parametrize(
+    ("exempt", "parameters", "words"),
+    [
+        ("localhost", {}, "(127.0.0.1 in smtpd_authorized_xclient_hosts of"),
+        (".example.org", {"smtpd_authorized_xclient_hosts": "p.example.org"}, "(p.example.org in"),
+        ("p.example.org", {"smtpd_authorized_xclient_hosts": ".example.org"}, "(.example.org in"),
+        ("p.example.org", {"smtpd_authorized_xclient_hosts": "192.0.2.7"}, ""),
+        (
+            "mail.example.org",
+            {"smtpd_upstream_proxy_protocol": "haproxy", "smtpd_authorized_xclient_hosts": ""},
+            "(smtpd_upstream_proxy_protocol of",
+        ),
+        ("localhost", {"smtpd_authorized_xclient_hosts": ""}, ""),
+    ],
+)
+@pytest.mark.parametrize("by_hand", [False, True])
+def test_exempt_name_of_a_proxy_is_found(
+    patient: Patient, exempt: str, parameters: dict[str, str], words: str, *, by_hand: bool
+) -> None:
+    main(**parameters)(patient)
+    patient.postfix.write_config()
+    if by_hand:
+        assert patient.pcc.admin("exempt", "add", "client", exempt).returncode == 0
+    else:
+        patient.configure(f'[policy]\nexempt_clients = ["{exempt}"]')
+    try:
+        turned = patient.turned()
+        assert list(turned) == (["exempt names"] if words else [])
+        if words:
+            assert turned["exempt names"][0] == "WARN"
+            assert turned["exempt names"][1].startswith(f"exempt {exempt} by an address: ")
+            assert words in turned["exempt names"][1]
+    finally:
+        patient.sql("DELETE FROM exemption")
+        patient.configure(POLICY)
 
 
 @pytest.mark.postfix

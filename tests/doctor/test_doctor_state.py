@@ -25,7 +25,7 @@ from postfix import missing
 
 from pcc.config import Config
 from pcc.config.options import read_values
-from pcc.doctor.database import check_database
+from pcc.doctor.database import check_database, look
 from pcc.doctor.identity import user_of
 
 
@@ -164,7 +164,9 @@ def test_a_clock_that_was_never_set_is_found(tmp_path: Path) -> None:
     (tmp_path / "pcc.toml").write_text('store = { database = "pcc.db" }')
     config = Config(read_values(str(tmp_path / "pcc.toml")))
     for now, result in ((1000, "FAIL"), (1767225600, "OK")):
-        clock = {found.check: found for found in check_database(config, user_of(0), now)}["clock"]
+        seen, faults = look(config, user_of(0), now)
+        found = {one.check: one for one in check_database(config, seen, faults, now)}
+        clock = found["clock"]
         assert clock.result == result
 
 
