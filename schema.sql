@@ -20,14 +20,13 @@ CREATE TABLE sighting (
     mails_before INTEGER NOT NULL DEFAULT 0,  -- of those, how many before counting last started afresh
     counts_since REAL    NOT NULL DEFAULT 0,  -- seconds: the first mail since then; 0: first_seen
     generation  INTEGER NOT NULL,  -- counts while it is that of the account
-    days        TEXT    NOT NULL,  -- the latest days it was seen on, newest first, parted by blanks
+    days        TEXT    NOT NULL,  -- the latest days it was seen on, newest first, separated by blanks; "|N" marks an incident, see pcc/history.py
     runs        TEXT    NOT NULL,  -- for min_mails, see pcc/rule.py; empty where that is 1
     instance    TEXT    NOT NULL,  -- Postfix's instance of the latest mail, so that a retry counts once
     hour        INTEGER NOT NULL,  -- last_seen in whole hours since 1970
     repeats_until REAL  NOT NULL DEFAULT 0,  -- seconds; until then a mail from here changes nothing but counts; negative as long as this may not be on disk
     judged_by   INTEGER NOT NULL DEFAULT 0,  -- the configuration and country database by which that is so
     network     TEXT    NOT NULL DEFAULT '',  -- "AS64500", or the /16 or /32 where none is known; empty: not looked up
-    network_made REAL   NOT NULL DEFAULT 0,  -- seconds: when the network database was made that says so; 0: none was asked
     PRIMARY KEY (account, address)
 ) WITHOUT ROWID;
 
@@ -77,7 +76,9 @@ CREATE TABLE account (
     generation  INTEGER NOT NULL,  -- how often counting has started afresh
     turns       INTEGER NOT NULL,  -- how often somebody had its turn to write, on a server; see pcc/store/engine/server.py
     incident    INTEGER REFERENCES incident (id),  -- the one that is open, if any
-    hosting_mails TEXT  NOT NULL DEFAULT '',  -- when its latest mails from unfamiliar hosting networks were sent: seconds, parted by blanks
+    observed    INTEGER,           -- the open incident of a limit that only observes, if any
+    networks_made REAL  NOT NULL DEFAULT 0,   -- seconds: when the network database was made by which all its networks are known; 0: not all are
+    hosting_mails TEXT  NOT NULL DEFAULT '',  -- its latest mails from unfamiliar hosting networks: "seconds:days", newest first, separated by blanks; see pcc/rule.py
     foreign_mails TEXT  NOT NULL DEFAULT ''   -- the same of mails from unfamiliar countries
 ) WITHOUT ROWID;
 

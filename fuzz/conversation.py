@@ -11,9 +11,9 @@ from checkout import NETWORKS, PolicyProcess, Site
 from mmdb import write_country_database
 
 from fuzz import generate, parsing, protocol_model
-from fuzz.rule_model import DAY, Model, Settings
+from fuzz.rule_model import DAY, Limit, Model, Origin, Settings
 
-SETTINGS = Settings(countries=((3, 2 * DAY),))
+SETTINGS = Settings((Limit("max_countries", 3, 2 * DAY),))
 REASON = "5.7.1 No."
 
 
@@ -30,7 +30,7 @@ def run(requests: int, seed: int = 1) -> Talked:
     choice = random.Random(seed)
     processes = sent = disconnected = 0
     with tempfile.TemporaryDirectory() as folder:
-        site = Site(Path(folder), f'familiar_after = 0\nreason = "{REASON}"\n')
+        site = Site(Path(folder), f'max_countries = 3\nfamiliar_after = 0\nreason = "{REASON}"\n')
         write_country_database(site.countries, NETWORKS)
         model = Model(SETTINGS)
         try:
@@ -78,7 +78,8 @@ def _action(model: Model, request: dict[str, str]) -> str:
     if not account:
         return "DUNNO"
     country, recorded = _place(request["client_address"])
-    refused = model.refuses(account, country, recorded, request["instance"], 0)
+    origin = Origin(country, "", recorded)
+    refused = model.refuses(account, origin, request["instance"], 0)
     return f"REJECT {REASON}" if refused else "DUNNO"
 
 

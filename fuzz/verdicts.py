@@ -15,15 +15,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from checkout import COUNTRIES, IPV6_NETWORKS, NETWORKS, address
-from mmdb import write_country_database
+from checkout import COUNTRIES, IPV6_NETWORKS, NETWORKS, address, address6
+from mmdb import write_country_database, write_database
 
 from fuzz import generate
-from fuzz.rule_model import DAY, Model, Settings
+from fuzz.rule_model import DAY, Limit, Model, Origin, Settings
 from pcc.config import prepared
-from pcc.places.lookup import CountryLookup
+from pcc.history import Seen
+from pcc.places.lookup import Lookup
 from pcc.protocol import PolicyRequest, RequestReader
-from pcc.rule import Seen
 from pcc.store import exemptions, imports, incidents, open_database, sums, upkeep
 from pcc.store.engine import creation
 from pcc.store.sightings import Sighting
@@ -34,19 +34,24 @@ HOUR = 3600
 CONFIGURATIONS: tuple[tuple[str, Settings], ...] = (
     (
         "max_countries = 3\nfamiliar_after = 0",
-        Settings(countries=((3, 2 * DAY),)),
+        Settings((Limit("max_countries", 3, 2 * DAY),)),
     ),
     (
         'max_countries = 3\nfamiliar_after = 1\n[[limit]]\nmax_countries = 2\nwindow = "1h"\n'
-        '[[limit]]\nmax_addresses = 5\nwindow = "1h"\n',  # what the pcc.toml of version 1.0.0 had
-        Settings(countries=((3, 2 * DAY), (2, HOUR)), addresses=((5, HOUR),), familiar_after=1),
+        '[[limit]]\nmax_addresses = 5\nwindow = "1h"\n',  # what 1.0.0 came with
+        Settings(
+            (
+                Limit("max_countries", 3, 2 * DAY, 1),
+                Limit("max_countries", 2, HOUR, 1),
+                Limit("max_addresses", 5, HOUR, 1),
+            )
+        ),
     ),
     (
         'familiar_after = 2\nmax_countries = 2\nwindow = "1d"\nmin_mails = 2\n'
         'ignore_countries = ["IN"]\ncountry_groups = [["ES", "PT"], ["DE", "FR"]]\n',
         Settings(
-            countries=((2, DAY),),
-            familiar_after=2,
+            (Limit("max_countries", 2, DAY, 2),),
             min_mails=2,
             ignored=frozenset({"IN"}),
             groups=(frozenset({"ES", "PT"}), frozenset({"DE", "FR"})),
@@ -55,23 +60,84 @@ CONFIGURATIONS: tuple[tuple[str, Settings], ...] = (
     (
         'familiar_after = 1\nmax_countries = 0\nmax_addresses = 3\nwindow = "20m"\n'
         'block_for = "3h"\n',
-        Settings(addresses=((3, HOUR // 3),), familiar_after=1, block_for=3 * HOUR),
+        Settings((Limit("max_addresses", 3, HOUR // 3, 1),), block_for=3 * HOUR),
+    ),
+    (
+        'familiar_after = 2\nmax_countries = 0\nmax_networks = 4\nwindow = "1d"\n'
+        'block_for = "2d"\ncountry_groups = [["ES", "PT"]]\n'
+        '[[limit]]\nmax_networks = 2\nwindow = "1h"\nfamiliar_after = 1\n'
+        '[[limit]]\nmax_hosting_mails = 2\nwindow = "6h"\n'
+        '[[limit]]\nmax_foreign_mails = 4\nwindow = "12h"\nfamiliar_after = 1\n'
+        '[[limit]]\nmax_countries = 1\nwindow = "3d"\nmode = "observe"\n',
+        Settings(
+            (
+                Limit("max_networks", 4, DAY, 2),
+                Limit("max_networks", 2, HOUR, 1),
+                Limit("max_hosting_mails", 2, 6 * HOUR, 2),
+                Limit("max_foreign_mails", 4, 12 * HOUR, 1),
+                Limit("max_countries", 1, 3 * DAY, 2, observes=True),
+            ),
+            groups=(frozenset({"ES", "PT"}),),
+            block_for=2 * DAY,
+        ),
+    ),
+    (
+        '[[limit]]\nmax_networks = 3\nwindow = "10m"\n[[limit]]\nmax_networks = 16\nwindow = "7d"\n'
+        '[[limit]]\nmax_countries = 15\nwindow = "14d"\n'
+        '[[limit]]\nmax_hosting_mails = 25\nwindow = "1h"\n'
+        '[[limit]]\nmax_foreign_mails = 50\nwindow = "1h"\n',  # the pcc.toml that we ship
+        Settings(
+            (
+                Limit("max_countries", 5, 2 * DAY, 3),
+                Limit("max_networks", 3, HOUR // 6, 3),
+                Limit("max_networks", 16, 7 * DAY, 3),
+                Limit("max_countries", 15, 14 * DAY, 3),
+                Limit("max_hosting_mails", 25, HOUR, 3),
+                Limit("max_foreign_mails", 50, HOUR, 3),
+            )
+        ),
     ),
 )
 STRICTER = (
     'familiar_after = 1\nmax_countries = 2\nwindow = "3h"\nignore_countries = ["FR"]\n'
     '[[limit]]\nmax_addresses = 3\nwindow = "1h"\n',
     Settings(
-        countries=((2, 3 * HOUR),),
-        addresses=((3, HOUR),),
-        familiar_after=1,
+        (Limit("max_countries", 2, 3 * HOUR, 1), Limit("max_addresses", 3, HOUR, 1)),
         ignored=frozenset({"FR"}),
     ),
 )
 """The configuration that the second of these changes to, and back again, on the way."""
 
+SYSTEMS = {
+    **{
+        f"{address(country, host)}/32": 64500 + number * 10 + (host + 1) // 2
+        for number, country in enumerate(COUNTRIES)
+        for host in range(1, 5)
+    },
+    **{
+        f"{address6(country, host, 0)[:-1]}/64": 64500 + number * 10 + (host + 1) // 2
+        for number, country in enumerate(COUNTRIES)
+        for host in range(1, 5)
+    },
+}
+"""The autonomous systems of the first four of each country's addresses; the fifth has none."""
+
+HOSTING = frozenset(64500 + number * 10 + 2 for number in range(len(COUNTRIES)))
+
 START = 1_900_000_000
 MAILS_PER_ACCOUNT = 60
+
+
+def origin_of(country: str, recorded: str) -> Origin:
+    """Return where a mail of an address comes from, as it is recorded; "" and "" for nowhere."""
+    if not country:
+        return Origin("", "", recorded)
+    network = recorded if "/" in recorded else f"{recorded}/32"
+    system = SYSTEMS.get(network)
+    if system is not None:
+        return Origin(country, f"AS{system}", recorded, system in HOSTING)
+    wide = ".".join(recorded.split(".")[:2]) + ".0.0/16"
+    return Origin(country, recorded.split(":")[0] + "::/32" if "/" in recorded else wide, recorded)
 
 
 class Judged(NamedTuple):
@@ -108,17 +174,21 @@ class _Fuzzer:
         self._choice = choice
         self._folder = folder
         self._configurations = [(toml, settings)]
-        if settings.familiar_after == 1 and settings.countries:
+        if settings.limits[0] == Limit("max_countries", 3, 2 * DAY, 1):
             self._configurations.append(STRICTER)
         self._model = Model(settings)
         self._exempt: dict[tuple[str, str], float] = {}
         self._is_exempt = False  # whether the latest mail was
         write_country_database(folder / "country.mmdb", {**NETWORKS, **IPV6_NETWORKS})
+        systems = {name: {"autonomous_system_number": number} for name, number in SYSTEMS.items()}
+        write_database(folder / "networks.mmdb", systems, "GeoLite2-ASN")
+        (folder / "hosting.txt").write_text("".join(f"{number}\n" for number in HOSTING))
         self._path = folder / "pcc.db"
         creation.create_or_upgrade(str(self._path))
         self._configure(toml)
         self._complaints: list[str] = []
-        self._lookup = CountryLookup(str(folder / "country.mmdb"), self._complaints.append)
+        files = [str(folder / name) for name in ("country.mmdb", "networks.mmdb", "hosting.txt")]
+        self._lookup = Lookup(files[0], files[1], files[2], self._complaints.append)
         self._now = float(START)
         self._slot = 0
         self._names: list[str] = []
@@ -132,7 +202,8 @@ class _Fuzzer:
         head, limit, tail = toml.partition("[[limit]]")
         (self._folder / "pcc.toml").write_text(
             f"[policy]\n{head}\n{limit}{tail}\n[notify]\nto = []\n"
-            '[country]\ndatabase = "country.mmdb"\n[store]\ndatabase = "pcc.db"\n'
+            '[country]\ndatabase = "country.mmdb"\nnetworks = "networks.mmdb"\n'
+            'hosting = "hosting.txt"\n[store]\ndatabase = "pcc.db"\n'
         )
         self._config = prepared.load(str(self._folder / "pcc.toml"))
 
@@ -143,7 +214,7 @@ class _Fuzzer:
     def run(self, requests: int) -> Judged:
         refused = 0
         mail: dict[str, str | bytes] = {}
-        about = ("", "", "", "")
+        about = ("", Origin("", "", ""), "")
         for number in range(requests):
             self._meddle()
             if not mail or self._is_exempt or self._choice.random() < 0.9:
@@ -170,7 +241,7 @@ class _Fuzzer:
         self._check()
         return Judged(requests, refused, self._accounts, self._unblocked)
 
-    def _expected(self, account: str, country: str, address: str, instance: str) -> bool:
+    def _expected(self, account: str, origin: Origin, instance: str) -> bool:
         # Whether a mail counts whose exemption ends between two of its stages depends on who is
         # asked: it is left open here.
         self._is_exempt = True
@@ -179,10 +250,10 @@ class _Fuzzer:
         if in_force & {("account", account), ("domain", domain)}:
             return False
         is_blocked = self._model.is_blocked(account, self._now)
-        if not is_blocked and ("client", address) in in_force:
+        if not is_blocked and ("client", origin.address) in in_force:
             return False
         self._is_exempt = False
-        return self._model.refuses(account, country, address, instance, self._now)
+        return self._model.refuses(account, origin, instance, self._now)
 
     def _meddle(self) -> None:
         """Now and then do what an administrator or cron may do."""
@@ -233,11 +304,12 @@ class _Fuzzer:
         at = self._now - self._choice.choice([HOUR / 2, 5 * HOUR, 2 * DAY, 9 * DAY])
         day = str(int(at // DAY))
         presence = Seen(country, at, at, 1, 0, day)
-        sighting = Sighting(recorded, country, at, at, 1, 0, day)
+        origin = origin_of(country, recorded)
+        sighting = Sighting(recorded, country, origin.network, at, at, 1, 0, day)
         with contextlib.closing(open_database(str(self._path))) as database:
             sums.fold(database, self._now)
             imports.add_past(database, [imports.AccountPast(account, [presence], [sighting])])
-        self._model.learn(account, country, recorded, at)
+        self._model.learn(account, origin, at)
 
     def _clean_up(self) -> None:
         self._flush()
@@ -251,7 +323,7 @@ class _Fuzzer:
         }
         for name, account in self._model.accounts.items():
             if account.blocked and account.expires and account.expires <= self._now:
-                self._model.unblock(name)
+                self._model.unblock(name, by_itself=True)
         self._model.clean_up(self._now - 30 * DAY)
 
     def _flush(self) -> None:
@@ -259,7 +331,7 @@ class _Fuzzer:
             verdicts.counts.write()
         self._waits_since.clear()
 
-    def _new_mail(self) -> tuple[tuple[str, str, str, str], dict[str, str | bytes]]:
+    def _new_mail(self) -> tuple[tuple[str, Origin, str], dict[str, str | bytes]]:
         choice = self._choice
         self._tick(choice.choice([0.01, 1, 5, 9, 60, 60, 600, HOUR, 5 * HOUR, DAY / 2]))
         if choice.random() < 0.3:  # mails of an account come in bursts
@@ -280,7 +352,7 @@ class _Fuzzer:
             "queue_id": f"{choice.getrandbits(40):X}",
             "instance": instance,
         }
-        return (account, country, recorded, instance), mail
+        return (account, origin_of(country, recorded), instance), mail
 
     def _replace(self, slot: int) -> None:
         if slot >= len(self._names):
@@ -353,5 +425,5 @@ class _Fuzzer:
                 )
             )
         for name, account in self._model.accounts.items():
-            mails = sum(not mail.is_dropped for mail in account.mails)
+            mails = sum("country" not in mail.dropped for mail in account.mails)
             assert counted.get(name, 0) == mails, (name, counted.get(name), account)

@@ -1,132 +1,62 @@
 """The rule: when has an account been seen in too many places?  Pure; no clock, SQL or I/O.
 
-`judge()` takes what is known of an account (History), the place a mail comes
-from (a country and an address) and the time.  It updates the history by that
-mail and returns what follows.  Live verdicts load and save the history with
-the store; replay keeps it in memory; the rule is the same code.
+`record()` takes what is known of an account (History), the place a mail comes from (its country,
+network and address) and the time.  It updates the history by that mail and returns what follows.
+Live verdicts load and save the history with the store; `check` and `replay` keep it in memory.
 
-- A place counts for a limit when it was last seen within the limit's window and
-  since counting last started afresh (its `generation` is the account's); a
-  country also needs `min_mails` mails since it was last absent for longer than
-  the window.
-- A place is familiar when it was seen on `familiar_after` earlier UTC days
-  within the keep time.  Familiar countries count as one together, a group is
-  familiar when a member is, and a mail from there crosses no limit on
-  countries; familiar addresses do not count, nor cross a limit on addresses.
-- While an incident lasts only what is familiar goes on being learnt, and the
-  earlier days of all else are void from its first moment: a thief teaches
-  nothing.
+- A place counts for a limit when it was last seen within the limit's window and since counting
+  last started afresh (its `generation` is the account's).  A country also needs `min_mails` mails
+  since it was last absent for longer than the window.
+- A place's *familiarity* is the number of earlier UTC days that it was seen on within the keep
+  time.  A group of countries is as familiar as its most familiar member, an address at least as
+  familiar as its network.  A limit takes a place for familiar from `familiar_after` days on.
+- Familiar countries count as one together, familiar networks and addresses not at all.  A mail
+  from a familiar place crosses no limit on places of that kind.
+- Mail limits count the mails from unfamiliar hosting networks, or from unfamiliar countries, once
+  the account itself was seen on `familiar_after` earlier days.
+- While an incident lasts only what is familiar goes on being learnt, and the earlier days of all
+  other places count no more from its first moment: a thief teaches nothing.
+- Limits that only observe are judged beside all this and change nothing of it.
 
 Times are UTC seconds, days are UTC days since 1970.
 """
 
 from __future__ import annotations
 
+from pcc.history import CLOCK_SLACK, DAY, MOST_FAMILIAR_DAYS, Address, familiarity, with_day
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
     from pcc.config import Limit, Policy
+    from pcc.history import History, Place, Seen
 
-DAY = 86400
-MOST_FAMILIAR_DAYS = 30
-"""The most earlier days that `familiar_after` may ask for; so many are remembered."""
+MOST_PLACES = (
+    ("country", "max_countries"),
+    ("network", "max_networks"),
+    ("address", "max_addresses"),
+)
+"""The kinds of place, and the key of a limit that counts them."""
 
-CLOCK_SLACK = 10
-"""Seconds that a time may lie in the future without the clock having jumped back.
-
-Longer than a mail may have waited for its turn to be recorded.
-"""
-
-
-class Seen:
-    """A place, a country or an address, where an account was seen sending from.
-
-    `name`: a country's code, or an address as address.recorded_address() has it.
-    `generation`: the account's when this place last counted.
-    `days`: the UTC days it was seen on, newest first, parted by blanks.
-    `runs`: for each window, `seconds:mails` since the account was last absent
-    from here for longer, as far as `min_mails` needs it; empty where that is 1.
-    """
-
-    __slots__ = ("days", "first_seen", "generation", "last_seen", "mails", "name", "runs")
-
-    def __init__(
-        self,
-        name: str,
-        first_seen: float,
-        last_seen: float,
-        mails: int = 0,
-        generation: int = -1,
-        days: str = "",
-        runs: str = "",
-    ) -> None:
-        self.name = name
-        self.first_seen = first_seen
-        self.last_seen = last_seen
-        self.mails = mails
-        self.generation = generation
-        self.days = days
-        self.runs = runs
-
-
-class History:
-    """What is known of one account.
-
-    `generation`: how often counting has started afresh.
-    `countries`: by code, all that are remembered.
-    `addresses_since`: gives the addresses last seen at that time or later.
-    `incident`: "" for none, else the mode it began in: "enforce" or "observe".
-    `expires`: when the block ends by itself, 0 for never.
-    """
-
-    __slots__ = ("addresses_since", "countries", "expires", "generation", "incident")
-
-    def __init__(
-        self,
-        generation: int,
-        countries: dict[str, Seen],
-        addresses_since: Callable[[float], Iterable[Seen]],
-    ) -> None:
-        self.generation = generation
-        self.countries = countries
-        self.addresses_since = addresses_since
-        self.incident = ""
-        self.expires: float = 0
-
-    def start_afresh(self) -> None:
-        """Forget the incident, and count from now on only what is seen from now on."""
-        self.generation += 1
-        self.incident = ""
-        self.expires = 0
+MOST_MAILS = (("hosting", "max_hosting_mails"), ("foreign", "max_foreign_mails"))
+"""The kinds of mail that are counted one by one, and the key of a limit that counts them."""
 
 
 class Crossing:
-    """A limit that was crossed, and the countries that were seen within its window."""
+    """A limit that was crossed, by its key, and the countries that were seen within its window."""
 
-    __slots__ = ("addresses", "countries", "limit")
+    __slots__ = ("countries", "key", "limit")
 
-    def __init__(self, limit: Limit, countries: list[str], addresses: int = 0) -> None:
+    def __init__(self, limit: Limit, key: str, countries: list[str]) -> None:
         self.limit = limit
+        self.key = key
         self.countries = countries
-        self.addresses = addresses  # 0: it is a limit on countries
 
     @property
     def rule(self) -> str:
         """The limit as logs and lists show it: `max_countries 3 in 2d`."""
-        if self.addresses:
-            return f"max_addresses {self.limit.max_addresses} in {self.limit.window_text}"
-        return f"max_countries {self.limit.max_countries} in {self.limit.window_text}"
-
-
-class Place:
-    """Where a mail comes from: the records of its country and address in the history."""
-
-    __slots__ = ("address", "country")
-
-    def __init__(self, country: Seen, address: Seen) -> None:
-        self.country = country
-        self.address = address
+        return f"{self.key} {getattr(self.limit, self.key)} in {self.limit.window_text}"
 
 
 class Rule:
@@ -135,216 +65,279 @@ class Rule:
     `now`: UTC seconds.  `keep`: seconds for which a day can make a place familiar.
     """
 
-    __slots__ = ("_today_text", "now", "oldest_day", "policy", "today")
+    __slots__ = ("now", "oldest_day", "policy", "today")
 
     def __init__(self, policy: Policy, now: float, keep: int) -> None:
         self.policy = policy
         self.now = now
         self.today = int(now // DAY)
-        self._today_text = str(self.today)
         self.oldest_day = self.today - max(1, keep // DAY)
 
-    def is_familiar(self, seen: Seen) -> bool:
-        """Whether the account was seen there on enough earlier days."""
-        return self.are_familiar(seen.days)
+    # How familiar is a place?
 
-    def are_familiar(self, days: str) -> bool:
-        """Whether `days`, as in Seen, are enough earlier days to be familiar with a place."""
-        wanted = self.policy.familiar_after
-        if not wanted:
-            return False
-        for day in days.split():
-            if self.oldest_day <= int(day) < self.today:
-                wanted -= 1
-                if not wanted:
+    def familiarity(self, seen: Seen) -> int:
+        """Return for how many earlier days a place is familiar, by itself."""
+        return seen.familiarity(self.today, self.oldest_day)
+
+    def familiarity_of(self, kind: str, seen: Seen, history: History) -> int:
+        """Return the familiarity of a place: its own, or that of its group or network."""
+        own = self.familiarity(seen)
+        if kind == "address":
+            network = history.networks.get(seen.network) if isinstance(seen, Address) else None
+            return own if network is None else max(own, self.familiarity(network))
+        group_of = self.policy.group_of
+        if kind == "network" or seen.name not in group_of:
+            return own
+        group = group_of[seen.name]
+        members = [
+            other for other in history.countries.values() if group_of.get(other.name) == group
+        ]
+        return max([own, *[self.familiarity(other) for other in members]])
+
+    def is_familiar(self, limit: Limit, kind: str, seen: Seen, history: History) -> bool:
+        """Whether a limit takes a place for familiar."""
+        wanted = limit.familiar_after
+        return bool(wanted) and self.familiarity_of(kind, seen, history) >= wanted
+
+    def is_new(self, limit: Limit, history: History) -> bool:
+        """Whether a mail limit leaves an account alone: it was seen on too few earlier days."""
+        return history.age(self.today, self.oldest_day) < limit.familiar_after
+
+    # What counts towards a limit?
+
+    def towards(
+        self, limit: Limit, kind: str, history: History, own: Seen | None = None, enough: int = 0
+    ) -> tuple[int, list[Seen]]:
+        """Return how many places of a kind count towards a limit, and which, with familiar ones.
+
+        `own` is the address of the mail that is being judged, whose record may be newer than what
+        the history's addresses say of it.  With `enough`, no more addresses are looked for.
+        """
+        counted: list[Seen] = []
+        names = set()
+        for seen in self._seen_since(kind, self.now - limit.window, history, own):
+            if not self._counts(kind, seen, history.generation, limit.window):
+                continue
+            counted.append(seen)
+            if not self.is_familiar(limit, kind, seen, history):
+                names.add(self.policy.group_of.get(seen.name, seen.name))
+            elif kind == "country":
+                names.add("")
+            if enough and kind == "address" and len(names) > enough:
+                break
+        return len(names), counted
+
+    def mails_towards(self, limit: Limit, kind: str, history: History) -> int:
+        """Return how many mails of a kind, "hosting" or "foreign", count towards a limit."""
+        moments = _moments(history.mails[kind])
+        return sum(self._counts_moment(limit, *moment) for moment in moments)
+
+    def countries_within(self, window: int, history: History) -> list[str]:
+        """Return the countries that were seen within a window and count, first seen first."""
+        seen = [
+            country
+            for country in history.countries.values()
+            if self._counts("country", country, history.generation, window)
+        ]
+        return _in_order(seen)
+
+    # What does a mail cross?
+
+    def crossing(
+        self, history: History, place: Place, *, observed: bool = False
+    ) -> Crossing | None:
+        """Return the first limit that a mail from `place` crosses, the mail being recorded.
+
+        Of the limits that block, or of those that only observe.
+        """
+        for limit in self.policy.limits:
+            if limit.observes != observed:
+                continue
+            for kind, key in MOST_PLACES:
+                seen, most = place.of(kind), getattr(limit, key)
+                if not most or seen is None or self.is_familiar(limit, kind, seen, history):
+                    continue
+                own = place.address if kind == "address" else None
+                count, counted = self.towards(limit, kind, history, own, most)
+                if count > most:
+                    if kind != "country":  # the networks or addresses that counted are too many
+                        return Crossing(limit, key, self.countries_within(limit.window, history))
+                    return Crossing(limit, key, _in_order(counted))
+            for kind, key in MOST_MAILS:
+                most = getattr(limit, key)
+                if (
+                    most
+                    and self._counts_mail(limit, kind, place, history)
+                    and self.mails_towards(limit, kind, history) > most
+                ):
+                    return Crossing(limit, key, self.countries_within(limit.window, history))
+        return None
+
+    def is_over(self, history: History, *, observed: bool = False) -> bool:
+        """Whether any limit is exceeded, whatever mail comes next."""
+        for limit in self.policy.limits:
+            if limit.observes != observed:
+                continue
+            for kind, key in MOST_PLACES:
+                most = getattr(limit, key)
+                if most and self.towards(limit, kind, history, None, most)[0] > most:
+                    return True
+            for kind, key in MOST_MAILS:
+                most = getattr(limit, key)
+                if most and self.mails_towards(limit, kind, history) > most:
                     return True
         return False
 
-    def is_familiar_country(self, country: Seen, history: History) -> bool:
-        """Whether the country, or another of its group, is familiar."""
-        if self.is_familiar(country):
-            return True
-        group = self.policy.group_of.get(country.name)
-        if group is None:
-            return False
-        group_of = self.policy.group_of
-        return any(
-            group_of.get(other.name) == group and self.is_familiar(other)
-            for other in history.countries.values()
-        )
-
-    def counts(self, seen: Seen, generation: int, window: int) -> bool:
-        """Whether a country is one of those that a limit with this window counts."""
-        return (
-            seen.generation == generation
-            and self.now - seen.last_seen <= window
-            and seen.name not in self.policy.ignore_countries
-            and (self.policy.min_mails == 1 or _run(seen, window) >= self.policy.min_mails)
-        )
-
-    def countries_over(self, limit: Limit, history: History) -> list[str]:
-        """Return the countries that exceed the limit together, else an empty list."""
-        if len(history.countries) <= limit.max_countries:
-            return []
-        counted = self._counted(history, limit.window)
-        if len(counted) <= limit.max_countries:
-            return []
-        places = self._places(counted, history)
-        return _in_order(counted) if places > limit.max_countries else []
-
-    def countries_towards(self, limit: Limit, history: History) -> tuple[int, list[str]]:
-        """Return how many countries count towards a limit, familiar ones and groups as one; which.
-
-        The limit is exceeded when there are more than `max_countries`.
-        """
-        counted = self._counted(history, limit.window)
-        return self._places(counted, history), _in_order(counted)
-
-    def counted_countries(self, history: History) -> list[str]:
-        """Return the countries that count for the limit with the widest window."""
-        return _in_order(self._counted(history, self.policy.windows[-1]))
-
-    def addresses_over(self, limit: Limit, history: History, own: Seen | None) -> int:
-        """Return how many unfamiliar addresses exceed the limit, else 0.
-
-        `own` is the address of the mail that is being judged, whose record may
-        be newer than what the history's addresses say of it.
-        """
-        count = self.addresses_towards(limit, history, own, limit.max_addresses)
-        return 0 if count <= limit.max_addresses else count
-
-    def addresses_towards(
-        self, limit: Limit, history: History, own: Seen | None, enough: int
-    ) -> int:
-        """Return how many unfamiliar addresses count towards a limit; more than `enough` is enough.
-
-        `own`: see addresses_over().
-        """
-        count = 0
-        if own is not None and not self.is_familiar(own):
-            count = 1
-        for seen in history.addresses_since(self.now - limit.window):
-            if seen.generation != history.generation or (own and seen.name == own.name):
-                continue
-            if not self.is_familiar(seen):
-                count += 1
-                if count > enough:
-                    return count
-        return count
-
-    def crossing(self, history: History, place: Place) -> Crossing | None:
-        """Return the first limit that a mail from `place` crosses, the mail being recorded."""
-        country_may_cross = not self.is_familiar_country(place.country, history)
-        address_may_cross = not self.is_familiar(place.address)
-        for limit in self.policy.limits:
-            if limit.max_countries and country_may_cross:
-                countries = self.countries_over(limit, history)
-                if countries:
-                    return Crossing(limit, countries)
-            if limit.max_addresses and address_may_cross:
-                addresses = self.addresses_over(limit, history, place.address)
-                if addresses:
-                    return Crossing(limit, self._seen_within(limit, history), addresses)
-        return None
-
-    def is_over(self, history: History) -> bool:
-        """Whether any limit is exceeded, whatever mail comes next."""
-        for limit in self.policy.limits:
-            if limit.max_countries and self.countries_over(limit, history):
-                return True
-            if limit.max_addresses and self.addresses_over(limit, history, None):
-                return True
-        return False
-
-    def adds(self, history: History, place: Place) -> bool:
-        """Whether a mail from `place`, not recorded yet, makes anything count that may block.
-
-        Its country, or its address, is unfamiliar and was absent for longer than some window,
-        or its country has not had `min_mails` yet.
-        """
-        if not self.is_familiar(place.address) and self._is_back(place.address, history):
-            return True
-        country = place.country
-        return not self.is_familiar_country(country, history) and (
-            self._is_back(country, history) or not self._has_min_mails(country)
-        )
-
-    def is_out_of_reach(self, history: History, country: Seen) -> bool:
-        """Whether mail from elsewhere can't make the next mail from a country cross a limit.
-
-        What adds to what counts crosses the limit itself, if any mail does, but
-        for mail from a familiar country: it never crosses one, and may leave the
-        account at a limit over which the next mail from an unfamiliar one goes.
-        """
-        return self.is_familiar_country(country, history) or not any(
-            self.is_familiar(seen) for seen in history.countries.values()
-        )
+    # Does a mail change anything?
 
     def is_repeat(self, history: History, place: Place, slack: float) -> bool:
         """Whether a mail from `place` changes nothing but counts and times.
 
-        Its country and address count in every window already, and will for
-        `slack` more seconds.  Such a mail may be counted after it was answered.
+        Its country, network and address count in every window already, and will for `slack` more
+        seconds, and no mail limit counts it.  Such a mail may be counted after it was answered.
         """
-        return self._is_settled(history, place.country, slack) and self._is_settled(
-            history, place.address, slack
+        today = str(self.today)
+        for seen in place.records:
+            age = self.now - seen.last_seen
+            if not (
+                seen.generation == history.generation
+                and -CLOCK_SLACK <= age <= self.policy.narrowest_window - slack
+                and (seen.days.startswith(today) or history.incident)
+                and self._has_min_mails(seen)
+            ):
+                return False
+        return not self.counts_mail(history, place)
+
+    def counts_mail(self, history: History, place: Place) -> bool:
+        """Whether any mail limit counts a mail from `place`."""
+        return any(
+            self._counts_mail(limit, kind, place, history)
+            for limit, kind in self.policy.mail_limits
         )
 
-    def see(self, history: History, seen: Seen) -> None:
-        """Record one mail from a place in its record."""
-        if self.policy.min_mails > 1:
-            continues = seen.generation == history.generation
-            seen.runs = self._continued_runs(seen, continues)
-        if not history.incident or self.is_familiar(seen):
-            seen.days = _with_day(seen.days, self.today)
-        seen.mails += 1
-        seen.last_seen = max(self.now, seen.last_seen)
-        seen.generation = history.generation
+    def adds(self, history: History, place: Place) -> bool:
+        """Whether a mail from `place`, not recorded yet, makes anything count that may block.
 
-    def _is_settled(self, history: History, seen: Seen, slack: float) -> bool:
-        age = self.now - seen.last_seen
+        One of its places is unfamiliar and was absent for longer than some window, or its country
+        has not had `min_mails` yet, or a mail limit counts it.
+        """
+        for kind, _ in MOST_PLACES:
+            seen = place.of(kind)
+            if seen is None or self._is_familiar_for_all(kind, seen, history):
+                continue
+            absence = self.now - seen.last_seen
+            if seen.generation != history.generation or absence > self.policy.narrowest_window:
+                return True
+            if kind == "country" and not self._has_min_mails(seen):
+                return True
+        return self.counts_mail(history, place)
+
+    def is_out_of_reach(self, history: History, country: Seen) -> bool:
+        """Whether mail from elsewhere can't make the next mail from a country cross a limit.
+
+        What adds to what counts crosses the limit itself, if any mail does, but for mail from a
+        familiar country: it never crosses one, and may leave the account at a limit over which
+        the next mail from an unfamiliar one goes.
+        """
+        if self._is_familiar_for_all("country", country, history):
+            return True
+        wanted = [limit.familiar_after for limit in self.policy.limits if limit.familiar_after]
+        least = min(wanted, default=MOST_FAMILIAR_DAYS + 1)
+        return not any(self.familiarity(seen) >= least for seen in history.countries.values())
+
+    # What does a mail leave behind?
+
+    def see(self, history: History, place: Place) -> None:
+        """Record one mail from a place in its records."""
+        self._keep_moments(history, place)
+        for kind, _ in MOST_PLACES:
+            seen = place.of(kind)
+            if seen is None:
+                continue
+            if self.policy.min_mails > 1:
+                continues = seen.generation == history.generation
+                seen.runs = self._continued_runs(seen, continues)
+            if not history.incident or self._is_familiar_for_all(kind, seen, history):
+                seen.days = with_day(seen.days, self.today)
+            seen.mails += 1
+            seen.last_seen = max(self.now, seen.last_seen)
+            seen.generation = history.generation
+
+    def marked(self, days: str) -> str:
+        """Return the days of a place when an incident begins, see Seen."""
+        known = familiarity(days, self.today, self.oldest_day)
+        most = max([limit.familiar_after for limit in self.policy.limits])
+        newest = days.partition(" ")[0]
+        if not days or known >= max(most, 1) or newest == f"|{known}":
+            return days
+        return f"|{known} {days}"
+
+    def _seen_since(
+        self, kind: str, since: float, history: History, own: Seen | None
+    ) -> Iterable[Seen]:
+        if kind == "country":
+            return history.countries.values()
+        if kind == "network":
+            return history.networks.values()
+        others = (
+            seen for seen in history.addresses.since(since) if not own or seen.name != own.name
+        )
+        return others if own is None else _first(own, others)
+
+    def _counts(self, kind: str, seen: Seen, generation: int, window: int) -> bool:
         return (
-            seen.generation == history.generation
-            and -CLOCK_SLACK <= age <= self.policy.narrowest_window - slack
-            and (seen.days.startswith(self._today_text) or bool(history.incident))
-            and self._has_min_mails(seen)
+            seen.generation == generation
+            and self.now - seen.last_seen <= window
+            and (
+                kind != "country"
+                or (
+                    seen.name not in self.policy.ignore_countries
+                    and (self.policy.min_mails == 1 or _run(seen, window) >= self.policy.min_mails)
+                )
+            )
         )
 
-    def _is_back(self, seen: Seen, history: History) -> bool:
-        """Whether an account is seen in a place that does not count in every window."""
-        absence = self.now - seen.last_seen
-        return seen.generation != history.generation or absence > self.policy.narrowest_window
+    def _counts_mail(self, limit: Limit, kind: str, place: Place, history: History) -> bool:
+        """Whether a mail limit with a number above 0 counts a mail from `place`."""
+        where = "country" if kind == "foreign" else "network"
+        seen = place.of(where)
+        if seen is None or (kind == "hosting" and not place.is_hosting):
+            return False
+        return not (self.is_familiar(limit, where, seen, history) or self.is_new(limit, history))
+
+    def _keep_moments(self, history: History, place: Place) -> None:
+        """Add the mail's moment where a mail limit counts it; drop what no limit needs any more."""
+        for kind, key in MOST_MAILS:
+            limits = [limit for limit, counted in self.policy.mail_limits if counted == kind]
+            if not any(self._counts_mail(limit, kind, place, history) for limit in limits):
+                continue
+            where = "country" if kind == "foreign" else "network"
+            seen = place.of(where)
+            assert seen is not None
+            latest = (self.now, self.familiarity_of(where, seen, history))
+            moments = [latest, *_moments(history.mails[kind])]
+            needed = set()
+            for limit in limits:
+                counted = [
+                    n for n, moment in enumerate(moments) if self._counts_moment(limit, *moment)
+                ]
+                needed.update(counted[: getattr(limit, key) + 1])
+            kept = [moment for n, moment in enumerate(moments) if n in needed]
+            history.mails[kind] = " ".join([f"{time:.6f}:{known}" for time, known in kept])
+
+    def _counts_moment(self, limit: Limit, time: float, known: int) -> bool:
+        """Whether a mail limit counts a mail of that time, from a place so familiar by then."""
+        is_unfamiliar = not limit.familiar_after or known < limit.familiar_after
+        return is_unfamiliar and self.now - time <= limit.window
+
+    def _is_familiar_for_all(self, kind: str, seen: Seen, history: History) -> bool:
+        """Whether every limit takes a place for familiar."""
+        wanted = [limit.familiar_after for limit in self.policy.limits]
+        return min(wanted) > 0 and self.familiarity_of(kind, seen, history) >= max(wanted)
 
     def _has_min_mails(self, seen: Seen) -> bool:
         least = self.policy.min_mails
         return least == 1 or all(_run(seen, window) >= least for window in self.policy.windows)
-
-    def _counted(self, history: History, window: int) -> list[Seen]:
-        """Return the countries that a limit with this window counts."""
-        return [
-            seen
-            for seen in history.countries.values()
-            if self.counts(seen, history.generation, window)
-        ]
-
-    def _places(self, counted: list[Seen], history: History) -> int:
-        """Return how many countries these are, familiar ones and each group counted as one."""
-        group_of = self.policy.group_of
-        places = {
-            "" if self.is_familiar_country(seen, history) else group_of.get(seen.name, seen.name)
-            for seen in counted
-        }
-        return len(places)
-
-    def _seen_within(self, limit: Limit, history: History) -> list[str]:
-        return _in_order(
-            [
-                seen
-                for seen in history.countries.values()
-                if seen.generation == history.generation
-                and self.now - seen.last_seen <= limit.window
-            ]
-        )
 
     def _continued_runs(self, seen: Seen, continues: bool) -> str:
         """Return `runs` with this mail; a window that is new there starts from a narrower one."""
@@ -361,42 +354,47 @@ class Rule:
 class Judgement:
     """What follows from a mail.
 
-    `ended`: why the incident that was open has ended before this mail: "",
-    "expired" or "no longer true".  `crossing`: the limit that the mail
-    crosses.  `begins`: whether a new incident begins with it.
+    `ended`: why the incident that was open has ended before this mail: "", "expired" or "no longer
+    true".  `crossing`: the limit that the mail crosses.  `begins`: whether a new incident begins
+    with it.  `observed`: the observing limit that it crosses, where that begins an incident of its
+    own; `observed_ended`: whether such an incident is no longer true.
     """
 
-    __slots__ = ("begins", "crossing", "ended")
+    __slots__ = ("begins", "crossing", "ended", "observed", "observed_ended")
 
-    def __init__(self, ended: str, crossing: Crossing | None, begins: bool) -> None:
+    def __init__(self, ended: str) -> None:
         self.ended = ended
-        self.crossing = crossing
-        self.begins = begins
+        self.crossing: Crossing | None = None
+        self.begins = False
+        self.observed: Crossing | None = None
+        self.observed_ended = False
 
 
-def judge(rule: Rule, history: History, place: Place) -> Judgement:
+def record(rule: Rule, history: History, place: Place) -> Judgement:
     """Record a mail from `place` in the account's history, and say what follows.
 
-    `place.country` must be in `history.countries`.  The account must not be
-    blocked, unless its block has expired or `rule` only observes.  When an
-    incident begins the caller makes the days of all unfamiliar addresses void,
-    as is done here for the countries.
+    `place` is the history's.  The account must not be blocked, unless its block has expired or
+    `rule` only observes.
     """
-    ended = end_of_incident(rule, history)
-    if ended:
+    judgement = Judgement(end_of_incident(rule, history))
+    if judgement.ended:
         history.start_afresh()
-    rule.see(history, place.country)
-    rule.see(history, place.address)
-    crossing = rule.crossing(history, place)
-    begins = crossing is not None and (
+    rule.see(history, place)
+    crossing = judgement.crossing = rule.crossing(history, place)
+    judgement.begins = crossing is not None and (
         not history.incident or (history.incident == "observe" and not rule.policy.observes)
     )
-    if begins:
+    if judgement.begins:
         history.incident = rule.policy.mode
-        for seen in (*history.countries.values(), place.address):
-            if not rule.is_familiar(seen):
-                seen.days = ""
-    return Judgement(ended, crossing, begins)
+        for seen in (*history.countries.values(), *history.networks.values(), place.address):
+            seen.days = rule.marked(seen.days)
+        history.addresses.change_days(rule.marked)
+    elif history.is_observed and not rule.is_over(history, observed=True):
+        judgement.observed_ended, history.is_observed = True, False
+    elif not history.is_observed and not history.incident:
+        judgement.observed = rule.crossing(history, place, observed=True)
+        history.is_observed = judgement.observed is not None
+    return judgement
 
 
 def end_of_incident(rule: Rule, history: History) -> str:
@@ -408,30 +406,14 @@ def end_of_incident(rule: Rule, history: History) -> str:
     return ""
 
 
-def clock_shift(history: History, now: float) -> tuple[float, float]:
-    """Return how to mend times that lie in the future because the clock jumped back.
-
-    The result is (since, seconds): times from `since` on must go back by so
-    many seconds; (0, 0) when none is needed.  The time between two sightings
-    stays what it was, so nothing is lost and nothing comes to count that did
-    not.  Where the clock had first leapt ahead, only what was seen during the
-    leap goes back.
-    """
-    times = [seen.last_seen for seen in history.countries.values()]
-    latest = max(times, default=0)
-    if latest <= now + CLOCK_SLACK:
-        return 0, 0
-    jump = latest - now
-    earliest_ahead = min(time for time in times if time > now)
-    latest_before = max((time for time in times if time <= now), default=0)
-    leapt_ahead = latest_before and earliest_ahead - latest_before >= jump
-    return (earliest_ahead if leapt_ahead else 1), jump
+def _first(own: Seen, others: Iterable[Seen]) -> Iterable[Seen]:
+    yield own
+    yield from others
 
 
-def joined_days(days: str, more: str) -> str:
-    """Return the days of two places in one, newest first."""
-    known = sorted({*days.split(), *more.split()}, key=int, reverse=True)
-    return " ".join(known[: MOST_FAMILIAR_DAYS + 1])
+def _moments(text: str) -> list[tuple[float, int]]:
+    pairs = [moment.partition(":") for moment in text.split()]
+    return [(float(time), int(familiarity)) for time, _, familiarity in pairs]
 
 
 def _in_order(countries: list[Seen]) -> list[str]:
@@ -446,14 +428,3 @@ def _runs(seen: Seen) -> dict[int, int]:
 
 def _run(seen: Seen, window: int) -> int:
     return _runs(seen).get(window, 0)
-
-
-def _with_day(days: str, today: int) -> str:
-    if days.startswith(str(today)):
-        return days
-    known = days.split()
-    if known and int(known[0]) > today:  # the clock has jumped back
-        known = [str(day) for day in sorted({today, *map(int, known)}, reverse=True)]
-    else:
-        known.insert(0, str(today))
-    return " ".join(known[: MOST_FAMILIAR_DAYS + 1])

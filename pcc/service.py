@@ -165,14 +165,16 @@ class PolicyService:
         return self._verdicts.verdict(account, request, time())
 
     def _open(self) -> Verdicts:
-        from pcc.places.lookup import CountryLookup
+        from pcc.places.lookup import Lookup
         from pcc.store import open_database
         from pcc.verdict.counting import Counting
         from pcc.verdict.repeat import Verdicts
 
-        lookup = CountryLookup(self._config.country_database, self._problems.append)
-        database = open_database(self._config.store_database)
-        verdicts = Verdicts(self._config, database, lookup)
+        config = self._config
+        files = config.country_database, config.networks_database, config.hosting_list
+        lookup = Lookup(*files, self._problems.append)
+        database = open_database(config.store_database)
+        verdicts = Verdicts(config, database, lookup)
         self._counting = Counting(database, verdicts.counts, self._limit, self._complain)
         return verdicts
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from pcc.rule import DAY
+from pcc.history import DAY
 
 
 def rfc3339(seconds: float) -> str:

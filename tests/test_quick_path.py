@@ -204,7 +204,7 @@ def test_a_new_address_alone_needs_geoip2(site: Site) -> None:
     with Watched(site) as process:
         assert process.ask(request_text(client_address=address("ES", 99))) == b"action=DUNNO\n\n"
         imported = process.imported()
-    assert {"geoip2.database", "site"} <= imported
+    assert {"maxminddb", "site"} <= imported
     assert "tomli" not in imported
 
 

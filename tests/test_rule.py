@@ -2,25 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
 from pcc.config import Policy
 from pcc.config.options import checked_values
-from pcc.rule import (
-    DAY,
-    Crossing,
-    History,
-    Judgement,
-    Place,
-    Rule,
-    Seen,
-    clock_shift,
-    joined_days,
-    judge,
-)
+from pcc.history import DAY, Address, History, Place, clock_shift, familiarity, joined_days
+from pcc.rule import Crossing, Judgement, Rule, record
 
 HOUR = 3600
 NOON = 20000 * DAY + 12 * HOUR
@@ -28,7 +18,7 @@ KEEP = 30 * DAY
 
 
 def policy(limits: list[dict[str, Any]] | None = None, **options: Any) -> Policy:
-    """Return the policy of a pcc.toml with these options."""
+    """Return the policy of a pcc.toml with these options, as 1.0.0 had their defaults."""
     options = {"max_countries": 3, "familiar_after": 1, **options}
     return Policy(checked_values("pcc.toml", {"policy": options, "limit": limits or []})["policy"])
 
@@ -38,29 +28,36 @@ class Account:
 
     def __init__(self, rules: Policy) -> None:
         self.policy = rules
-        self.addresses: dict[str, Seen] = {}
-        self.history = History(0, {}, self._since)
+        self.addresses: dict[str, Address] = {}
+        self.history = History(0, {}, {}, self)
 
-    def _since(self, since: float) -> Iterable[Seen]:
-        generation = self.history.generation
-        return [
-            seen
-            for seen in self.addresses.values()
-            if seen.last_seen >= since and seen.generation == generation
-        ]
+    def since(self, time: float) -> Iterable[Address]:
+        return [seen for seen in self.addresses.values() if seen.last_seen >= time]
 
-    def mail(self, country: str, at: float, address: str = "") -> Judgement:
-        """Judge a mail, and do for addresses what the store does when an incident begins."""
-        name = address or f"address in {country}"
-        seen = self.addresses.setdefault(name, Seen(name, at, at))
-        presence = self.history.countries.setdefault(country, Seen(country, at, at))
-        rule = Rule(self.policy, at, KEEP)
-        judgement = judge(rule, self.history, Place(presence, seen))
-        if judgement.begins:
-            for other in self.addresses.values():
-                if not rule.is_familiar(other):
-                    other.days = ""
-        return judgement
+    def change_days(self, change: Callable[[str], str]) -> None:
+        for seen in self.addresses.values():
+            seen.days = change(seen.days)
+
+    def place(self, country: str, at: float, address: str, network: str, hosting: bool) -> Place:
+        name = address or f"address in {network or country}"
+        seen = self.addresses.get(name)
+        if seen is None:
+            seen = self.addresses[name] = Address(name, at, at)
+            seen.country, seen.network = country, network
+        return self.history.place(seen, at, is_hosting=hosting)
+
+    def mail(
+        self,
+        country: str,
+        at: float,
+        address: str = "",
+        *,
+        network: str = "",
+        hosting: bool = False,
+    ) -> Judgement:
+        """Judge a mail."""
+        place = self.place(country, at, address, network, hosting)
+        return record(Rule(self.policy, at, KEEP), self.history, place)
 
     def mails(self, places: str, at: float, gap: float = 60) -> Crossing | None:
         """Judge a mail from each country, `gap` seconds apart; return what the last crossed."""
@@ -190,11 +187,12 @@ def test_what_was_unfamiliar_when_an_incident_began_is_learnt_only_after_it_ende
     for day in range(1, 5):
         account.mail("BR", NOON + day * DAY)
     rule = Rule(account.policy, NOON + 5 * DAY, KEEP)
-    assert not rule.is_familiar(account.history.countries["BR"])
-    assert rule.is_familiar(account.history.countries["ES"])
+    assert rule.familiarity(account.history.countries["BR"]) == 0
+    assert rule.familiarity(account.history.countries["ES"]) == 1
     account.history.start_afresh()
     account.mail("BR", NOON + 5 * DAY)
-    assert Rule(account.policy, NOON + 6 * DAY, KEEP).is_familiar(account.history.countries["BR"])
+    rule = Rule(account.policy, NOON + 6 * DAY, KEEP)
+    assert rule.familiarity(account.history.countries["BR"]) == 1
 
 
 def test_an_incident_begins_once() -> None:
@@ -307,7 +305,7 @@ def test_a_clock_that_leapt_a_year_ahead_and_back_leaves_what_was_before_as_it_w
 def test_a_mail_is_a_repeat_only_while_it_changes_nothing() -> None:
     account = Account(policy([{"max_countries": 2, "window": "1h"}]))
     account.mail("ES", NOON)
-    place = Place(account.history.countries["ES"], account.addresses["address in ES"])
+    place = account.place("ES", NOON, "", "", False)
 
     def is_repeat(at: float) -> bool:
         return Rule(account.policy, at, KEEP).is_repeat(account.history, place, 2)
@@ -343,5 +341,219 @@ def test_what_adds_to_what_counts_is_more_than_a_count(
     account = Account(policy(**options))
     for day in range(-days, 1):
         account.mail("ES", NOON + day * DAY, "11.1.0.1")
-    place = Place(account.history.countries["ES"], account.addresses["11.1.0.1"])
+    place = account.place("ES", NOON, "11.1.0.1", "", False)
     assert Rule(account.policy, NOON + pause, KEEP).adds(account.history, place) is adds
+
+
+# Networks, and what a limit has of its own.
+
+
+def networks(account: Account, names: str, at: float, gap: float = 60) -> list[str]:
+    """Return the rule that a mail from each network crosses, all of one country, or ""."""
+    crossed = []
+    for number, name in enumerate(names.split()):
+        crossing = account.mail("ES", at + number * gap, network=name).crossing
+        crossed.append(crossing.rule if crossing else "")
+    return crossed
+
+
+def test_networks_count_where_all_are_in_one_country() -> None:
+    account = Account(policy([{"max_networks": 3, "window": "10m"}]))
+    assert networks(account, "AS1 AS2 AS3 AS4", NOON) == ["", "", "", "max_networks 3 in 10m"]
+    crossing = account.mail("ES", NOON + 300, network="AS1").crossing
+    assert crossing is not None
+    assert crossing.countries == ["ES"]
+
+
+def test_networks_count_within_the_window_alone() -> None:
+    account = Account(policy([{"max_networks": 3, "window": "10m"}]))
+    assert networks(account, "AS1 AS2 AS3 AS4 AS5", NOON, gap=301) == [""] * 5
+
+
+def test_a_familiar_network_counts_and_crosses_no_limit_on_networks() -> None:
+    account = Account(policy([{"max_networks": 2, "window": "1d", "familiar_after": 2}]))
+    for days in (3, 2):
+        account.mail("ES", NOON - days * DAY, network="AS1")
+    assert networks(account, "AS2 AS1 AS3 AS1", NOON) == [""] * 4
+    assert account.mail("ES", NOON + 600, network="AS4").crossing
+    assert account.mail("ES", NOON + 700, network="AS1").crossing is None
+
+
+def test_without_a_network_no_limit_on_networks_is_crossed() -> None:
+    account = Account(policy([{"max_networks": 1, "window": "1d"}, {"max_hosting_mails": 1}]))
+    account.mail("ES", NOON - 2 * DAY)
+    assert not any(
+        account.mail("ES", NOON + number, f"address {number}", hosting=True).crossing
+        for number in range(9)
+    )
+
+
+def test_an_address_in_a_familiar_network_is_familiar() -> None:
+    account = Account(policy([{"max_addresses": 3, "window": "1h"}]))
+    account.mail("ES", NOON - DAY, "address 0", network="AS1")
+    of_telephone = [
+        account.mail("ES", NOON + number, f"address {number}", network="AS1").crossing
+        for number in range(200)
+    ]
+    assert of_telephone == [None] * 200
+    crossed = [
+        account.mail("ES", NOON + 300 + number, f"other {number}", network="AS2").crossing
+        for number in range(4)
+    ]
+    assert [crossing is not None for crossing in crossed] == [False, False, False, True]
+
+
+def test_a_limit_has_a_familiarity_of_its_own() -> None:
+    limits = [{"max_countries": 1, "window": "3d", "familiar_after": 2}]
+    account = Account(policy(limits, max_countries=1, window="2d"))
+    account.mail("FR", NOON - DAY)
+    assert account.mail("ES", NOON - DAY + 60).crossing  # FR was familiar to neither
+    account = settled(policy(limits, max_countries=1, window="2d"), "ES")
+    account.mail("BR", NOON)
+    crossing = account.mail("ES", NOON + 60).crossing
+    assert crossing is not None
+    assert crossing.rule == "max_countries 1 in 3d"  # one day is enough for the other
+
+
+def test_a_limit_that_observes_blocks_nobody_and_hides_nothing() -> None:
+    limits = [{"max_networks": 1, "window": "1h", "mode": "observe"}]
+    account = Account(policy(limits, max_countries=2))
+    account.mail("ES", NOON, network="AS1")
+    judgement = account.mail("ES", NOON + 1, network="AS2")
+    assert judgement.observed is not None
+    assert judgement.observed.rule == "max_networks 1 in 1h"
+    assert (judgement.crossing, judgement.begins) == (None, False)
+    again = account.mail("ES", NOON + 2, network="AS3")
+    assert (again.observed, again.observed_ended) == (None, False)
+    account.mail("FR", NOON + 3, "address in FR", network="AS3")
+    assert account.mail("BR", NOON + 4, "address in BR", network="AS3").begins
+
+
+def test_a_limit_that_observes_lets_places_become_familiar_and_ends_by_itself() -> None:
+    limits = [{"max_networks": 1, "window": "1h", "mode": "observe"}]
+    account = Account(policy(limits))
+    account.mail("ES", NOON, network="AS1")
+    assert account.mail("ES", NOON + 1, network="AS2").observed
+    ended = account.mail("ES", NOON + 2 * HOUR, network="AS1")
+    assert (ended.observed_ended, account.history.generation) == (True, 0)
+    rule = Rule(account.policy, NOON + DAY, KEEP)
+    assert rule.familiarity(account.history.networks["AS2"]) == 1
+
+
+# Mails that are counted one by one.
+
+
+def mails(account: Account, count: int, at: float, country: str, **place: Any) -> list[int]:
+    """Return the numbers of the mails that cross a limit, a second apart, counted from 1."""
+    return [
+        number
+        for number in range(1, count + 1)
+        if account.mail(country, at + number, **place).crossing is not None
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "country", "place"),
+    [
+        ("max_foreign_mails", "BR", {"network": "AS1"}),
+        ("max_hosting_mails", "ES", {"network": "AS9", "hosting": True}),
+    ],
+)
+def test_the_mail_that_makes_one_more_crosses_a_limit_on_mails(
+    key: str, country: str, place: dict[str, Any]
+) -> None:
+    account = settled(policy([{key: 25, "window": "1h"}], familiar_after=3), "ES", days=3)
+    assert mails(account, 27, NOON, country, **place)[:1] == [26]
+    assert account.history.incident == "enforce"
+
+
+def test_mails_of_a_new_account_are_left_alone() -> None:
+    limits = [{"max_foreign_mails": 2, "window": "1h"}, {"max_hosting_mails": 2, "window": "1h"}]
+    for days, crossing in ((2, []), (3, [3])):
+        account = settled(policy(limits, familiar_after=3), "ES", days=days)
+        assert mails(account, 3, NOON, "BR", network="AS9", hosting=True) == crossing
+    account = Account(policy(limits, familiar_after=0))
+    assert mails(account, 3, NOON, "BR")[:1] == [3]  # nothing is familiar, nobody is new
+
+
+def test_mails_from_familiar_places_are_not_counted() -> None:
+    limits = [{"max_foreign_mails": 2, "window": "1h"}, {"max_hosting_mails": 2, "window": "1h"}]
+    account = Account(policy(limits))
+    account.mail("BR", NOON - DAY, network="AS9", hosting=True)
+    assert mails(account, 30, NOON, "BR", network="AS9", hosting=True) == []
+
+
+def test_mails_that_are_counted_leave_the_window_one_by_one() -> None:
+    account = settled(policy([{"max_foreign_mails": 2, "window": "1h"}]), "ES")
+    assert not any(
+        account.mail("BR", NOON + number * 1801).crossing is not None for number in range(20)
+    )
+    assert account.mail("BR", NOON + 19 * 1801 + 1).crossing
+
+
+def test_moments_are_as_many_as_the_largest_limit_needs() -> None:
+    limits = [
+        {"max_foreign_mails": 5, "window": "1h"},
+        {"max_foreign_mails": 9, "window": "1d", "mode": "observe"},
+    ]
+    account = settled(policy(limits, max_countries=0), "ES")
+    account.policy = policy(limits, max_countries=0, mode="enforce")
+    mails(account, 4, NOON, "BR")
+    for number in range(50):
+        account.mail("BR", NOON + 3600 * (number + 1))
+        assert len(account.history.mails["foreign"].split()) <= 10
+    account.history.start_afresh()
+    assert account.history.mails == {"hosting": "", "foreign": ""}
+
+
+def test_a_mail_that_a_limit_counts_is_no_repeat() -> None:
+    account = settled(policy([{"max_foreign_mails": 9, "window": "1h"}]), "ES")
+    for country, is_repeat in (("BR", False), ("ES", True)):
+        account.mail(country, NOON)
+        place = account.place(country, NOON, "", "", False)
+        rule = Rule(account.policy, NOON + 60, KEEP)
+        assert rule.is_repeat(account.history, place, 2) is is_repeat
+
+
+# Days, and what an incident makes of them.
+
+
+@pytest.mark.parametrize(
+    ("days", "expected"),
+    [
+        ("", 0),
+        ("20000", 0),  # today
+        ("20000 19999 19998", 2),
+        ("19999 19970 19969", 2),  # the last is too old
+        ("|0 19999 19998", 0),
+        ("20000 |2 19999 19998 19997", 2),
+        ("19999 |0 19998 19997", 1),
+        ("19999 |1 19998", 1),
+        ("19999 |3 19998 19997 19996 19995", 3),
+        ("19999 19998 |1 19997", 2),
+        ("|1 19999 |0 19998 19997", 1),
+    ],
+)
+def test_familiarity_is_the_earlier_days_that_count(days: str, expected: int) -> None:
+    assert familiarity(days, 20000, 19970) == expected
+
+
+def test_an_incident_leaves_to_each_limit_what_was_familiar_to_it() -> None:
+    limits = [{"max_networks": 1, "window": "1h", "familiar_after": 1}]
+    account = Account(policy(limits, max_countries=0, familiar_after=3))
+    for days in (3, 2):
+        account.mail("ES", NOON - days * DAY, network="AS1")
+    assert networks(account, "AS2 AS3", NOON)[-1]
+    assert account.history.networks["AS1"].days.startswith("|2 ")
+    account.history.start_afresh()
+    rule = Rule(account.policy, NOON + DAY, KEEP)
+    short, long = account.policy.limits[1], account.policy.limits[0]
+    assert rule.is_familiar(short, "network", account.history.networks["AS1"], account.history)
+    account.mail("ES", NOON + DAY, network="AS1")
+    rule = Rule(account.policy, NOON + 2 * DAY, KEEP)
+    assert not rule.is_familiar(long, "network", account.history.networks["AS1"], account.history)
+
+
+def test_days_of_two_places_in_one_keep_the_marks_where_they_are() -> None:
+    assert joined_days("20003 |0 20000", "20001") == "20003 20001 |0 20000"
+    assert joined_days("|0 20000", "|1 20002 20001") == "|1 20002 20001 |0 20000"

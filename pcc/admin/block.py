@@ -48,7 +48,7 @@ def block(context: Context, options: argparse.Namespace) -> int:
         context.by,
         options.reason,
         context.now,
-        rule.are_familiar,
+        rule.marked,
     ):
         context.complain(f"{account} is blocked already")
         return NOT_DONE

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from pcc import maillog
 from pcc.admin import DONE
 from pcc.admin.commands import add_command
-from pcc.rule import DAY, Rule
+from pcc.history import DAY
+from pcc.rule import Rule
 from pcc.store import upkeep
 from pcc.wording import quantity
 

@@ -19,11 +19,11 @@ from pcc.admin.commands import add_command
 from pcc.admin.output import Moment, rfc3339
 from pcc.errors import CountryError, PccError
 from pcc.escaping import escaped
+from pcc.history import DAY
 from pcc.host.files import NewFile, sync_folder
 from pcc.host.serviceuser import give_to_service_user
 from pcc.places import bundled
 from pcc.places.country import CountryDatabase, describe
-from pcc.rule import DAY
 from pcc.wording import quantity
 
 if TYPE_CHECKING:

@@ -10,6 +10,7 @@ from pcc.admin import DONE
 from pcc.admin.commands import add_command
 from pcc.config.databaseurl import shown
 from pcc.store.engine import creation
+from pcc.wording import quantity
 
 MOST_SHOWN = 10
 """Accounts that were joined, and names of each, that are printed."""
@@ -48,11 +49,12 @@ def init(context: Context, options: argparse.Namespace) -> int:
     path = context.config.country_database
     if os.path.exists(path):
         say(f"{path}: there already")
-        return DONE
-    from pcc.places import bundled  # which most runs don't need
+    else:
+        from pcc.places import bundled  # which most runs don't need
 
-    bundled.unpack(path)
-    say(f"{path}: unpacked from the bundled DB-IP Lite database")
+        bundled.unpack(path)
+        say(f"{path}: unpacked from the bundled DB-IP Lite database")
+    _renew_networks(context)
     return DONE
 
 
@@ -75,4 +77,20 @@ def _join_accounts(context: Context) -> None:
         context.complain(
             f"the exemption of {name} is removed, because its mail counts for {account} now; "
             f"to exempt that: {command_line(context.config_path, *words)}"
+        )
+
+
+def _renew_networks(context: Context) -> None:
+    """Look the networks of known addresses up, where another database said where they are."""
+    from pcc.places.lookup import NEVER, Lookup
+    from pcc.store import networks
+
+    lookup = Lookup("", context.config.networks_database, "", context.complain)
+    made = lookup.networks_made()
+    if made == NEVER:
+        return
+    renewed = networks.renew_all(context.database, lookup.network_of_recorded, made)
+    if renewed:
+        context.output.say(
+            f"networks of known addresses: looked up for {quantity(renewed, 'account')}"
         )

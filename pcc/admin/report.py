@@ -13,9 +13,9 @@ from pcc.admin.commands import add_command
 from pcc.admin.output import local_time, rfc3339
 from pcc.config.checks import duration_seconds
 from pcc.escaping import printable
+from pcc.history import DAY
 from pcc.host.files import replace_file
 from pcc.places import travel as evidence
-from pcc.rule import DAY
 from pcc.wording import date, quantity
 
 if TYPE_CHECKING:

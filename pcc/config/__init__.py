@@ -82,6 +82,7 @@ class Policy(Record):
         "hold_limit",
         "ignore_countries",
         "limits",
+        "mail_limits",
         "min_mails",
         "mode",
         "narrowest_window",
@@ -95,6 +96,7 @@ class Policy(Record):
     hold_limit: int
     ignore_countries: frozenset[str]
     limits: tuple[Limit, ...]
+    mail_limits: tuple[tuple[Limit, str], ...]
     min_mails: int
     mode: str
     narrowest_window: int
@@ -105,7 +107,16 @@ class Policy(Record):
         limits = tuple([Limit(limit) for limit in values["limits"]])
         windows = tuple(sorted({limit.window for limit in limits}))
         super().__init__(
-            {**values, "limits": limits, "windows": windows, "narrowest_window": windows[0]}
+            {
+                **values,
+                "limits": limits,
+                "mail_limits": tuple(
+                    [(limit, "hosting") for limit in limits if limit.max_hosting_mails]
+                    + [(limit, "foreign") for limit in limits if limit.max_foreign_mails]
+                ),
+                "windows": windows,
+                "narrowest_window": windows[0],
+            }
         )
 
     @property

@@ -14,8 +14,8 @@ import os
 from pcc.config import account_named, checks
 from pcc.config.checks import Wrong, shown
 from pcc.errors import ConfigError
+from pcc.history import MOST_FAMILIAR_DAYS
 from pcc.host.packages import reach_packages
-from pcc.rule import MOST_FAMILIAR_DAYS
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

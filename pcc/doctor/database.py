@@ -15,8 +15,8 @@ from pcc.doctor.files import odd_kind
 from pcc.doctor.identity import User, as_user, hindrances, user_of
 from pcc.errors import PccError
 from pcc.escaping import escaped
+from pcc.history import DAY
 from pcc.invocation import shell_word
-from pcc.rule import DAY
 from pcc.store.engine.inspection import Inspection, Trouble, inspect
 from pcc.wording import quantity, verb
 

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from pcc.doctor import Fault, Finding, finding, warn
 from pcc.doctor.identity import User, hindrances
 from pcc.errors import CountryError
+from pcc.history import DAY
 from pcc.places.origins import open_networks
-from pcc.rule import DAY
 from pcc.wording import quantity
 
 OLDEST = 180 * DAY

@@ -13,9 +13,9 @@ from pcc.doctor.files import odd_kind
 from pcc.doctor.identity import User, as_user, hindrances, run
 from pcc.errors import CountryError
 from pcc.escaping import escaped
+from pcc.history import DAY
 from pcc.invocation import shell_word
 from pcc.places.country import describe
-from pcc.rule import DAY
 from pcc.wording import quantity
 
 OLDEST_COUNTRY_DATABASE = 60 * DAY

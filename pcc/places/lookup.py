@@ -14,42 +14,10 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pcc.places.country import CountryDatabase
     from pcc.places.database import Database
 
 NEVER = -1.0
 """When a file was made that is not there."""
-
-
-class CountryLookup:
-    """The country of an address, or "" where it is unknown for whatever reason.
-
-    `complain` is called when the database is missing or broken.
-    """
-
-    def __init__(self, path: str, complain: Callable[[str], None]) -> None:
-        self._path = path
-        self._complain = complain
-        self._database: CountryDatabase | None = None
-
-    def made(self) -> float:
-        """Return when the database was made, UTC seconds; NEVER where there is none."""
-        try:
-            return posix.stat(self._path).st_mtime
-        except OSError:
-            return NEVER
-
-    def country(self, address: str) -> str:
-        """Return the ISO 3166 code for an address in canonical form, "" if there is none."""
-        if self._database is None:
-            from pcc.places.country import CountryDatabase
-
-            self._database = CountryDatabase(self._path)
-        try:
-            return self._database.country(address) or ""
-        except CountryError as error:
-            self._complain(str(error))
-            return ""
 
 
 class Lookup:
@@ -106,6 +74,13 @@ class Lookup:
 
         return wide_network(packed)
 
+    def network_of_recorded(self, address: str) -> str:
+        """Return the network of an address as it is recorded: an IPv4 address, or a /64."""
+        from pcc.address import packed_address
+
+        packed = packed_address(address.removesuffix("/64"))
+        return self.network(packed) if packed is not None else ""
+
     def is_hosting(self, network: str) -> bool:
         """Whether a network, as `network` returns it, is in the hosting list.
 
@@ -124,6 +99,10 @@ class Lookup:
                 if self._hosting_path:
                     self._complain_once(self._hosting_path, str(error))
         return network in self._hosting
+
+    def made(self) -> tuple[float, float, float]:
+        """Return when each of the three files was made."""
+        return self.countries_made(), self.networks_made(), self.hosting_made()
 
     def countries_made(self) -> float:
         """Return when the country database was made, UTC seconds; NEVER where there is none."""

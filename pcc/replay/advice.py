@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pcc import address as addresses
 from pcc.escaping import escaped
-from pcc.rule import DAY
+from pcc.history import DAY
 from pcc.wording import quantity
 
 if TYPE_CHECKING:
     from collections import Counter
     from collections.abc import Iterable, Sequence
 
+    from pcc.history import Seen
     from pcc.replay.judging import Setting, Stop
-    from pcc.rule import Seen
 
 BEFORE, AFTER = 2 * DAY, 2 * DAY
 """Seconds around the crossing mail that are looked at."""
@@ -65,7 +65,7 @@ def pattern(stop: Stop, end: float) -> Pattern:
     if cloud:
         return Pattern(False, f"sends by {CLOUDS[cloud]} machines", cloud)
     past = stop.account.past
-    of_addresses = bool(stop.crossing.addresses)
+    of_addresses = stop.crossing.key == "max_addresses"
     seen = past.addresses.values() if of_addresses else past.history.countries.values()
     what = "addresses" if of_addresses else "countries"
     new = _new(seen, stop)
@@ -98,10 +98,11 @@ def _cloud(stop: Stop) -> str:
     ]
     for domain in CLOUDS:
         sent = [address for address in near if address.client_name.lower().endswith(domain)]
-        if crossing.addresses and sent and len(near) - len(sent) <= crossing.limit.max_addresses:
+        of_addresses = crossing.key == "max_addresses"
+        if of_addresses and sent and len(near) - len(sent) <= crossing.limit.max_addresses:
             return domain
         others = set(crossing.countries) - {address.country for address in sent}
-        if not crossing.addresses and sent and len(others) <= crossing.limit.max_countries:
+        if crossing.limit.max_countries and sent and len(others) <= crossing.limit.max_countries:
             return domain
     return ""
 

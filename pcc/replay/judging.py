@@ -20,9 +20,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pcc.config import Config, Policy
 from pcc.config.options import checked_values, read_document
+from pcc.history import History
 from pcc.replay.past import Client, Past
 from pcc.replay.submissions import text
-from pcc.rule import History, Rule, judge
+from pcc.rule import MOST_MAILS, MOST_PLACES, Rule, record
 from pcc.store.imports import AccountPast
 from pcc.store.sightings import Sighting
 from pcc.verdict.case import exemption_of_account
@@ -31,11 +32,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pcc.config import Limit, Record
-    from pcc.replay.past import Address, CountryOf
+    from pcc.history import Place
+    from pcc.replay.past import CountryOf, LoggedAddress
     from pcc.replay.submissions import Submission
-    from pcc.rule import Crossing, Place
+    from pcc.rule import Crossing
     from pcc.store.exemptions import ExemptionRow
     from pcc.store.imports import Stored
+
+KEYS = tuple(key for _, key in (*MOST_PLACES, *MOST_MAILS))
+"""What a limit may limit."""
 
 CLIENTS_KEPT = 50_000
 """Clients of which it is remembered what is to be done with their mail."""
@@ -101,7 +106,7 @@ class Stop:
         self.client = client
         self.at = now
         self.country = account.past.addresses[client.recorded].country
-        seen = list(account.past.addresses_since(now - crossing.limit.window))
+        seen = list(account.past.since(now - crossing.limit.window))
         self.addresses = [address.name for address in seen[:ADDRESSES_KEPT]]
         self.address_count = len(seen)
         self._mails_before = account.mails - 1
@@ -131,11 +136,12 @@ class Branch(Past):
         self.latest = past.latest
         self.addresses = {name: copy(seen) for name, seen in past.addresses.items()}
         countries = {name: copy(seen) for name, seen in past.history.countries.items()}
-        self.history = History(past.history.generation, countries, self.addresses_since)
+        networks = {name: copy(seen) for name, seen in past.history.networks.items()}
+        self.history = History(past.history.generation, countries, networks, self)
         self.history.incident = policy.mode
-        for country in countries.values():
-            if not rule.is_familiar(country):
-                country.days = ""
+        for seen in (*countries.values(), *networks.values()):
+            seen.days = rule.marked(seen.days)
+        self.change_days(rule.marked)
         self._begin_block(rule)
 
     def mail(self, replay: Replay, client: Client, now: float, *, passes: bool) -> None:
@@ -150,16 +156,13 @@ class Branch(Past):
         if place is None:
             return
         rule = Rule(self._policy, now, replay.keep)
-        if judge(rule, history, place).begins:
+        if record(rule, history, place).begins:
             self._begin_block(rule)
 
     def _begin_block(self, rule: Rule) -> None:
-        """Do what is left to do when an incident begins, see policy.judge()."""
+        """Do what is left to do when an incident begins, see rule.record()."""
         self._stop.count()
         self.history.expires = rule.now + self._policy.block_for
-        for address in self.addresses.values():
-            if not rule.is_familiar(address):
-                address.days = ""
 
 
 class Rules:
@@ -181,9 +184,9 @@ class Rules:
         screen = self._screens.get(numbers)
         if screen is None:
             limits = [limit for number in numbers for limit in self.policies[number].limits]
-            values = _tightest("max_countries", limits) + _tightest("max_addresses", limits)
+            values = [value for key in KEYS for value in _tightest(key, limits)]
             first = self.policies[0]
-            off = {**_values(first.limits[0]), "max_countries": 0, "max_addresses": 0}
+            off = {**_values(first.limits[0]), **dict.fromkeys(KEYS, 0), "observes": False}
             # min_mails are counted for every window, also of settings that are closed.
             windows = {window for policy in self.policies for window in policy.windows}
             values += [{"window": window} for window in (windows if first.min_mails > 1 else ())]
@@ -197,15 +200,20 @@ def _values(record: Record) -> dict[str, Any]:
     return {name: getattr(record, name) for name in record.__slots__}
 
 
-def _tightest(most: str, limits: list[Limit]) -> list[dict[str, Any]]:
-    """Return those limits that are crossed whenever any other is: fewest places, longest window."""
-    pairs = {(getattr(limit, most), limit.window) for limit in limits if getattr(limit, most)}
+def _tightest(key: str, limits: list[Limit]) -> list[dict[str, Any]]:
+    """Return those limits that are crossed whenever any other is: fewest, longest window."""
+    found = {
+        (getattr(limit, key), limit.window, limit.familiar_after)
+        for limit in limits
+        if getattr(limit, key) and not limit.observes
+    }
     return [
-        {most: places, "window": window}
-        for places, window in pairs
+        {key: most, "window": window, "familiar_after": familiar_after}
+        for most, window, familiar_after in found
         if not any(
-            other != (places, window) and other[0] <= places and other[1] >= window
-            for other in pairs
+            other != (most, window, familiar_after)
+            and (other[0] <= most and other[1] >= window and other[2] == familiar_after)
+            for other in found
         )
     ]
 
@@ -341,8 +349,7 @@ class Replay:
         history = past.history
         rule = Rule(policy, now, self.keep)
         is_repeat = rule.is_repeat(history, place, 0)
-        rule.see(history, place.country)
-        rule.see(history, place.address)
+        rule.see(history, place)
         address = past.addresses[client.recorded]
         if stored is None or not stored.first_seen <= now <= stored.last_seen:
             address.new_mails += 1
@@ -419,15 +426,15 @@ def pasts(replay: Replay, thefts: Mapping[str, Stop]) -> Iterator[AccountPast]:
         if stop is not None:
             rule = Rule(account.screen, stop.at, replay.keep)
             for seen in (*countries.values(), *sightings):
-                if not rule.is_familiar(seen):
-                    seen.days = ""
+                seen.days = rule.marked(seen.days)
         yield AccountPast(account.name, list(countries.values()), sightings)
 
 
-def _sighting(address: Address) -> Sighting:
+def _sighting(address: LoggedAddress) -> Sighting:
     return Sighting(
         address.name,
         address.country,
+        address.network,
         address.first_seen,
         address.last_seen,
         mails=address.new_mails,

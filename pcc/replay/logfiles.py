@@ -20,6 +20,7 @@ from itertools import chain, count
 from typing import TYPE_CHECKING
 
 from pcc.errors import PccError
+from pcc.history import DAY
 from pcc.replay import forms
 from pcc.replay.logclock import LogClock, is_yearless, year_of_first
 from pcc.replay.submissions import (
@@ -31,7 +32,6 @@ from pcc.replay.submissions import (
     submissions,
     whole_lines,
 )
-from pcc.rule import DAY
 
 if TYPE_CHECKING:
     from io import BufferedReader

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pcc import address as addresses
-from pcc.protocol import PolicyRequest
+from pcc.history import CLOCK_SLACK, Address, History, Place, clock_shift
+from pcc.places.lookup import Lookup
 from pcc.replay.submissions import text
-from pcc.rule import CLOCK_SLACK, History, Place, Seen, clock_shift
 from pcc.verdict.case import exemption_of_country, is_exempt_client
 
 if TYPE_CHECKING:
@@ -19,17 +19,22 @@ if TYPE_CHECKING:
     CountryOf = Callable[[bytes], str]
 
 
-class Address(Seen):
+_nowhere = Lookup("", "", "", print)
+"""No network is looked up yet."""
+
+
+class LoggedAddress(Address):
     """An address an account was seen from.
 
     `checked`: see Account.changes.  `new_mails`: those that the store has not counted.
     """
 
-    __slots__ = ("checked", "client_name", "country", "new_mails")
+    __slots__ = ("checked", "client_name", "new_mails")
 
     def __init__(self, name: str, country: str, now: float) -> None:
         super().__init__(name, now, now)
         self.country = country
+        self.network = ""
         self.client_name = ""
         self.checked = -1
         self.new_mails = 0
@@ -56,10 +61,8 @@ class Client:
 
     def is_exempt_by(self, config: Config, exempt: list[tuple[str, str]]) -> bool:
         """Whether the client is exempt by pcc.toml, or by these exemptions in the database."""
-        if not (config.exempt_networks or config.exempt_names or exempt):
-            return False
-        attributes = {"client_address": self.address, "client_name": self.name}
-        return is_exempt_client(config, PolicyRequest(attributes), exempt)
+        packed = addresses.packed_address(self.address)
+        return is_exempt_client(config, packed, self.name, exempt, _nowhere)
 
     def country(self, country_of: CountryOf) -> str:
         """Return the country of the address, looked up once."""
@@ -78,15 +81,20 @@ class Past:
     __slots__ = ("addresses", "history", "latest")
 
     def __init__(self) -> None:
-        self.addresses: dict[str, Address] = {}
-        self.history = History(0, {}, self.addresses_since)
+        self.addresses: dict[str, LoggedAddress] = {}
+        self.history = History(0, {}, {}, self)
         self.latest = 0.0
 
-    def addresses_since(self, since: float) -> Iterator[Address]:
-        """Return the addresses that count, see policy.History."""
+    def change_days(self, change: Callable[[str], str]) -> None:
+        """Replace the `days` of every address, see history.Addresses."""
+        for seen in self.addresses.values():
+            seen.days = change(seen.days)
+
+    def since(self, time: float) -> Iterator[LoggedAddress]:
+        """Return the addresses that count, see history.Addresses."""
         generation = self.history.generation
         for seen in reversed(self.addresses.values()):
-            if seen.last_seen < since:
+            if seen.last_seen < time:
                 return
             if seen.generation == generation:
                 yield seen
@@ -112,17 +120,14 @@ class Past:
             if exemption_of_country(country, policy):
                 return None
             self._drop_addresses(kept_since)
-            known = Address(client.recorded, country, now)
+            known = LoggedAddress(client.recorded, country, now)
         self.addresses[client.recorded] = known
         known.client_name = client.name
-        presence = self.history.countries.get(known.country)
-        if presence is None:
-            presence = self.history.countries[known.country] = Seen(known.country, now, now)
         if now > self.latest:
             self.latest = now
         elif now < self.latest - CLOCK_SLACK:
             self._mend_clock(now)
-        return Place(presence, known)
+        return self.history.place(known, now, is_hosting=False)
 
     def _mend_clock(self, now: float) -> None:
         """Put times back that lie ahead because the clock has jumped, as a verdict does."""

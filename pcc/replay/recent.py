@@ -16,7 +16,7 @@ from pcc.escaping import escaped
 from pcc.replay.advice import about_unlocated
 from pcc.replay.logclock import LogClock
 from pcc.replay.submissions import Tally, submissions, text
-from pcc.rule import DAY
+from pcc.history import DAY
 from pcc.wording import quantity
 
 MOST_MAILS = 200

@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from pcc.rule import DAY, MOST_FAMILIAR_DAYS
+from pcc.history import DAY, MOST_FAMILIAR_DAYS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from pcc.rule import Seen
+    from pcc.history import Seen
     from pcc.store.incidents import IncidentRow
 
 LEAST_DAYS = 7
@@ -67,8 +67,8 @@ class Activity:
         for seen in countries:
             if seen.last_seen < self._since:
                 continue
-            days = set(seen.days.split())
-            # An incident makes the days of what is unfamiliar void; these two are known still.
+            days = {day for day in seen.days.split() if day[0] != "|"}
+            # Version 1 forgot the days of what was unfamiliar in an incident, but not these two.
             days.add(str(int(seen.first_seen // DAY)))
             days.add(str(int(seen.last_seen // DAY)))
             self._accounts[seen.name] += 1

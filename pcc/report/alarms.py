@@ -17,9 +17,11 @@ from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
 from pcc.config import Limit, Policy, checks
+from pcc.history import DAY, History, Place, Seen, Unchanged
 from pcc.replay.advice import CLOUDS
 from pcc.report.world import world
-from pcc.rule import DAY, History, Place, Rule, Seen
+from pcc.rule import Rule
+from pcc.store.sightings import Sighting
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -147,8 +149,8 @@ class _Crossed:
         """Whether a change of the account's policy would have let the crossing mail pass."""
         limit = {
             **dict.fromkeys(Limit.__slots__, 0),
-            "familiar_after": changes.get("familiar_after", self.policy.familiar_after),
             "max_countries": self.most,
+            "familiar_after": changes.get("familiar_after", self.policy.familiar_after),
             "window": self.incident.window_seconds,
             "window_text": self.window_text,
         }
@@ -160,7 +162,8 @@ class _Crossed:
         here = countries.get(self.incident.country)
         if here is None:
             return False
-        return rule.crossing(History(0, countries, lambda _: ()), Place(here, here)) is None
+        place = Place(here, None, Sighting("", here.name, "", 0, 0), is_hosting=False)
+        return rule.crossing(History(0, countries, {}, Unchanged()), place) is None
 
     def _as_then(self, name: str, today: int) -> Seen:
         """Return a country as it was when the limit was crossed; of earlier days, the first."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 import heapq
 from typing import TYPE_CHECKING, NamedTuple
 
+from pcc.history import DAY
 from pcc.places import travel as evidence
 from pcc.report import alarms
 from pcc.report.activity import Activity, CountryRow, Day
 from pcc.report.nearness import Near, Nearness
-from pcc.rule import DAY
 from pcc.store import exemptions, history, incidents
 
 if TYPE_CHECKING:

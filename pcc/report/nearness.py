@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from typing import TYPE_CHECKING, NamedTuple
 
-from pcc.rule import Crossing, Rule
+from pcc.rule import MOST_MAILS, MOST_PLACES, Crossing, Rule
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pcc.config import Config, Limit, Policy
-    from pcc.rule import History
+    from pcc.history import History
     from pcc.store.history import AccountRow
 
 SHARE = 0.5
@@ -66,10 +67,16 @@ class Nearness:
         rule = self._rule(self._config.policy_for(row.account))
         history = row.history()
         found = [
-            near
+            Near(
+                row.account,
+                Crossing(limit, key, []).rule,
+                counted,
+                getattr(limit, key),
+                rule.countries_within(limit.window, history),
+            )
             for limit in rule.policy.limits
-            for measure in (_countries, _addresses)
-            if (near := measure(row, rule, limit, history)) is not None
+            for key, counted in _counted(rule, limit, history)
+            if counted >= max(LEAST, getattr(limit, key) * SHARE)
         ]
         return min(found, key=lambda near: near.rank, default=None)
 
@@ -84,23 +91,11 @@ class Nearness:
         return ("account", account) in self._exempt or ("domain", domain) in self._exempt
 
 
-def _countries(row: AccountRow, rule: Rule, limit: Limit, history: History) -> Near | None:
-    if not limit.max_countries:
-        return None
-    counted, countries = rule.countries_towards(limit, history)
-    crossing = Crossing(limit, countries)
-    return _near(row, crossing, counted, limit.max_countries)
-
-
-def _addresses(row: AccountRow, rule: Rule, limit: Limit, history: History) -> Near | None:
-    if not limit.max_addresses:
-        return None
-    counted = rule.addresses_towards(limit, history, None, sys.maxsize)
-    crossing = Crossing(limit, rule.countries_towards(limit, history)[1], counted)
-    return _near(row, crossing, counted, limit.max_addresses)
-
-
-def _near(row: AccountRow, crossing: Crossing, counted: int, allowed: int) -> Near | None:
-    if counted < LEAST or counted < allowed * SHARE:
-        return None
-    return Near(row.account, crossing.rule, counted, allowed, crossing.countries)
+def _counted(rule: Rule, limit: Limit, history: History) -> Iterator[tuple[str, int]]:
+    """Yield what a limit counts, by its key: places, or mails."""
+    for kind, key in MOST_PLACES:
+        if getattr(limit, key):
+            yield key, rule.towards(limit, kind, history)[0]
+    for kind, key in MOST_MAILS:
+        if getattr(limit, key):
+            yield key, rule.mails_towards(limit, kind, history)

@@ -20,12 +20,12 @@ from markupsafe import Markup
 from pcc import VERSION
 from pcc.errors import CountryError
 from pcc.escaping import escaped, printable
+from pcc.history import MOST_FAMILIAR_DAYS
 from pcc.places import travel
 from pcc.report.activity import bucketed
 from pcc.report.charts import chart, world_map
 from pcc.report.gathering import details
 from pcc.report.world import world
-from pcc.rule import MOST_FAMILIAR_DAYS
 from pcc.wording import date, quantity, rfc3339
 
 if TYPE_CHECKING:

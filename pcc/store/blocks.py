@@ -6,12 +6,10 @@ crossed the limit and the notice about it are there together or not at all.
 
 from __future__ import annotations
 
-from pcc.rule import CLOCK_SLACK
+from pcc.history import CLOCK_SLACK
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from pcc.config import Policy
     from pcc.protocol import PolicyRequest
     from pcc.rule import Crossing
@@ -28,24 +26,12 @@ def begin_incident(
     now: float,
 ) -> int:
     """Open an incident for the mail that crosses a limit; return its id."""
-    expires = 0 if policy.observes else end_of_block(database, account, policy, now)
-    return insert_incident(
-        database,
-        account,
-        {
-            "mode": policy.mode,
-            "rule": crossing.rule,
-            "window_seconds": crossing.limit.window,
-            "countries": ",".join(crossing.countries),
-            "country": country,
-            "client_address": request.client_address,
-            "client_name": request.client_name,
-            "queue_id": request.queue_id,
-            "action": policy.action_word,
-            "began": now,
-            "expires": expires,
-        },
-    )
+    values = {
+        **_crossing_values(policy, crossing, request, country, now),
+        "mode": policy.mode,
+        "expires": 0 if policy.observes else end_of_block(database, account, policy, now),
+    }
+    return insert_incident(database, account, values)
 
 
 def end_of_block(database: Database, account: str, policy: Policy, now: float) -> float:
@@ -71,8 +57,44 @@ def end_of_block(database: Database, account: str, policy: Policy, now: float) -
     return now + policy.block_seconds(before)
 
 
-def insert_incident(database: Database, account: str, values: dict[str, object]) -> int:
-    """Insert an incident with these columns and make it the account's open one."""
+def begin_observed(
+    database: Database,
+    account: str,
+    policy: Policy,
+    crossing: Crossing,
+    request: PolicyRequest,
+    country: str,
+    now: float,
+) -> int:
+    """Open an incident of a limit that only observes, beside any other; return its id."""
+    values = {
+        **_crossing_values(policy, crossing, request, country, now),
+        "mode": "observe",
+        "expires": 0,
+    }
+    return insert_incident(database, account, values, "observed")
+
+
+def _crossing_values(
+    policy: Policy, crossing: Crossing, request: PolicyRequest, country: str, now: float
+) -> dict[str, object]:
+    return {
+        "rule": crossing.rule,
+        "window_seconds": crossing.limit.window,
+        "countries": ",".join(crossing.countries),
+        "country": country,
+        "client_address": request.client_address,
+        "client_name": request.client_name,
+        "queue_id": request.queue_id,
+        "action": policy.action_word,
+        "began": now,
+    }
+
+
+def insert_incident(
+    database: Database, account: str, values: dict[str, object], column: str = "incident"
+) -> int:
+    """Insert an incident with these columns; make it the account's open one, or `observed`."""
     names = ", ".join(values)
     marks = ", ".join("?" * len(values))
     incident = database.insert(
@@ -81,20 +103,29 @@ def insert_incident(database: Database, account: str, values: dict[str, object])
         (account, *values.values()),
     )
     database.write(
-        "INSERT INTO account (account, generation, turns, incident) VALUES (?, 0, 0, ?)"
-        " ON CONFLICT (account) DO UPDATE SET incident = excluded.incident",
+        f"INSERT INTO account (account, generation, turns, {column}) VALUES (?, 0, 0, ?)"
+        f" ON CONFLICT (account) DO UPDATE SET {column} = excluded.{column}",
         (account, incident),
     )
     return incident
 
 
-def end_incident(database: Database, account: str, incident: int, now: float) -> None:
-    """Close the account's open incident; counting starts afresh with a new generation."""
-    database.write("UPDATE incident SET ended = ? WHERE id = ?", (now, incident))
+def end_incidents(database: Database, account: str, now: float) -> None:
+    """Close the account's open incidents; counting starts afresh with a new generation."""
     database.write(
-        "UPDATE account SET incident = NULL, generation = generation + 1 WHERE account = ?",
+        "UPDATE incident SET ended = ? WHERE account = ? AND ended IS NULL", (now, account)
+    )
+    database.write(
+        "UPDATE account SET incident = NULL, observed = NULL, generation = generation + 1,"
+        " hosting_mails = '', foreign_mails = '' WHERE account = ?",
         (account,),
     )
+
+
+def end_observed(database: Database, account: str, incident: int, now: float) -> None:
+    """Close the account's open incident of a limit that only observes; all else goes on."""
+    close_incident(database, incident, now)
+    database.write("UPDATE account SET observed = NULL WHERE account = ?", (account,))
 
 
 def close_incident(database: Database, incident: int, now: float) -> None:
@@ -190,18 +221,3 @@ def add_notice(
             " last_error, next_try, recipients) VALUES (?, ?, ?, ?, ?, ?, 0, 0, '', 0, '')",
             (incident, account, what, channel, detail, now),
         )
-
-
-def void_unfamiliar_days(
-    database: Database, account: str, are_familiar: Callable[[str], bool]
-) -> None:
-    """Make void the days of all places that are not familiar; `are_familiar` takes `days`."""
-    for table in ("sighting", "place"):
-        different = database.rows(
-            f"SELECT DISTINCT days FROM {table} WHERE account = ? AND days <> ''", (account,)
-        )
-        for (days,) in different:
-            if not are_familiar(days):
-                database.write(
-                    f"UPDATE {table} SET days = '' WHERE account = ? AND days = ?", (account, days)
-                )

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from pcc.rule import History, Seen
+from pcc.history import Address, History, Seen
 from pcc.store.incidents import SightingRow
-from pcc.store.sightings import hour
+from pcc.store.sightings import Sighting, hour
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from pcc.store.engine.interface import Database
 
@@ -24,22 +24,31 @@ PAGE = 5000
 class AccountRow(NamedTuple):
     """All that the rule needs of one account.
 
-    `has_incident`: one is open.  `addresses`: those seen lately.
+    `has_incident`: one is open.  `mails`: see History.  `addresses`: those seen lately.
     """
 
     account: str
     generation: int
     has_incident: bool
+    mails: dict[str, str]
     countries: list[Seen]
-    addresses: list[Seen]
+    networks: list[Seen]
+    addresses: list[Address]
 
     def history(self) -> History:
         """Return it as the rule takes it."""
         countries = {seen.name: seen for seen in self.countries}
-        return History(self.generation, countries, self._addresses_since)
+        networks = {seen.name: seen for seen in self.networks}
+        history = History(self.generation, countries, networks, self)
+        history.mails = dict(self.mails)
+        return history
 
-    def _addresses_since(self, since: float) -> Iterable[Seen]:
-        return [seen for seen in self.addresses if seen.last_seen >= since]
+    def since(self, time: float) -> Iterable[Address]:
+        """Return the addresses seen at that time or later, see history.Addresses."""
+        return [seen for seen in self.addresses if seen.last_seen >= time]
+
+    def change_days(self, change: Callable[[str], str]) -> None:
+        """Change nothing: a report records no mail."""
 
 
 class LiftRow(NamedTuple):
@@ -70,30 +79,37 @@ def accounts(database: Database, addresses_since: float) -> Iterator[AccountRow]
 def _page(database: Database, after: str, last: str, since: float) -> Iterator[AccountRow]:
     """Yield the accounts that come after one name, up to another."""
     known = {
-        account: (generation, incident is not None)
-        for account, generation, incident in database.rows(
-            "SELECT account, generation, incident FROM account WHERE account > ? AND account <= ?",
+        account: (generation, incident is not None, {"hosting": hosting, "foreign": foreign})
+        for account, generation, incident, hosting, foreign in database.rows(
+            "SELECT account, generation, incident, hosting_mails, foreign_mails FROM account"
+            " WHERE account > ? AND account <= ?",
             (after, last),
         )
     }
     seen = "first_seen, last_seen, mails, generation, days, runs"
-    addresses: dict[str, list[Seen]] = {}
+    addresses: dict[str, list[Address]] = {}
     for account, *values in database.rows(
-        f"SELECT account, address, {seen} FROM sighting"
+        f"SELECT account, address, country, network, {seen} FROM sighting"
         " WHERE account > ? AND account <= ? AND hour >= ? AND last_seen >= ?",
         (after, last, hour(since), since),
     ):
-        addresses.setdefault(account, []).append(Seen(*values))
-    countries: dict[str, list[Seen]] = {}
-    for account, *values in database.rows(
-        f"SELECT account, name, {seen} FROM place WHERE account > ? AND account <= ?"
-        " AND kind = 'country' ORDER BY account, name",
+        addresses.setdefault(account, []).append(Sighting(*values))
+    places: dict[str, dict[str, list[Seen]]] = {}
+    for account, kind, *values in database.rows(
+        f"SELECT account, kind, name, {seen} FROM place WHERE account > ? AND account <= ?"
+        " ORDER BY account, kind, name",
         (after, last),
     ):
-        countries.setdefault(account, []).append(Seen(*values))
-    for account, places in countries.items():
+        kinds = places.setdefault(account, {"country": [], "network": []})
+        kinds[kind].append(Seen(*values))
+    none: tuple[int, bool, dict[str, str]] = (0, False, {"hosting": "", "foreign": ""})
+    for account, kinds in places.items():
         yield AccountRow(
-            account, *known.get(account, (0, False)), places, addresses.get(account, [])
+            account,
+            *known.get(account, none),
+            kinds["country"],
+            kinds["network"],
+            addresses.get(account, []),
         )
 
 

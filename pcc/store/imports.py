@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
-from pcc.rule import Seen, joined_days
-from pcc.store import sightings
+from pcc.history import Seen, joined_days
+from pcc.store import networks, sightings
 from pcc.store.sightings import Sighting
 
 if TYPE_CHECKING:
@@ -110,8 +110,8 @@ def _add(database: Database, past: AccountPast) -> Imported:
     known = {
         row[0]: Sighting(*row)
         for row in database.rows(
-            "SELECT address, country, first_seen, last_seen, mails, generation, days, runs,"
-            " client_name, instance FROM sighting WHERE account = ?",
+            "SELECT address, country, network, first_seen, last_seen, mails, generation, days,"
+            " runs, client_name, instance FROM sighting WHERE account = ?",
             (account,),
         )
     }
@@ -125,6 +125,9 @@ def _add(database: Database, past: AccountPast) -> Imported:
             sightings.save_sighting(database, account, merged)
             written += 1
             mails += seen.mails
+    if written:  # networks are looked up for all addresses together, by the next decision or init
+        rows = database.rows("SELECT address, network FROM sighting WHERE account = ?", (account,))
+        networks.renew_networks(database, account, dict(rows).__getitem__, 0)
     _add_countries(database, past)
     return Imported(int(written > 0), written, mails, 0)
 
@@ -141,7 +144,7 @@ def _add_countries(database: Database, past: AccountPast) -> None:
     for seen in past.countries:
         merged = _merged(known.get(seen.name), seen)
         if merged is not None:
-            sightings.save_presence(database, past.account, merged)
+            sightings.save_place(database, past.account, "country", merged)
 
 
 def _merged(known: AnySeen | None, seen: AnySeen) -> AnySeen | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, NamedTuple
 
-from pcc.store import blocks, exemptions
+from pcc.store import blocks, exemptions, sightings
 from pcc.store.engine.interface import Database
 
 if TYPE_CHECKING:
@@ -119,8 +119,9 @@ def incidents_since(database: Database, since: float) -> list[IncidentRow]:
 
 
 def open_incident(database: Database, account: str) -> IncidentRow | None:
-    """Return the account's open incident, which may have expired."""
-    rows = _incidents(database, "id = (SELECT incident FROM account WHERE account = ?)", (account,))
+    """Return the account's open incident, which may have expired; one that observes comes last."""
+    which = "id = (SELECT coalesce(incident, observed) FROM account WHERE account = ?)"
+    rows = _incidents(database, which, (account,))
     return rows[0] if rows else None
 
 
@@ -198,20 +199,19 @@ def block(
     by: str,
     reason: str,
     now: float,
-    are_familiar: Callable[[str], bool],
+    marked: Callable[[str], str],
 ) -> bool:
     """Block an account by hand; return False if it is blocked already.
 
-    `are_familiar` tells of `days` whether they make a place familiar: the days
-    of all others are void from now on.
+    `marked`: see rule.Rule.marked().
     """
     with database.turn(account):
         before = open_incident(database, account)
         if before is not None:
             if before.blocks(now):
                 return False
-            blocks.end_incident(database, account, before.id, now)
-        blocks.void_unfamiliar_days(database, account, are_familiar)
+            blocks.end_incidents(database, account, now)
+        sightings.change_days(database, account, marked)
         blocks.insert_incident(database, account, _by_hand(action, now, expires))
         blocks.add_event(database, account, "blocked", by, reason, now)
     database.sync()
@@ -249,7 +249,7 @@ def unblock(
         lifted = open_incident(database, account)
         if lifted is None:
             return None
-        blocks.end_incident(database, account, lifted.id, now)
+        blocks.end_incidents(database, account, now)
         blocks.add_event(database, account, "unblocked", by, reason, now)
         if exempt_until:
             exemptions.write_if_longer(database, account, exempt_until, by, reason, now)

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pcc.rule import joined_days
+from pcc.history import joined_days
 from pcc.store import blocks
 from pcc.store.engine.creation import SCHEMA_FILE
 from pcc.store.engine.definitions import tables
@@ -76,6 +76,9 @@ def _join(database: Database, account: str, names: list[str], by: str, now: floa
         table: [row for name in (account, *names) for row in _rows(database, table, own, name)]
         for table, own in columns.items()
     }
+    for row in known["account"]:
+        if row["observed"]:  # a limit that only observes begins again with what all have
+            blocks.close_incident(database, row["observed"], now)
     generations = {row["account"]: row["generation"] for row in known["account"]}
     # A new one, so that of each name counts what counted, and nothing that did not.
     generation = 1 + max(generations.values(), default=0)
@@ -144,10 +147,12 @@ def _add_what_counts(row: Row, other: Row) -> None:
 
 def _account(rows: list[Row], generation: int) -> Row:
     """Return the row of an account that several were; its incident is found out later."""
-    joined: Row = {"generation": generation, "incident": None}
+    # Its networks are looked up again, by the next decision or by init.
+    joined: Row = {"generation": generation, "incident": None, "observed": None, "networks_made": 0}
     joined["turns"] = max([row["turns"] for row in rows], default=0)
     for mails in ("hosting_mails", "foreign_mails"):
-        moments = sorted([moment for row in rows for moment in row[mails].split()], key=float)
+        moments = [moment for row in rows for moment in row[mails].split()]
+        moments.sort(key=lambda moment: float(moment.partition(":")[0]), reverse=True)
         joined[mails] = " ".join(moments)
     return joined
 

@@ -7,13 +7,14 @@ an account gets blocked is in pcc/store/blocks.py.
 
 from __future__ import annotations
 
-from pcc.rule import History, Seen
+from pcc.history import Address, History, Seen
 from pcc.store import upsert
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
+    from pcc.history import Place
     from pcc.store.engine.interface import Database
 
 
@@ -49,15 +50,16 @@ class Incident:
         return self.mode == "enforce" and not (self.expires and self.expires <= now)
 
 
-class Sighting(Seen):
-    """An address an account was seen from, with its country and latest mail."""
+class Sighting(Address):
+    """An address an account was seen from, and the latest mail from there."""
 
-    __slots__ = ("client_name", "country", "instance", "judged_by", "looked_up", "repeats_until")
+    __slots__ = ("client_name", "instance", "judged_by", "looked_up", "repeats_until")
 
     def __init__(
         self,
         address: str,
         country: str,
+        network: str,
         first_seen: float,
         last_seen: float,
         mails: int = 0,
@@ -71,6 +73,7 @@ class Sighting(Seen):
     ) -> None:
         super().__init__(address, first_seen, last_seen, mails, generation, days, runs)
         self.country = country
+        self.network = network
         self.client_name = client_name
         self.instance = instance
         self.looked_up = looked_up
@@ -96,19 +99,16 @@ def exemptions(database: Database, account: str, now: float) -> list[tuple[str, 
 class Known:
     """What the database knows of an account that a mail comes from an address of.
 
-    `generation`: see policy.History.  `incident`: the open one.  `sighting`:
-    the account's at the address.  `countries`: the account's, by code.
-    `has_exemptions`: whether the database has any, of whomever.
+    `generation`, `countries`, `networks`, `mails`: see History.  `incident`: the open one.
+    `observed`: the id of the open one of a limit that only observes, 0 for none.  `sighting`: the
+    account's at the address.  `networks_made`: when the network database was made by which the
+    networks of all its addresses are known; 0 where there are others.  `has_exemptions`: whether
+    the database has any, of any account.
     """
 
     __slots__ = (
-        "_account",
-        "_database",
-        "countries",
-        "generation",
-        "has_exemptions",
-        "incident",
-        "sighting",
+        *("_account", "_database", "countries", "generation", "has_exemptions", "incident"),
+        *("mails", "networks", "networks_made", "observed", "sighting"),
     )
 
     def __init__(self, database: Database, account: str) -> None:
@@ -117,56 +117,91 @@ class Known:
         self.generation = 0
         self.has_exemptions = False
         self.incident: Incident | None = None
+        self.observed = 0
+        self.networks_made: float = 0
+        self.mails = {"hosting": "", "foreign": ""}
         self.sighting: Sighting | None = None
         self.countries: dict[str, Seen] = {}
+        self.networks: dict[str, Seen] = {}
 
     def history(self) -> History:
         """Return what the rule needs; addresses are read when it asks for them."""
-        history = History(self.generation, self.countries, self._addresses_since)
+        history = History(self.generation, self.countries, self.networks, self)
+        history.mails = dict(self.mails)
+        history.is_observed = self.observed > 0
         if self.incident is not None:
             history.incident = self.incident.mode
             history.expires = self.incident.expires
         return history
 
-    def _addresses_since(self, since: float) -> Iterator[Seen]:
+    def since(self, time: float) -> Iterator[Address]:
+        """Return the addresses that were last seen at that time or later, see history.Addresses."""
         rows = self._database.cursor(
-            "SELECT address, first_seen, last_seen, mails, generation, days, runs FROM sighting"
-            " WHERE account = ? AND hour >= ? AND last_seen >= ? ORDER BY hour DESC, address DESC",
-            (self._account, hour(since), since),
+            "SELECT address, country, network, first_seen, last_seen, mails, generation, days, runs"
+            " FROM sighting WHERE account = ? AND hour >= ? AND last_seen >= ?"
+            " ORDER BY hour DESC, address DESC",
+            (self._account, hour(time), time),
         )
         for row in rows:
-            yield Seen(*row)
+            yield Sighting(*row)
+
+    def change_days(self, change: Callable[[str], str]) -> None:
+        """Replace the `days` of all places, in the caller's transaction.
+
+        Of the rows of countries and networks as well: the caller has them in memory, but saves
+        only those of one mail.
+        """
+        change_days(self._database, self._account, change)
+
+
+def change_days(database: Database, account: str, change: Callable[[str], str]) -> None:
+    """Replace the `days` of all places of an account by change(days)."""
+    for table in ("sighting", "place"):
+        different = database.rows(
+            f"SELECT DISTINCT days FROM {table} WHERE account = ? AND days <> ''", (account,)
+        )
+        for (days,) in different:
+            if (changed := change(days)) != days:
+                database.write(
+                    f"UPDATE {table} SET days = ? WHERE account = ? AND days = ?",
+                    (changed, account, days),
+                )
 
 
 _KNOWN = """
     SELECT EXISTS (SELECT 1 FROM exemption), coalesce(account.generation, 0), account.incident,
-        sighting.country, sighting.first_seen, sighting.last_seen, sighting.mails,
+        coalesce(account.observed, 0), coalesce(account.networks_made, 0),
+        coalesce(account.hosting_mails, ''), coalesce(account.foreign_mails, ''),
+        sighting.country, sighting.network, sighting.first_seen, sighting.last_seen, sighting.mails,
         sighting.generation, sighting.days, sighting.runs, client_name, instance, looked_up,
-        repeats_until, place.name, place.first_seen, place.last_seen, place.mails,
+        repeats_until, place.kind, place.name, place.first_seen, place.last_seen, place.mails,
         place.generation, place.days, place.runs
     FROM (SELECT 1 AS one) AS mail
         LEFT JOIN account ON account.account = ?
         LEFT JOIN sighting ON sighting.account = ? AND sighting.address = ?
-        LEFT JOIN place ON place.account = ? AND place.kind = 'country'
+        LEFT JOIN place ON place.account = ?
 """
 
 
 def known(database: Database, account: str, address: str) -> Known:
     """Return what is known of an account and an address: one query for most mails.
 
-    It gives a row for each of the account's countries, all else the same in each.
+    It gives a row for each of the account's countries and networks, all else the same in each.
     """
     result = Known(database, account)
     rows = database.rows(_KNOWN, (account, account, address, account))
-    first = rows[0]
-    result.has_exemptions = bool(first[0])
-    result.generation = first[1]
-    if first[2] is not None:
-        result.incident = _incident(database, first[2])
-    if first[3] is not None:
-        result.sighting = Sighting(address, *first[3:14])
-    if first[14] is not None:
-        result.countries = {row[14]: Seen(*row[14:]) for row in rows}
+    has_exemptions, result.generation, incident, result.observed, made, *rest = rows[0]
+    result.has_exemptions = bool(has_exemptions)
+    result.networks_made = made
+    result.mails = {"hosting": rest[0], "foreign": rest[1]}
+    if incident is not None:
+        result.incident = _incident(database, incident)
+    if rest[2] is not None:
+        result.sighting = Sighting(address, *rest[2:14])
+    for *_, kind, name, first_seen, last_seen, mails, generation, days, runs in rows:
+        if kind is not None:
+            places = result.countries if kind == "country" else result.networks
+            places[name] = Seen(name, first_seen, last_seen, mails, generation, days, runs)
     return result
 
 
@@ -184,15 +219,15 @@ _SAVE_SIGHTING = upsert(
     "sighting",
     ("account", "address"),
     (
-        *("country", "client_name", "first_seen", "last_seen", "mails", "generation", "days"),
-        *("runs", "instance", "hour", "looked_up", "repeats_until", "judged_by"),
+        *("country", "network", "client_name", "first_seen", "last_seen", "mails", "generation"),
+        *("days", "runs", "instance", "hour", "looked_up", "repeats_until", "judged_by"),
     ),
     "mails_before = CASE sighting.generation WHEN excluded.generation"
     " THEN sighting.mails_before ELSE sighting.mails END,"
     " counts_since = CASE sighting.generation WHEN excluded.generation"
     " THEN sighting.counts_since ELSE excluded.last_seen END, ",
 )
-_SAVE_PRESENCE = upsert(
+_SAVE_PLACE = upsert(
     "place",
     ("account", "kind", "name"),
     ("first_seen", "last_seen", "mails", "generation", "days", "runs"),
@@ -207,6 +242,7 @@ def save_sighting(database: Database, account: str, seen: Sighting) -> None:
             account,
             seen.name,
             seen.country,
+            seen.network,
             seen.client_name,
             seen.first_seen,
             seen.last_seen,
@@ -223,21 +259,26 @@ def save_sighting(database: Database, account: str, seen: Sighting) -> None:
     )
 
 
-def save_presence(database: Database, account: str, seen: Seen) -> None:
-    """Write the record of a country."""
+def save_place(database: Database, account: str, kind: str, seen: Seen) -> None:
+    """Write the record of a country or network (`kind`)."""
+    values = (seen.first_seen, seen.last_seen, seen.mails, seen.generation, seen.days, seen.runs)
+    database.write(_SAVE_PLACE, (account, kind, seen.name, *values))
+
+
+def save_places(database: Database, account: str, place: Place) -> None:
+    """Write the records of a mail's country and network."""
+    save_place(database, account, "country", place.country)
+    if place.network is not None:
+        save_place(database, account, "network", place.network)
+
+
+def save_mails(database: Database, account: str, mails: dict[str, str]) -> None:
+    """Write the moments of the mails that mail limits count, see History."""
     database.write(
-        _SAVE_PRESENCE,
-        (
-            account,
-            "country",
-            seen.name,
-            seen.first_seen,
-            seen.last_seen,
-            seen.mails,
-            seen.generation,
-            seen.days,
-            seen.runs,
-        ),
+        "INSERT INTO account (account, generation, turns, hosting_mails, foreign_mails)"
+        " VALUES (?, 0, 0, ?, ?) ON CONFLICT (account) DO UPDATE SET"
+        " hosting_mails = excluded.hosting_mails, foreign_mails = excluded.foreign_mails",
+        (account, mails["hosting"], mails["foreign"]),
     )
 
 
@@ -247,7 +288,7 @@ def has_other_address(database: Database, account: str, country: str, address: s
     return database.row(statement, (account, country, address)) is not None
 
 
-def drop_presence(database: Database, account: str, country: str) -> None:
+def drop_country(database: Database, account: str, country: str) -> None:
     """Forget that the account was seen in a country."""
     database.write(
         "DELETE FROM place WHERE account = ? AND kind = 'country' AND name = ?", (account, country)

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from pcc.rule import joined_days
+from pcc.history import joined_days
 from pcc.store import blocks, upsert
 from pcc.store.repeats import FIELD
 

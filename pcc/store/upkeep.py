@@ -96,7 +96,7 @@ def end_expired(database: Database, now: float) -> list[str]:
         with database.turn(account):
             if not _is_open(database, account, number):
                 continue  # another process has ended it
-            blocks.end_incident(database, account, number, now)
+            blocks.end_incidents(database, account, now)
             blocks.add_event(database, account, "expired", "pcc", "expired", now)
     with database:
         database.write("DELETE FROM exemption WHERE until > 0 AND until <= ?", (now,))
@@ -119,16 +119,22 @@ def end_untrue(database: Database, rule_for: Callable[[str], Rule], now: float) 
     ):
         with database.turn(account):
             known = sightings.known(database, account, "")
-            is_open = known.incident is not None and known.incident.id == number
-            if is_open and not rule_for(account).is_over(known.history()):
-                blocks.end_incident(database, account, number, now)
-                blocks.add_event(database, account, "cleared", "pcc", "no longer true", now)
-                ended.append(account)
+            is_whole = known.incident is not None and known.incident.id == number
+            if not is_whole and known.observed != number:
+                continue
+            if rule_for(account).is_over(known.history(), observed=not is_whole):
+                continue
+            if is_whole:
+                blocks.end_incidents(database, account, now)
+            else:  # of a limit that only observes: counting goes on
+                blocks.end_observed(database, account, number, now)
+            blocks.add_event(database, account, "cleared", "pcc", "no longer true", now)
+            ended.append(account)
     return ended
 
 
 _UNKNOWN = (
-    " WHERE incident IS NULL"
+    " WHERE incident IS NULL AND observed IS NULL"
     " AND NOT EXISTS (SELECT 1 FROM incident WHERE incident.account = account.account)"
     " AND NOT EXISTS (SELECT 1 FROM place WHERE place.account = account.account)"
 )
@@ -159,7 +165,9 @@ def forget(database: Database, account: str) -> dict[str, int]:
     """Remove every trace of an account; return how many of each kind there were."""
     removed = {}
     with database.turn(account):
-        database.write("UPDATE account SET incident = NULL WHERE account = ?", (account,))
+        database.write(
+            "UPDATE account SET incident = NULL, observed = NULL WHERE account = ?", (account,)
+        )
         for name, rows in TRACES.items():
             removed[name] = database.write(f"DELETE FROM {rows} account = ?", (account,))
         for table in ("place", "attempt", "account"):

@@ -1,9 +1,14 @@
-"""What a policy request is about, found by reading only.
+"""What a policy request is about: every gate before the rule, in their order, by reading only.
 
-`examine()` takes a request of an account that the configuration covers and
-finds whether anything exempts it, whether the account is blocked, and the
-country its mail comes from.  Verdicts and `pcc_admin.py check` go on from there;
-`pcc_admin.py replay` takes the same steps on what it has in memory.
+1. The request is of a login (`Config.account_of`), and
+2. the configuration covers its account (`Config.covers`): neither needs the database, so the
+   caller asks first.
+3. The account or its domain is exempt in the database: the mail passes.
+4. The account is blocked: the mail is stopped.
+5. The client is exempt, by its address, network or verified name: the mail passes.
+6. The client's address has no country, or one that is ignored: the mail passes.
+
+What is left is judged by the rule.  Verdicts, `pcc_admin.py check` and `replay` use the same gates.
 """
 
 from __future__ import annotations
@@ -14,66 +19,85 @@ from pcc.store import sightings
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from pcc.address import Network
     from pcc.config import Config, Policy
-    from pcc.places.lookup import CountryLookup
+    from pcc.places.lookup import Lookup
     from pcc.protocol import PolicyRequest
     from pcc.store.engine.interface import Database
     from pcc.store.sightings import Known
 
 
 class Case:
-    """What a request is about, as far as reading can tell.
+    """One request of an account, with what is known of both.
 
-    `because` says why its mail passes whatever the rule says; it is empty for
-    a mail that the account's block stops or that the rule decides about.
-    `address` is as recorded, "" for a client without a country.  `looked_up` is
-    when the country database was made that `country` is from.
+    `because` says why its mail passes whatever the rule says; it is empty for a mail that the
+    account's block stops or that the rule decides about.  `address` is as recorded, "" for a client
+    without a country; `network` as places.lookup has it.  `looked_up` is when the country database
+    was made that `country` is from.  `instance` is unique to the mail.
     """
 
-    __slots__ = ("account", "address", "because", "country", "known", "looked_up", "policy")
+    __slots__ = (
+        *("account", "address", "because", "country", "instance", "is_hosting", "known"),
+        *("looked_up", "network", "policy", "request"),
+    )
 
-    def __init__(self, account: str, address: str, policy: Policy, known: Known) -> None:
+    def __init__(
+        self, account: str, request: PolicyRequest, address: str, policy: Policy, known: Known
+    ) -> None:
         self.account = account
+        self.request = request
         self.address = address
         self.policy = policy
         self.known = known
         self.because = ""
         self.country = ""
+        self.network = ""
+        self.is_hosting = False
         self.looked_up = NEVER
+        self.instance = request.instance
+        if not self.instance:  # a request without one is taken for a mail of its own
+            from time import time_ns
+
+            self.instance = f"none.{time_ns()}"
 
     def is_blocked(self, now: float) -> bool:
         """Whether the account's mail is stopped, whatever else is true of this mail."""
         incident = self.known.incident
         return incident is not None and incident.blocks(now) and not self.policy.observes
 
+    def with_known(self, known: Known) -> Case:
+        """Return the case with what is known of its account by now."""
+        case = Case(self.account, self.request, self.address, self.policy, known)
+        case.instance = self.instance
+        case.country, case.looked_up = self.country, self.looked_up
+        case.network, case.is_hosting = self.network, self.is_hosting
+        return case
+
 
 def examine(
     config: Config,
     database: Database,
-    lookup: CountryLookup,
+    lookup: Lookup,
     account: str,
     request: PolicyRequest,
     now: float,
 ) -> Case:
-    """Return what a request of an account is about; nothing is written.
+    """Return what a request of an account is about, by the gates from the third on.
 
     `account` is one that the configuration covers.
     """
     packed = addresses.packed_address(request.client_address)
-    if packed is not None and addresses.is_without_country(packed):
-        packed = None
-    address = addresses.recorded_address(packed) if packed else ""
+    is_somewhere = packed is not None and not addresses.is_without_country(packed)
+    address = addresses.recorded_address(packed) if packed and is_somewhere else ""
     known = sightings.known(database, account, address)
-    case = Case(account, address, config.policy_for(account), known)
+    case = Case(account, request, address, config.policy_for(account), known)
     exempt = sightings.exemptions(database, account, now) if known.has_exemptions else []
     case.because = exemption_of_account(exempt)
     if case.because or case.is_blocked(now):
         return case
-    if is_exempt_client(config, request, exempt):
+    if is_exempt_client(config, packed, request.client_name, exempt, lookup):
         case.because = "the client is exempt"
     else:
-        locate(case, lookup, packed)
+        locate(case, lookup, packed if is_somewhere else None)
     return case
 
 
@@ -85,47 +109,58 @@ def exemption_of_account(exempt: list[tuple[str, str]]) -> str:
     return ""
 
 
-def is_exempt_client(config: Config, request: PolicyRequest, exempt: list[tuple[str, str]]) -> bool:
-    """Whether an account's mail passes, unless it is blocked, because of who the client is."""
-    networks, names = config.exempt_networks, config.exempt_names
-    if not (networks or names or exempt):
-        return False
-    packed = addresses.packed_address(request.client_address)
-    if exempt:
-        networks, names = _with_exemptions(networks, names, exempt)
+def is_exempt_client(
+    config: Config,
+    packed: bytes | None,
+    client_name: str,
+    exempt: list[tuple[str, str]],
+    lookup: Lookup,
+) -> bool:
+    """Whether a client's mail passes, unless the account is blocked, because of who it is.
+
+    `packed`: its address, None where that is unknown.  `exempt`: kind and value of exemptions in
+    the database.
+    """
+    clients = [addresses.exempt_client(value) for kind, value in exempt if kind == "client"]
+    networks = (*config.exempt_networks, *[c for c in clients if not isinstance(c, str)])
+    names = (*config.exempt_names, *[c for c in clients if isinstance(c, str)])
     if packed is not None and networks and addresses.in_networks(packed, networks):
         return True
-    return bool(names) and addresses.is_named(request.client_name, names)
+    if names and addresses.is_named(client_name, names):
+        return True
+    systems = [*[f"AS{n}" for n in config.exempt_systems], *[n for n in names if n[:2] == "AS"]]
+    if not systems or packed is None:
+        return False
+    return addresses.is_exempt_system(packed, lookup.network(packed), tuple(systems))
 
 
-def _with_exemptions(
-    networks: tuple[Network, ...], names: tuple[str, ...], exempt: list[tuple[str, str]]
-) -> tuple[tuple[Network, ...], tuple[str, ...]]:
-    """Add the database's exemptions of clients to those of the configuration."""
-    clients = [addresses.exempt_client(value) for _, value in exempt]
-    return (
-        (*networks, *[client for client in clients if not isinstance(client, str)]),
-        (*names, *[client for client in clients if isinstance(client, str)]),
-    )
+def locate(case: Case, lookup: Lookup, packed: bytes | None) -> None:
+    """Find country and network: those that the account's sighting there has, or by look-up.
 
-
-def locate(case: Case, lookup: CountryLookup, packed: bytes | None) -> None:
-    """Find the country: the one that the account's sighting there has, else by look-up.
-
-    The dear look-up is needed only for new addresses, and once for each known
-    one when there is another country database.
+    The expensive look-up is needed only for new addresses, and once for each known one after a
+    file was replaced.  `packed`: the address, None for one without a country.
     """
     known = case.known.sighting
-    case.looked_up = lookup.made()
+    case.looked_up = lookup.countries_made()
     if known is not None and known.looked_up == case.looked_up:
         case.country = known.country
     elif packed is not None:
-        case.country = lookup.country(addresses.address_text(packed))
+        case.country = lookup.country(packed)
     case.because = exemption_of_country(case.country, case.policy)
+    if case.because or packed is None:
+        return
+    limits = case.policy.limits
+    made = lookup.networks_made()
+    if known is not None and case.known.networks_made == made:
+        case.network = known.network
+    elif made != NEVER or any(limit.max_networks or limit.max_hosting_mails for limit in limits):
+        case.network = lookup.network(packed)
+    if case.network and any(limit.max_hosting_mails for limit in limits):
+        case.is_hosting = lookup.is_hosting(case.network)
 
 
 def exemption_of_country(country: str, policy: Policy) -> str:
-    """Return why mail from a country, "" for none, passes without being recorded, else ""."""
+    """Return why mail from a country, "" for none, passes without being recorded, or ""."""
     if not country:
         return "the client's address has no country"
     if country in policy.ignore_countries:

@@ -1,40 +1,43 @@
 """Decisions: the verdicts on mail that may change something, or that has to be stopped.
 
-- A mail that changes nothing but counts, as far as reading can tell, is judged
-  without a lock and counted after its reply.
-- Any other is judged again inside a write transaction, on what is true by
-  then; what a verdict rests on is on disk before the reply.
+- A mail that changes nothing but counts, as far as reading can tell, is judged without a lock and
+  counted after its reply.
+- Any other is judged again inside a write transaction, on what is true by then; what a verdict
+  rests on is on disk before the reply.
 - A mail is counted once, whatever its recipients and stages.
 
-What stops the mail of a blocked account is in pcc/verdict/incident.py.  Logging and
-notices wait until after the reply: a verdict depends on nothing but the store.
+What stops the mail of a blocked account is in pcc/verdict/incident.py.  Logging and notices wait
+until after the reply: a verdict depends on nothing but the store.
 """
 
 from __future__ import annotations
 
 from pcc.errors import StoreError
-from pcc.rule import Place, Rule, Seen, clock_shift, end_of_incident, joined_days, judge
+from pcc.history import clock_shift, joined_days
+from pcc.places.lookup import NEVER
+from pcc.rule import Rule, end_of_incident, record
 from pcc.store import repeats, sightings
-from pcc.verdict import DUNNO, Mail, Verdict
+from pcc.store.sightings import Sighting
+from pcc.verdict import DUNNO, Verdict
 from pcc.verdict.case import examine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pcc.config import Config
-    from pcc.places.lookup import CountryLookup
+    from pcc.history import History, Place
+    from pcc.places.lookup import Lookup
     from pcc.protocol import PolicyRequest
-    from pcc.rule import History
     from pcc.store.engine.interface import Database
-    from pcc.store.sightings import Sighting
+    from pcc.store.sightings import Known
     from pcc.verdict import Answered, Counts
     from pcc.verdict.case import Case
-    from pcc.verdict.incident import Blocking
+    from pcc.verdict.incident import Incidents
 
 SETTLED_SECONDS = 20
-"""So long a place must go on counting for its mail to be counted after the reply.
+"""So many seconds a place must go on counting for its mail to be counted after the reply.
 
 Longer than a mail waits to be counted, also while that fails (see pcc/verdict/counting.py):
-else a country could leave a window although it was seen within it.
+otherwise a country could leave a window although it was seen within it.
 """
 
 
@@ -48,7 +51,7 @@ class Decisions:
         self,
         config: Config,
         database: Database,
-        lookup: CountryLookup,
+        lookup: Lookup,
         answered: Answered,
         counts: Counts,
     ) -> None:
@@ -57,151 +60,172 @@ class Decisions:
         self._lookup = lookup
         self._answered = answered
         self._counts = counts
-        self._blocking_mail: Blocking | None = None
+        self._incidents_of_process: Incidents | None = None
 
     def verdict(self, account: str, request: PolicyRequest, now: float) -> Verdict:
         """Return the verdict on a request of an account that the configuration covers.
 
         Raises StoreError when none can be given.
         """
-        case = examine(self._config, self._database, self._lookup, account, request, now)
-        mail = Mail(case, request)
+        database = self._database
+        case = examine(self._config, database, self._lookup, account, request, now)
         if case.is_blocked(now) and not case.because:
-            return self._stop(mail, now)
-        if self._database.is_stale:
-            raise StoreError(
-                f"{self._database.name}: its latest changes can't be read: {self._database.reason}"
-            )
-        if case.because:
-            return self._pass(mail)
-        if self._answered.answer(account, mail.instance)[0]:
-            return self._pass(mail)
+            return self._stop(case, now)
+        if database.is_stale:
+            why = database.reason
+            raise StoreError(f"{database.name}: its latest changes can't be read: {why}")
+        if case.because or self._answered.answer(account, case.instance)[0]:
+            return self._pass(case)
         known = case.known.sighting
         if known is not None and not repeats.is_on_disk(known, now):
-            self._database.sync()  # another process may have recorded it and be about to
-        if mail.is_latest(known):
-            return self._pass(mail)
-        if self._is_repeat(case, now):
+            database.sync()  # another process may have recorded it and be about to
+        if known is not None and known.instance == case.instance:  # Postfix's retry
+            return self._pass(case)
+        if known is not None and self._is_repeat(case, known, now):
             self._counts.add_mail(
-                account, case.address, case.country, mail.instance, request.client_name, now
+                account, case.address, case.country, case.instance, request.client_name, now
             )
-            return self._pass(mail)
-        return self._decide(mail, now)
+            return self._pass(case)
+        outcome = database.in_turn(lambda: self._record(case, now), account)
+        if outcome is None:  # blocked by another mail just now
+            known_by_now = sightings.known(database, account, case.address)
+            return self._stop(case.with_known(known_by_now), now)
+        verdict, decides = outcome
+        if decides:
+            database.sync()
+        self._answered.remember(account, case.instance, (verdict.action, request.queue_id))
+        return verdict
 
-    def _pass(self, mail: Mail) -> Verdict:
+    def _pass(self, case: Case) -> Verdict:
         """Return the verdict that lets a mail pass."""
-        self._answered.remember(mail.account, mail.instance, (DUNNO, mail.request.queue_id))
+        self._answered.remember(case.account, case.instance, (DUNNO, case.request.queue_id))
         verdict = Verdict(DUNNO)
         if self._config.verbose:
             from pcc import maillog
 
-            verdict.then(maillog.passed, mail.account, mail.request, mail.case.country)
+            verdict.then(maillog.passed, case.account, case.request, case.country)
         return verdict
 
-    def _stop(self, mail: Mail, now: float) -> Verdict:
+    def _stop(self, case: Case, now: float) -> Verdict:
         """Return the verdict on a mail of a blocked account."""
-        verdict = self._blocking().stop(mail, now)
+        verdict = self._incidents().stop(case, now)
         # None: it has been unblocked meanwhile, so that the mail is one like any other.
-        return verdict or self.verdict(mail.account, mail.request, now)
+        return verdict or self.verdict(case.account, case.request, now)
 
-    def _blocking(self) -> Blocking:
-        if self._blocking_mail is None:
-            from pcc.verdict.incident import Blocking  # which few processes need
+    def _incidents(self) -> Incidents:
+        if self._incidents_of_process is None:
+            from pcc.verdict.incident import Incidents  # which few processes need
 
-            self._blocking_mail = Blocking(
+            self._incidents_of_process = Incidents(
                 self._config, self._database, self._answered, self._counts
             )
-        return self._blocking_mail
+        return self._incidents_of_process
 
-    def _is_repeat(self, case: Case, now: float) -> bool:
+    def _is_repeat(self, case: Case, known: Sighting, now: float) -> bool:
         """Whether the mail passes and changes nothing but counts, as far as anybody can see."""
-        known = case.known
-        presence = known.countries.get(case.country)
-        if presence is None or known.sighting is None:
+        if known.looked_up != case.looked_up or known.network != case.network:
             return False
-        if known.sighting.looked_up != case.looked_up:
+        if case.country not in case.known.countries:
+            return False
+        if sightings.hour(known.last_seen) != sightings.hour(now):
             return False
         rule = Rule(case.policy, now, self._config.keep_sightings)
-        history = known.history()
-        place = Place(presence, known.sighting)
-        if sightings.hour(known.sighting.last_seen) != sightings.hour(now):
-            return False
+        history = case.known.history()
+        place = history.place(known, now, is_hosting=case.is_hosting)
         if not rule.is_repeat(history, place, SETTLED_SECONDS) or end_of_incident(rule, history):
             return False
-        observed = bool(history.incident) and case.policy.observes
-        return observed or rule.crossing(history, place) is None
+        if history.is_observed and not rule.is_over(history, observed=True):
+            return False
+        if rule.crossing(history, place) is not None and not (
+            history.incident and case.policy.observes
+        ):
+            return False
+        return history.is_observed or rule.crossing(history, place, observed=True) is None
 
-    def _decide(self, mail: Mail, now: float) -> Verdict:
-        """Judge the mail on what is true inside a write transaction, and record it."""
-        outcome = self._database.in_turn(lambda: self._judged_anew(mail, now), mail.account)
-        if outcome is None:  # blocked by another mail just now
-            return self._stop(mail, now)
-        verdict, decides = outcome
-        if decides:
-            self._database.sync()
-        answer = (verdict.action, mail.request.queue_id)
-        self._answered.remember(mail.account, mail.instance, answer)
-        return verdict
+    def _record(self, case: Case, now: float) -> tuple[Verdict, bool] | None:
+        """Record the mail, in a turn; return the verdict, and whether it rests on what is new.
 
-    def _judged_anew(self, mail: Mail, now: float) -> tuple[Verdict, bool] | None:
-        case = mail.case
-        case.known = sightings.known(self._database, case.account, case.address)
-        return None if case.is_blocked(now) else self._record(mail, now)
-
-    def _record(self, mail: Mail, now: float) -> tuple[Verdict, bool]:
-        """Return the verdict, and whether it rests on what must be on disk first."""
-        case, database = mail.case, self._database
-        if mail.is_latest(case.known.sighting):
-            return self._pass(mail), False
+        What is new must be on disk before the reply.  None where the account is blocked by now.
+        """
+        database, account = self._database, case.account
+        case = case.with_known(self._known(case))
+        if case.is_blocked(now):
+            return None
+        seen = case.known.sighting
+        if seen is not None and seen.instance == case.instance:
+            return self._pass(case), False
         rule = Rule(case.policy, now, self._config.keep_sightings)
-        history = self._settled_history(case, now)
-        seen = case.known.sighting or sightings.Sighting(case.address, case.country, now, now)
-        is_on_disk = case.known.sighting is not None and repeats.is_on_disk(seen, now)
-        is_new_country = case.country not in history.countries
-        presence = history.countries.setdefault(case.country, Seen(case.country, now, now))
-        if seen.country != case.country:  # another country database says so
-            presence.days = joined_days(presence.days, seen.days)
-            self._correct_country(case, history, seen)
-        seen.looked_up = case.looked_up
-        place = Place(presence, seen)
-        decides = is_new_country or not is_on_disk or rule.adds(history, place)
-        seen.judged_by = repeats.judged_by(self._config.identity, case.looked_up)
-        judgement = judge(rule, history, place)
-        seen.instance = mail.instance
-        seen.client_name = mail.request.client_name
+        history = case.known.history()
+        since, seconds = clock_shift(history, now)
+        if seconds:  # the clock has jumped back
+            sightings.shift_times(database, account, since, seconds)
+            case = case.with_known(sightings.known(database, account, case.address))
+            history, seen = case.known.history(), case.known.sighting
+        is_on_disk = seen is not None and repeats.is_on_disk(seen, now)
+        if seen is None:
+            seen = Sighting(case.address, case.country, case.network, now, now)
+        elif seen.country != case.country:  # another country database says so
+            self._move(case, history, seen, now)
+        seen.looked_up, seen.network = case.looked_up, case.network
+        place = history.place(seen, now, is_hosting=case.is_hosting)
+        decides = not is_on_disk or rule.adds(history, place)
+        judgement = record(rule, history, place)
+        seen.instance = case.instance
+        seen.client_name = case.request.client_name
+        seen.judged_by = repeats.judged_by(self._config.identity, self._lookup.made())
         until = self._repeats_until(rule, history, place)
         seen.repeats_until = until if is_on_disk else -until
-        sightings.save_sighting(database, case.account, seen)
-        sightings.save_presence(database, case.account, presence)
-        if not (judgement.ended or judgement.begins):
-            return self._pass(mail), decides
-        return self._blocking().follow(mail, rule, history, judgement), True
+        sightings.save_sighting(database, account, seen)
+        sightings.save_places(database, account, place)
+        verdict = None
+        if any((judgement.ended, judgement.begins, judgement.observed, judgement.observed_ended)):
+            verdict = self._incidents().follow(case, judgement, now)
+        if judgement.ended or history.mails != case.known.mails:  # its end has dropped what was
+            sightings.save_mails(database, account, history.mails)
+        if verdict is not None:
+            return verdict, True
+        return self._pass(case), decides
 
-    def _correct_country(self, case: Case, history: History, seen: Sighting) -> None:
-        """Have an address be in another country, and the account never seen in the old one there.
+    def _known(self, case: Case) -> Known:
+        """Return what is known of the account in a turn, networks by the database that there is.
 
-        Else a new country database would make of one country two.
+        All its networks are looked up again where that has been replaced, so that nothing known
+        looks unfamiliar meanwhile.
         """
-        if not sightings.has_other_address(self._database, case.account, seen.country, seen.name):
-            sightings.drop_presence(self._database, case.account, seen.country)
+        database, account = self._database, case.account
+        known = sightings.known(database, account, case.address)
+        made = self._lookup.networks_made() if case.network else 0
+        if made in (known.networks_made, NEVER):
+            return known
+        from pcc.store import networks  # which is needed once for an account
+
+        if made and known.countries:
+            networks.renew_networks(database, account, self._lookup.network_of_recorded, made)
+        else:  # a new account has nothing to look up; without a database nothing can be
+            networks.set_networks_made(database, account, made)
+        return sightings.known(database, account, case.address)
+
+    def _move(self, case: Case, history: History, seen: Sighting, now: float) -> None:
+        """Move an address to another country, with the days that it was seen on.
+
+        Where it was the account's only address in the old one, the account was never seen there:
+        otherwise a new country database would make two countries of one.
+        """
+        database, account = self._database, case.account
+        if not sightings.has_other_address(database, account, seen.country, seen.name):
+            sightings.drop_country(database, account, seen.country)
             history.countries.pop(seen.country, None)
         seen.country = case.country
+        country = history.place(seen, now, is_hosting=False).country
+        country.days = joined_days(country.days, seen.days)
 
     def _repeats_until(self, rule: Rule, history: History, place: Place) -> float:
         """Return until when a mail from a place that was just judged changes nothing, or 0."""
-        if history.incident or not rule.is_repeat(history, place, SETTLED_SECONDS):
+        if history.incident or history.is_observed:
+            return 0
+        if not rule.is_repeat(history, place, SETTLED_SECONDS):
             return 0
         if not rule.is_out_of_reach(history, place.country):
             return 0
         end_of_hour = (sightings.hour(rule.now) + 1) * 3600.0
         return min(end_of_hour, rule.now + rule.policy.narrowest_window - SETTLED_SECONDS)
-
-    def _settled_history(self, case: Case, now: float) -> History:
-        """Return the account's history, mended first where the clock has jumped back."""
-        history = case.known.history()
-        since, seconds = clock_shift(history, now)
-        if not seconds:
-            return history
-        sightings.shift_times(self._database, case.account, since, seconds)
-        case.known = sightings.known(self._database, case.account, case.address)
-        return case.known.history()

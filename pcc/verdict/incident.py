@@ -15,10 +15,11 @@ from pcc.verdict import DUNNO, Verdict
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pcc.config import Config, Policy
-    from pcc.rule import History, Judgement, Rule
+    from pcc.rule import Crossing, Judgement
     from pcc.store.engine.interface import Database
     from pcc.store.sightings import Incident
-    from pcc.verdict import Answered, Counts, Mail
+    from pcc.verdict import Answered, Counts
+    from pcc.verdict.case import Case
 
 
 def stopping_action(policy: Policy) -> str:
@@ -33,12 +34,12 @@ def stopping_action(policy: Policy) -> str:
 
 
 def notice_channels(config: Config) -> tuple[str, ...]:
-    """Return the ways on which administrators are told: "mail", "command"."""
+    """Return the ways on which administrators get notices: "mail", "command"."""
     mail = ("mail",) if config.notify.to else ()
     return (*mail, "command") if config.notify.command else mail
 
 
-class Blocking:
+class Incidents:
     """Begins and ends incidents, and stops mail, for the verdicts of one process."""
 
     def __init__(
@@ -50,135 +51,132 @@ class Blocking:
         self._counts = counts
         self._on_disk: set[int] = set()  # incidents
 
-    def follow(self, mail: Mail, rule: Rule, history: History, judgement: Judgement) -> Verdict:
-        """Carry out a judgement that ended or began an incident, in the caller's transaction."""
-        account = mail.account
-        ended = judgement.ended and mail.case.known.incident
+    def follow(self, case: Case, judgement: Judgement, now: float) -> Verdict:
+        """Carry out a judgement that ended or began an incident, in the caller's turn."""
+        database, account, known = self._database, case.account, case.known
+        verdict = Verdict(DUNNO)
+        if judgement.observed_ended:
+            blocks.end_observed(database, account, known.observed, now)
+            blocks.add_event(database, account, "cleared", "pcc", "no longer true", now)
+        ended = judgement.ended and known.incident
         if ended:
-            self._end_incident(mail, judgement, rule.now)
-        verdict = (
-            self._begin_incident(mail, rule, history, judgement)
-            if judgement.begins
-            else Verdict(DUNNO)
-        )
-        if ended:
-            ending = (maillog.unblocked, (account, "pcc", judgement.ended))
-            verdict.events = (ending, *verdict.events)
+            what = "expired" if judgement.ended == "expired" else "cleared"
+            blocks.end_incidents(database, account, now)
+            blocks.add_event(database, account, what, "pcc", judgement.ended, now)
+            verdict.then(maillog.unblocked, account, "pcc", judgement.ended)
+        if judgement.begins:
+            assert judgement.crossing is not None
+            if known.incident and not ended:  # an observed one, which the block takes the place of
+                blocks.close_incident(database, known.incident.id, now)
+            self._begin(case, judgement.crossing, verdict, now)
+        elif judgement.observed:
+            self._observe(case, judgement.observed, verdict, now)
         return verdict
 
-    def stop(self, mail: Mail, now: float) -> Verdict | None:
+    def stop(self, case: Case, now: float) -> Verdict | None:
         """Return the verdict on a mail of a blocked account, None if it is blocked no more."""
-        action, queue_id = self._answered.answer(mail.account, mail.instance)
-        if action not in ("", DUNNO) and (action != "HOLD" or queue_id == mail.request.queue_id):
+        action, queue_id = self._answered.answer(case.account, case.instance)
+        if action not in ("", DUNNO) and (action != "HOLD" or queue_id == case.request.queue_id):
             return Verdict(action)  # another recipient or stage of a mail that was stopped
-        if mail.case.policy.holds:
-            return self._hold(mail, now)
-        return self._refuse(mail, now)
+        return self._hold(case, now) if case.policy.holds else self._refuse(case, now)
 
-    def _end_incident(self, mail: Mail, judgement: Judgement, now: float) -> None:
-        case, database = mail.case, self._database
-        assert case.known.incident is not None
-        blocks.end_incident(database, case.account, case.known.incident.id, now)
-        what = "expired" if judgement.ended == "expired" else "cleared"
-        blocks.add_event(database, case.account, what, "pcc", judgement.ended, now)
-        case.known.incident = None
-
-    def _begin_incident(
-        self, mail: Mail, rule: Rule, history: History, judgement: Judgement
-    ) -> Verdict:
-        case, crossing, database, now = mail.case, judgement.crossing, self._database, rule.now
-        assert crossing is not None
-        if case.known.incident:  # an observed one, which the block takes the place of
-            blocks.close_incident(database, case.known.incident.id, now)
-        blocks.void_unfamiliar_days(database, case.account, rule.are_familiar)
+    def _begin(self, case: Case, crossing: Crossing, verdict: Verdict, now: float) -> None:
+        """Begin the incident of a limit that blocks, or would if pcc did not only observe."""
+        database, account, policy = self._database, case.account, case.policy
         incident = blocks.begin_incident(
-            database, case.account, case.policy, crossing, mail.request, case.country, now
+            database, account, policy, crossing, case.request, case.country, now
         )
-        what = "observed" if case.policy.observes else "blocked"
+        what = "observed" if policy.observes else "blocked"
         detail = f"{crossing.rule}: {','.join(crossing.countries)}"
-        blocks.add_event(database, case.account, what, "pcc", detail, now)
+        blocks.add_event(database, account, what, "pcc", detail, now)
         channels = notice_channels(self._config)
-        blocks.add_notice(database, incident, case.account, what, channels, now)
-        details = (case.account, mail.request, case.country, crossing.countries, crossing.rule)
-        if case.policy.observes:
-            verdict = Verdict(DUNNO).then(maillog.observed, *details)
+        blocks.add_notice(database, incident, account, what, channels, now)
+        details = (account, case.request, case.country, crossing.countries, crossing.rule)
+        if policy.observes:
+            verdict.then(maillog.observed, *details)
         else:
-            verdict = Verdict(self._count_stopped(mail, incident, now))
+            verdict.action = self._count_stopped(case, incident, now)
             verdict.then(maillog.blocked, *details, verdict.action.partition(" ")[0])
         verdict.notify = bool(channels)
-        return verdict
 
-    def _refuse(self, mail: Mail, now: float) -> Verdict:
+    def _observe(self, case: Case, crossing: Crossing, verdict: Verdict, now: float) -> None:
+        """Begin the incident of a limit that only observes: nobody is notified of it."""
+        account, request = case.account, case.request
+        blocks.begin_observed(
+            self._database, account, case.policy, crossing, request, case.country, now
+        )
+        detail = f"{crossing.rule}: {','.join(crossing.countries)}"
+        blocks.add_event(self._database, account, "observed", "pcc", detail, now)
+        verdict.then(
+            maillog.observed, account, request, case.country, crossing.countries, crossing.rule
+        )
+
+    def _refuse(self, case: Case, now: float) -> Verdict:
         """Refuse a mail; the try is counted after the reply."""
-        incident = mail.case.known.incident
+        incident = case.known.incident
         assert incident is not None
-        action = stopping_action(mail.case.policy)
-        if incident.id not in self._on_disk:
-            self._sync(incident.id)
-        self._remember(mail, action)
-        if mail.instance == incident.instance:  # Postfix's retry
+        action = stopping_action(case.policy)
+        if incident.id not in self._on_disk:  # a block that is new may not be yet
+            try:
+                self._database.sync()
+            except (StoreError, DeadlineError):
+                pass  # and it holds all the same
+            else:
+                self._on_disk.add(incident.id)
+        self._remember(case, action)
+        if case.instance == incident.instance:  # Postfix's retry
             return Verdict(action)
-        self._counts.add_try(incident.id, mail.account, mail.instance, now)
-        return _refusal(mail, incident, action)
+        self._counts.add_try(incident.id, case.account, case.instance, now)
+        return _refusal(case, incident, action)
 
-    def _sync(self, incident: int) -> None:
-        """Have a block on disk, which may be newer, once for all mail of it here."""
-        try:
-            self._database.sync()
-        except (StoreError, DeadlineError):
-            return  # and it holds all the same
-        self._on_disk.add(incident)
-
-    def _hold(self, mail: Mail, now: float) -> Verdict | None:
+    def _hold(self, case: Case, now: float) -> Verdict | None:
         """Hold a mail, which is remembered first; refuse it where that can't be done."""
-        case = mail.case
         before = case.known.incident
         assert before is not None
         try:
-            done = self._database.in_turn(lambda: self._held(mail, now), mail.account)
+            done = self._database.in_turn(lambda: self._held(case, now), case.account)
             self._database.sync()
         except (StoreError, DeadlineError) as error:
-            verdict = _refusal(mail, before, stopping_action(case.policy))
+            verdict = _refusal(case, before, stopping_action(case.policy))
             return verdict.then(maillog.error, str(error))
         if done is None:
             return None
         incident, action = done
-        self._remember(mail, action)
+        self._remember(case, action)
         if action == "HOLD":
-            return Verdict(action).then(maillog.held, mail.account, mail.request, incident.rule)
-        return _refusal(mail, incident, action)
+            return Verdict(action).then(maillog.held, case.account, case.request, incident.rule)
+        return _refusal(case, incident, action)
 
-    def _held(self, mail: Mail, now: float) -> tuple[Incident, str] | None:
+    def _held(self, case: Case, now: float) -> tuple[Incident, str] | None:
         """Count a mail as stopped by the open incident; return that and the action, if any."""
-        case = mail.case
-        case.known = sightings.known(self._database, case.account, case.address)
+        case = case.with_known(sightings.known(self._database, case.account, case.address))
         incident = case.known.incident
         if incident is None or not case.is_blocked(now):
             return None
-        return incident, self._count_stopped(mail, incident.id, now)
+        return incident, self._count_stopped(case, incident.id, now)
 
-    def _remember(self, mail: Mail, action: str) -> None:
-        answer = (action, mail.request.queue_id)
-        self._answered.remember(mail.account, mail.instance, answer)
+    def _remember(self, case: Case, action: str) -> None:
+        answer = (action, case.request.queue_id)
+        self._answered.remember(case.account, case.instance, answer)
 
-    def _count_stopped(self, mail: Mail, incident: int, now: float) -> str:
-        """Count a stopped mail once, in the caller's transaction; return the action for it."""
-        database, policy, request = self._database, mail.case.policy, mail.request
+    def _count_stopped(self, case: Case, incident: int, now: float) -> str:
+        """Count a stopped mail once, in the caller's turn; return the action for it."""
+        database, policy, request = self._database, case.policy, case.request
         if policy.holds:
-            queue_id = blocks.held_queue_id(database, incident, mail.instance)
+            queue_id = blocks.held_queue_id(database, incident, case.instance)
             if queue_id is not None:
                 if request.queue_id and not queue_id:
-                    blocks.remember_queue_id(database, incident, mail.instance, request.queue_id)
+                    blocks.remember_queue_id(database, incident, case.instance, request.queue_id)
                 return "HOLD"
             limit = policy.hold_limit
             if not limit or blocks.held_count(database, incident) < limit:
                 host = self._config.this_host
-                blocks.hold(database, incident, mail.account, mail.instance, request, host, now)
+                blocks.hold(database, incident, case.account, case.instance, request, host, now)
                 return "HOLD"
-        blocks.count_tries(database, incident, 1, now, mail.instance)
+        blocks.count_tries(database, incident, 1, now, case.instance)
         return stopping_action(policy)
 
 
-def _refusal(mail: Mail, incident: Incident, action: str) -> Verdict:
+def _refusal(case: Case, incident: Incident, action: str) -> Verdict:
     verdict = Verdict(action)
-    return verdict.then(maillog.refused, mail.account, mail.request, incident.rule, action)
+    return verdict.then(maillog.refused, case.account, case.request, incident.rule, action)

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from pcc.address import packed_address
 from pcc.config import Config
-from pcc.places.lookup import CountryLookup
+from pcc.history import Unchanged, clock_shift
+from pcc.places.lookup import Lookup
 from pcc.protocol import PolicyRequest
-from pcc.rule import Crossing, Place, Rule, Seen, clock_shift, judge
-from pcc.store import sightings
+from pcc.rule import Crossing, Rule, record
 from pcc.store.engine.interface import Database
-from pcc.store.sightings import Incident
+from pcc.store.sightings import Incident, Sighting
 from pcc.verdict.case import Case, examine, locate
 from pcc.verdict.incident import stopping_action
 
@@ -39,7 +39,9 @@ def preview(
         return _passing("", "the configuration exempts the account or leaves its domain out")
     request = PolicyRequest({"client_address": address, "client_name": client_name})
     problems: list[str] = []
-    lookup = CountryLookup(config.country_database, problems.append)
+    lookup = Lookup(
+        config.country_database, config.networks_database, config.hosting_list, problems.append
+    )
     case = examine(config, database, lookup, account, request, now)
     if case.because:
         result = _passing(case.country, case.because)
@@ -73,18 +75,19 @@ def _blocked(case: Case, incident: Incident) -> Preview:
 def _judged(config: Config, case: Case, now: float) -> Preview:
     rule = Rule(case.policy, now, config.keep_sightings)
     history = case.known.history()
+    history.addresses = Unchanged(history.addresses)
     _, seconds = clock_shift(history, now)
     rule.now += seconds  # times that lie ahead are mended when a mail is recorded
-    seen = case.known.sighting or sightings.Sighting(case.address, case.country, now, now)
-    presence = history.countries.setdefault(case.country, Seen(case.country, now, now))
-    was_familiar = rule.is_familiar_country(presence, history)
-    judgement = judge(rule, history, Place(presence, seen))
+    seen = case.known.sighting or Sighting(case.address, case.country, case.network, now, now)
+    place = history.place(seen, now, is_hosting=case.is_hosting)
+    was_familiar = rule.is_familiar(case.policy.limits[0], "country", place.country, history)
+    judgement = record(rule, history, place)
     crossing = judgement.crossing
     result = Preview(case.country)
     if crossing is None:
         familiar = "familiar" if was_familiar else "counted"
         result.because = f"no limit is crossed; {case.country} is {familiar}"
-        result.countries = rule.counted_countries(history)
+        result.countries = rule.countries_within(case.policy.windows[-1], history)
         return result
     _tell_crossing(result, case, crossing)
     return result

@@ -15,7 +15,7 @@ from pcc.verdict import DUNNO, PASSED, Answered, Counts
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pcc.config import Config
-    from pcc.places.lookup import CountryLookup
+    from pcc.places.lookup import Lookup
     from pcc.protocol import PolicyRequest
     from pcc.store.engine.interface import Database
     from pcc.verdict import Verdict
@@ -32,7 +32,7 @@ class Verdicts:
     given: the caller disconnects without a reply.
     """
 
-    def __init__(self, config: Config, database: Database, lookup: CountryLookup) -> None:
+    def __init__(self, config: Config, database: Database, lookup: Lookup) -> None:
         self._config = config
         self._database = database
         self._lookup = lookup

@@ -239,7 +239,7 @@ def test_an_empty_file_has_the_documented_defaults(path: Path) -> None:
 
 def test_no_value_of_a_record_is_untested() -> None:
     assert {*DEFAULTS, "identity", "path", "policy", "notify"} == set(Config.__slots__)
-    derived = {"limits", "windows", "narrowest_window"}
+    derived = {"limits", "mail_limits", "windows", "narrowest_window"}
     assert {*POLICY_DEFAULTS, *derived} == set(type(load(str(SHIPPED)).policy).__slots__)
     assert set(NOTIFY_DEFAULTS) == set(type(load(str(SHIPPED)).notify).__slots__)
 

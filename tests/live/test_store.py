@@ -43,7 +43,8 @@ from pcc.admin.program import main
 from pcc.config.iso3166 import CODES
 from pcc.config.prepared import load
 from pcc.errors import StoreError
-from pcc.places.lookup import CountryLookup
+from pcc.history import Seen
+from pcc.places.lookup import Lookup
 from pcc.store import (
     SCHEMA_VERSION,
     blocks,
@@ -305,7 +306,9 @@ def test_values_come_back_as_they_were_written(database: Database) -> None:
     accounts = ("a'\\b\"%s;--?@example.org", "jürgen😀@example.org", "A@example.org", "a" * 300)
     times = (0.1, 1795369800.1234567, 1 / 3, 2.5e-9)
     for account, at in zip(accounts, times, strict=True):
-        seen = Sighting("192.0.2.1", "ES", at, at * 3, 2**40, 7, "2 1", "", "n" * 255, "i", at / 7)
+        seen = Sighting(
+            "192.0.2.1", "ES", "", at, at * 3, 2**40, 7, "2 1", "", "n" * 255, "i", at / 7
+        )
         with database.turn(account):
             sightings.save_sighting(database, account, seen)
         known = sightings.known(database, account, "192.0.2.1").sighting
@@ -319,9 +322,9 @@ def test_values_come_back_as_they_were_written(database: Database) -> None:
 def test_addresses_are_read_in_pages_without_loss(database: Database) -> None:
     with database.turn(USER):
         for number in range(300):
-            seen = Sighting(f"192.0.2.{number}", "ES", 1.0, 7200.0 + number * 60, 1, 0, "", "")
+            seen = Sighting(f"192.0.2.{number}", "ES", "", 1.0, 7200.0 + number * 60, 1, 0, "", "")
             sightings.save_sighting(database, USER, seen)
-    found = [seen.name for seen in sightings.known(database, USER, "").history().addresses_since(0)]
+    found = [seen.name for seen in sightings.known(database, USER, "").history().addresses.since(0)]
     assert sorted(found) == sorted(f"192.0.2.{number}" for number in range(300))
 
 
@@ -478,7 +481,7 @@ def test_mails_are_counted_once_although_the_answer_to_their_commit_is_lost(
     with closing(open_database(place)) as database:
         block = incidents.open_incident(database, USER)
         assert block is not None
-        verdicts = Verdicts(config, database, CountryLookup(str(site.countries), print))
+        verdicts = Verdicts(config, database, Lookup(str(site.countries), "", "", print))
         for number, home in enumerate(homes * 2):
             verdicts.counts.add_mail(USER, home, "ES", f"first.{number}", "unknown", now)
             verdicts.counts.add_try(block.id, USER, f"try.{number}", now)
@@ -591,7 +594,7 @@ def test_a_database_moves_to_a_server_and_back(
     site.admin("exempt", "add", "client", ".example.net")
     with closing(open_database(file)) as database:
         for number in range(2500):
-            seen = Sighting(f"192.0.2.{number}", "ES", 1 / 3, 2.5, 1, 0, "1", "")
+            seen = Sighting(f"192.0.2.{number}", "ES", "", 1 / 3, 2.5, 1, 0, "1", "")
             with database.turn(f"{number % 7}@example.org"):
                 sightings.save_sighting(database, f"{number % 7}@example.org", seen)
     moved = site.data("move", file, place)
@@ -616,7 +619,7 @@ def test_what_can_not_be_moved_leaves_nothing_behind(
     file, place = str(tmp_path / "pcc.db"), server.new_database()
     site = make(file)
     with closing(open_database(file)) as database:
-        seen = Sighting("192.0.2.1", "ES", 1, 1, 1, 0, "", "")
+        seen = Sighting("192.0.2.1", "ES", "", 1, 1, 1, 0, "", "")
         for account in (USER, "\0" if isinstance(server, PostgreSQL) else "x" * 501):
             with database.turn(account):
                 sightings.save_sighting(database, account, seen)
@@ -647,10 +650,10 @@ def test_a_clock_that_jumped_back_is_put_right(place: str, make: Callable[..., S
     with closing(open_database(place)) as database:
         later = time.time() + 50_000
         for country in ("ES", "FR"):
-            seen = Sighting(address(country), country, later, later, 1, 0, "", "")
+            seen = Sighting(address(country), country, "", later, later, 1, 0, "", "")
             with database.turn(USER):
                 sightings.save_sighting(database, USER, seen)
-                sightings.save_presence(database, USER, Sighting(country, "", later, later, 1, 0))
+                sightings.save_place(database, USER, "country", Seen(country, later, later, 1, 0))
     assert is_pass(site.ask(USER, address("ES")))
     for row in site.data("show", USER)["sightings"]:
         assert row["last_seen"] <= time.strftime("%FT%TZ", time.gmtime())

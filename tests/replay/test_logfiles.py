@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from pcc.history import DAY
 from pcc.replay.logfiles import Log, in_order
 from pcc.replay.submissions import Tally
-from pcc.rule import DAY
 
 NOW = 1_795_780_800  # 2026-11-27T12:00:00Z
 

@@ -197,7 +197,9 @@ class Place:
 
     def saw(self, country: str, where: str, first: float, last: float) -> None:
         """Record a sighting."""
-        seen = Sighting(where, country, first, last, mails=2, generation=0, client_name="unknown")
+        seen = Sighting(
+            where, country, "", first, last, mails=2, generation=0, client_name="unknown"
+        )
         with self.database:
             sightings.save_sighting(self.database, USER, seen)
 

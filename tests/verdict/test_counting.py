@@ -11,7 +11,7 @@ from checkout import NETWORKS, address, new_instance, request_text
 from mmdb import write_country_database
 
 from pcc.config import prepared
-from pcc.places.lookup import CountryLookup
+from pcc.places.lookup import Lookup
 from pcc.protocol import RequestReader
 from pcc.store import incidents, open_database, repeats, sums
 from pcc.store.engine import creation
@@ -33,7 +33,7 @@ def process(tmp_path: Path) -> Callable[[], Verdicts]:
     )
     creation.create_or_upgrade(str(tmp_path / "pcc.db"))
     config = prepared.load(str(tmp_path / "pcc.toml"))
-    lookup = CountryLookup(config.country_database, lambda complaint: None)
+    lookup = Lookup(config.country_database, "", "", print)
     return lambda: Verdicts(config, open_database(config.store_database), lookup)
 
 
@@ -152,14 +152,15 @@ def test_mail_of_the_log_teaches_nothing_during_an_incident_nor_after_it(
     count(one, "before", START + 1)
     one.counts.write()
     database = one._database
-    incidents.block(database, "joe", "REJECT", 0, "me", "", START + 2, lambda days: False)
+    incidents.block(database, "joe", "REJECT", 0, "me", "", START + 2, lambda days: f"|0 {days}")
     fold(one, START + 3)
-    assert sightings_of(one)[0][1::3] == (2, "")
+    days = f"|0 {START // 86400:.0f}"
+    assert sightings_of(one)[0][1::3] == (2, days)
     count(one, "late", START + 1.5)
     one.counts.write()
     incidents.unblock(database, "joe", "me", "", 0, START + 4)
     fold(one, START + 5)
-    assert sightings_of(one)[0][1::3] == (3, "")
+    assert sightings_of(one)[0][1::3] == (3, days)
 
 
 def test_log_is_folded_in_pieces_that_others_can_write_between(

@@ -72,7 +72,8 @@ UPGRADES = {
         ) WITHOUT ROWID;
         CREATE INDEX folded_by_time ON folded (at);
         ALTER TABLE sighting ADD COLUMN network TEXT NOT NULL DEFAULT '';
-        ALTER TABLE sighting ADD COLUMN network_made REAL NOT NULL DEFAULT 0;
+        ALTER TABLE account ADD COLUMN observed INTEGER;
+        ALTER TABLE account ADD COLUMN networks_made REAL NOT NULL DEFAULT 0;
         ALTER TABLE account ADD COLUMN hosting_mails TEXT NOT NULL DEFAULT '';
         ALTER TABLE account ADD COLUMN foreign_mails TEXT NOT NULL DEFAULT '';
         CREATE TABLE attempt (
