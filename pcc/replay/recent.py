@@ -13,10 +13,10 @@ from typing import NamedTuple
 from pcc import address as addresses
 from pcc.config import Config
 from pcc.escaping import escaped
+from pcc.history import DAY
 from pcc.replay.advice import about_unlocated
 from pcc.replay.logclock import LogClock
 from pcc.replay.submissions import Tally, submissions, text
-from pcc.history import DAY
 from pcc.wording import quantity
 
 MOST_MAILS = 200
