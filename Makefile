@@ -8,7 +8,7 @@ VENV = .venv
 RUN = $(VENV)/bin/python
 
 .DEFAULT_GOAL := help
-.PHONY: help venv run test faults fuzz bench lint install uninstall deb test-install manual pictures
+.PHONY: help venv run test faults fuzz quality bench lint install uninstall deb test-install manual pictures
 
 help: ## tell what there is
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,13 +43,16 @@ fuzz: $(VENV)/made-dev ## a million requests and fragments against simple models
 	-$(RUN) -m pip install --quiet --disable-pip-version-check --only-binary :all: atheris
 	PYTHONPATH=tests/tools:. $(RUN) -m fuzz $(FUZZ)
 
+quality: $(VENV)/made-dev ## play eight months of 3,000 simulated accounts through replay (QUALITY=: options)
+	PYTHONPATH=tests/tools:. $(RUN) -m quality $(QUALITY)
+
 bench: $(VENV)/made-dev ## measure how fast pcc is (QUICK=1: in under two minutes; BENCH=: only some)
 	$(RUN) -m benchmarks $(if $(QUICK),--quick) $(BENCH)
 
 lint: $(VENV)/made-dev ## check style and types
 	$(RUN) -m ruff check .
 	$(RUN) -m ruff format --check .
-	$(RUN) -m mypy pcc pcc_policy.py pcc_admin.py examples tests faults fuzz benchmarks data manual
+	$(RUN) -m mypy pcc pcc_policy.py pcc_admin.py examples tests faults fuzz quality benchmarks data manual
 
 # What packaging/install and packaging/uninstall may be told, empty where they choose.
 SETTINGS = PREFIX SYSCONFDIR STATEDIR SERVICEUSER DESTDIR PACKAGES TIMER ZSHDIR POSTFIX PURGE
