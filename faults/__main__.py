@@ -75,12 +75,16 @@ def broken_worlds(scale: float, seed: int) -> Lines:
 
 def crowds(scale: float, seed: int) -> Lines:
     """Count exact rounds."""
-    for rounds, notify in ((950, False), (50, True)):
-        done = crowd.run(max(1, int(rounds * scale)), notify=notify)
+    for kind, rounds, notify in (
+        (crowd.COUNTRIES, 650, False),
+        (crowd.COUNTRIES, 50, True),
+        *[(kind, 100, False) for kind in crowd.KINDS[1:]],
+    ):
+        done = crowd.run(max(1, int(rounds * scale)), kind=kind, notify=notify)
         yield (
-            f"{done.rounds} rounds of {done.processes} countries at the same instant: exactly"
-            f" {crowd.MAX_COUNTRIES} mails passed each time, one block each"
-            + (", one notice each" if notify else "")
+            f"{done.rounds} rounds of {kind.mails} mails over {done.processes} processes at the"
+            f" same instant, {kind.key} = {kind.most}: exactly {kind.most} passed each time,"
+            " one block each" + (", one notice each" if notify else "")
         )
 
 
