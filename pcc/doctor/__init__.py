@@ -8,8 +8,11 @@ so that one fault makes one finding.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import NamedTuple, ParamSpec
+
+Arguments = ParamSpec("Arguments")
 
 OK, WARN, FAIL = "OK", "WARN", "FAIL"
 
@@ -32,6 +35,21 @@ class Finding(NamedTuple):
     def fix(self) -> str:
         """All fixes in a line."""
         return "; ".join(self.fixes)
+
+
+def named_check(
+    name: str,
+) -> Callable[[Callable[Arguments, Iterable[Fault]]], Callable[Arguments, Finding]]:
+    """Make the check of that name of a function that yields what is wrong."""
+
+    def decorate(faults: Callable[Arguments, Iterable[Fault]]) -> Callable[Arguments, Finding]:
+        @wraps(faults)
+        def made(*arguments: Arguments.args, **named: Arguments.kwargs) -> Finding:
+            return finding(name, faults(*arguments, **named))
+
+        return made
+
+    return decorate
 
 
 def finding(check: str, faults: Iterable[Fault]) -> Finding:

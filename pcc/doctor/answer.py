@@ -1,9 +1,9 @@
 """A question to pcc by way of the running Postfix, which proves that it really answers.
 
-What is asked is a mail without a login, which pcc answers with DUNNO before it
-looks at any database: nothing is recorded.  The question takes the way of
-smtpd(8)'s, through the socket of master(8) to spawn(8), the service user, the
-interpreter, the script and its configuration; an answer proves them all.
+The question is about a mail without a login, which pcc answers with DUNNO before it looks at any
+database: nothing is recorded.  It takes the way of smtpd(8)'s questions, through the socket of
+master(8) to spawn(8), the service user, the interpreter, the script and its configuration; an
+answer proves them all.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from typing import NamedTuple
 
-from pcc.doctor import Fault, Finding, fail, finding, warn
+from pcc.doctor import Fault, fail, named_check, warn
 from pcc.escaping import escaped
 
 PATIENCE_SECONDS = 10
@@ -52,12 +52,9 @@ class Running(NamedTuple):
     patience: float = PATIENCE_SECONDS
 
 
-def check_answer(running: Running) -> Finding:
+@named_check("answer through Postfix")
+def check_answer(running: Running) -> Iterator[Fault]:
     """Check that pcc answers through Postfix, within the time that Postfix waits."""
-    return finding("answer through Postfix", _faults(running))
-
-
-def _faults(running: Running) -> Iterator[Fault]:
     if os.geteuid() != 0:
         yield warn("run this as root: only then can pcc be asked through Postfix's socket")
         return
@@ -87,22 +84,16 @@ def _faults_at(place: str, endpoint: str, running: Running) -> Iterator[Fault]:
     except OSError as error:
         yield fail(f"look at {endpoint}: it can't be asked: {error.strerror or error}")
     else:
-        yield from _answer_faults(answer, endpoint, running)
-
-
-def _answer_faults(answer: bytes, endpoint: str, running: Running) -> Iterator[Fault]:
-    if answer == ANSWER:
-        return
-    text = answer.decode("utf-8", "replace").strip()
-    if text.startswith("action="):
-        yield fail(f"find out what is at {endpoint}: it is not pcc, and said {_end(text)}")
-    elif text:  # of the interpreter's, before pcc could keep it from the socket
-        yield fail(f"mend this, which Postfix reads in place of an answer: {_end(text)}")
-    else:
-        yield fail(
-            f"look for spawn and pcc in {running.log}, mend what they say and `{running.command}"
-            " reload`: Postfix starts pcc, which ends without an answer"
-        )
+        text = answer.decode("utf-8", "replace").strip()
+        if text.startswith("action=") and answer != ANSWER:
+            yield fail(f"find out what is at {endpoint}: it is not pcc, and said {_end(text)}")
+        elif not text:
+            yield fail(
+                f"look for spawn and pcc in {running.log}, mend what they say and"
+                f" `{running.command} reload`: Postfix starts pcc, which ends without an answer"
+            )
+        elif answer != ANSWER:  # of the interpreter's, before pcc could keep it from the socket
+            yield fail(f"mend this, which Postfix reads in place of an answer: {_end(text)}")
 
 
 def _end(text: str) -> str:
@@ -134,10 +125,13 @@ def _ask(place: str, patience: float) -> bytes:
     with socket.socket(family, socket.SOCK_STREAM) as connection:
         connection.settimeout(patience)
         connection.connect(address)
-        with suppress(BrokenPipeError):  # who ends at once may have said why
+        with suppress(BrokenPipeError):  # a process that ends at once may have said why
             connection.sendall(QUESTION)
         while not answer.endswith(b"\n\n") and len(answer) < LONGEST_ANSWER:
-            connection.settimeout(_left(deadline))
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise TimeoutError
+            connection.settimeout(left)
             data = b""
             with suppress(ConnectionResetError):
                 data = connection.recv(LONGEST_ANSWER)
@@ -145,13 +139,6 @@ def _ask(place: str, patience: float) -> bytes:
                 break
             answer += data
     return answer
-
-
-def _left(deadline: float) -> float:
-    left = deadline - time.monotonic()
-    if left <= 0:
-        raise TimeoutError
-    return left
 
 
 def _address(place: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator, Sequence
-from typing import Any
 
 from pcc.config import Config
 from pcc.config.agreement import differences, settings
 from pcc.config.databaseurl import ServerAddress
-from pcc.doctor import Fault, Finding, fail, finding, warn
+from pcc.doctor import Fault, Finding, fail, finding, named_check, warn
 from pcc.doctor.files import odd_kind
-from pcc.doctor.identity import User, as_user, hindrances, user_of
+from pcc.doctor.rights import User, as_user, hindrances, user_of
 from pcc.errors import PccError
 from pcc.escaping import escaped
 from pcc.history import DAY
@@ -30,24 +29,25 @@ EARLIEST = 1735689600
 """2025-01-01: no clock that is right says anything earlier."""
 
 
-def check_password(config_path: str, url: str) -> Finding:
+@named_check("password")
+def check_password(config_path: str, url: str) -> Iterator[Fault]:
     """Check that nobody else can read where the password of a database on a server stands."""
     address = ServerAddress(url)
     named = [address.parameters.get(name, "") for name in ("password_file", "passfile")]
     files = [*([config_path] if address.has_password() else []), *filter(os.path.exists, named)]
-    faults = [
-        warn(f"`chmod o-rwx {shell_word(file)}`: the password of the database is in it")
-        for file in files
-        if os.stat(file).st_mode & 0o007
-    ]
-    return finding("password", faults)
+    for file in files:
+        if os.stat(file).st_mode & 0o007:
+            yield warn(f"`chmod o-rwx {shell_word(file)}`: the password of the database is in it")
 
 
 def look(config: Config, user: User, now: float) -> tuple[Inspection, list[Fault]]:
     """Look at the database; return what it says, and what keeps it from being used."""
-    if config.is_on_server:
-        return _inspected_on_server(config.store_database, user, now)
-    return _inspected(config.store_database, now)
+    if not config.is_on_server:
+        return _look_at_file(config.store_database, now)
+    try:
+        return Inspection(*as_user(user, lambda: tuple(inspect(config.store_database, now)))), []
+    except PccError as error:
+        return Inspection(), [fail(f"see docs/several-hosts.md: {escaped(str(error))}")]
 
 
 def check_database(
@@ -56,50 +56,36 @@ def check_database(
     """Check what `look` has found: the database, the clock, cron, notices and other hosts."""
     findings = [
         finding("database", faults),
-        finding("clock", _clock_faults(seen.newest, now)),
-        finding("cleanup", _cleanup_faults(config, seen.oldest, now)),
-        finding("outbox", _outbox_faults(seen)),
+        check_clock(seen.newest, now),
+        check_cleanup(config.kept_sightings, seen.oldest, now),
+        check_outbox(seen),
     ]
     if config.is_on_server:
-        findings.append(finding("other hosts", _host_faults(config, seen.hosts, now)))
+        findings.append(check_hosts(config, seen.hosts, now))
     return findings
 
 
-def _inspected(database: str, now: float) -> tuple[Inspection, list[Fault]]:
+def _look_at_file(database: str, now: float) -> tuple[Inspection, list[Fault]]:
     nothing = Inspection()
     if odd := odd_kind(database):
         return nothing, [_fault(database, Trouble.RUBBISH, f"it is {odd}, not a file")]
     if not os.path.exists(database):
-        return nothing, list(_missing_faults(database))
+        if any(os.path.exists(path) for path in _files(database)):
+            # A new database would take in what is in them.
+            problem = "it is missing, but its side files are there"
+            return nothing, [_fault(database, Trouble.RUBBISH, problem)]
+        return nothing, [fail(f"run `pcc_admin.py init`: there is no {database}")]
     files = [path for path in _files(database) if os.path.exists(path)]
     owner = user_of(os.stat(database).st_uid)
-    if _rights_are_wrong(owner, files):  # a fault of its own, which a look by root would mend
+    if any(os.stat(file).st_uid != owner.uid for file in files) or hindrances(
+        owner, [(file, os.R_OK) for file in files]
+    ):  # a fault of its own, which a look by root would mend
         return nothing, []
     try:
-        seen = Inspection(*as_user(owner, lambda: _plain(inspect(database, now))))
+        seen = Inspection(*as_user(owner, lambda: tuple(inspect(database, now))))
     except PccError as error:
         return nothing, [fail(f"make the database readable again: {error}")]
     return seen, [_fault(database, seen.trouble, seen.problem)] if seen.trouble else []
-
-
-def _inspected_on_server(url: str, user: User, now: float) -> tuple[Inspection, list[Fault]]:
-    try:
-        return Inspection(*as_user(user, lambda: _plain(inspect(url, now)))), []
-    except PccError as error:
-        return Inspection(), [fail(f"see docs/several-hosts.md: {escaped(str(error))}")]
-
-
-def _plain(seen: Inspection) -> tuple[Any, ...]:
-    return tuple(seen)
-
-
-def _missing_faults(database: str) -> Iterator[Fault]:
-    if any(
-        os.path.exists(path) for path in _files(database)
-    ):  # a new database would take in what is in them
-        yield _fault(database, Trouble.RUBBISH, "it is missing, but its side files are there")
-    else:
-        yield fail(f"run `pcc_admin.py init`: there is no {database}")
 
 
 def _fault(database: str, trouble: str, problem: str) -> Fault:
@@ -122,22 +108,18 @@ def _files(database: str) -> tuple[str, ...]:
     return (database, database + "-wal", database + "-shm")
 
 
-def _rights_are_wrong(owner: User, files: Sequence[str]) -> bool:
-    """Whether not all files belong to `owner`, who can read them."""
-    if any(os.stat(file).st_uid != owner.uid for file in files):
-        return True
-    return bool(hindrances(owner, [(file, os.R_OK) for file in files]))
-
-
-def _clock_faults(newest: float, now: float) -> Iterator[Fault]:
+@named_check("clock")
+def check_clock(newest: float, now: float) -> Iterator[Fault]:
+    """Check the time, by that of the latest mail."""
     if now < EARLIEST:
         yield fail("set the clock: it is years behind")
     elif newest > now + 300:
         yield warn(f"look at the clock: the latest mail came {int(newest - now)} s from now")
 
 
-def _cleanup_faults(config: Config, oldest: float, now: float) -> Iterator[Fault]:
-    keep = config.kept_sightings
+@named_check("cleanup")
+def check_cleanup(keep: int, oldest: float, now: float) -> Iterator[Fault]:
+    """Check that nothing is kept for much longer than `keep` seconds."""
     if oldest and oldest < now - keep - 3 * DAY:
         yield warn(
             "run `pcc_admin.py cleanup` daily from cron: sightings are kept that should be gone"
@@ -145,7 +127,9 @@ def _cleanup_faults(config: Config, oldest: float, now: float) -> Iterator[Fault
         )
 
 
-def _outbox_faults(seen: Inspection) -> Iterator[Fault]:
+@named_check("outbox")
+def check_outbox(seen: Inspection) -> Iterator[Fault]:
+    """Check that notices are sent."""
     if seen.stuck:
         cause = escaped(seen.last_error) or "nobody has tried"
         yield warn(
@@ -154,9 +138,11 @@ def _outbox_faults(seen: Inspection) -> Iterator[Fault]:
         )
 
 
-def _host_faults(
+@named_check("other hosts")
+def check_hosts(
     config: Config, hosts: Sequence[tuple[str, str, float]], now: float
 ) -> Iterator[Fault]:
+    """Check that the hosts that share the database have the same limits."""
     ours = settings(config)
     for host, theirs, at in hosts:
         if host == config.this_host or at < now - HOST_DAYS * DAY:

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterator
 
 from pcc.doctor import Fault, Finding, finding, warn
-from pcc.doctor.identity import User, hindrances
+from pcc.doctor.rights import User, hindrances
 from pcc.errors import CountryError
 from pcc.history import DAY
 from pcc.places.origins import open_networks

@@ -7,15 +7,15 @@ import sys
 from collections.abc import Iterator
 
 from pcc.config import Config, options
-from pcc.doctor import Finding, delegation, evidence, fail, finding, installation, state, warn
+from pcc.doctor import Finding, entry, evidence, fail, finding, installation, state, warn
 from pcc.doctor.answer import Running, check_answer
 from pcc.doctor.database import check_database, check_password, look
 from pcc.doctor.files import odd_kind
-from pcc.doctor.identity import User, can_become, hindrance, user_of
 from pcc.doctor.log import check_log, check_recent_mail, check_smtpd
 from pcc.doctor.mailsystem import MailSystem
 from pcc.doctor.proxies import check_exempt_names, exempt_names
 from pcc.doctor.restrictions import check_asking
+from pcc.doctor.rights import User, can_become, hindrance, user_of
 from pcc.doctor.serviceuser import ServiceUser, check_service_user, find_service_user
 from pcc.errors import ConfigError
 from pcc.invocation import shell_word
@@ -47,7 +47,7 @@ class _Examination:
         self._now = now
         self._seen = Inspection()
         self._folder = os.path.dirname(config.state_path)
-        self._argv = delegation.argv_of(postfix.entry)
+        self._argv = entry.argv_of(postfix.entry)
         mail_owner = postfix.values.get("mail_owner", "postfix")
         self._service_user: ServiceUser = find_service_user(
             config.state_path, self._argv.user, mail_owner
@@ -128,10 +128,10 @@ class _Examination:
 
     def _mail_system(self) -> Iterator[Finding]:
         postfix = self._postfix
-        installed = delegation.Installed(_script(), self._path, self._service_user.name)
-        yield delegation.check_entry(postfix.entry, installed)
+        installed = entry.Installed(_script(), self._path, self._service_user.name)
+        yield entry.check_entry(postfix.entry, installed)
         longest = postfix.values["smtpd_policy_service_max_ttl"]
-        yield delegation.check_time_limit(postfix.name, postfix.limit, longest)
+        yield entry.check_time_limit(postfix.name, postfix.limit, longest)
         user = self._service_user.user
         if user and can_become(user):
             yield check_log(user, postfix.values, postfix.entries)
@@ -151,4 +151,4 @@ class _Examination:
 
 
 def _script() -> str:
-    return os.path.join(PROGRAMS, delegation.SCRIPT)
+    return os.path.join(PROGRAMS, entry.SCRIPT)

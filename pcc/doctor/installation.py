@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pcc.config import Config, prepared
 from pcc.doctor import Fault, Finding, fail, finding, warn
 from pcc.doctor.files import odd_kind
-from pcc.doctor.identity import User, as_user, hindrances, run
+from pcc.doctor.rights import User, as_user, hindrances, run
 from pcc.errors import CountryError
 from pcc.escaping import escaped
 from pcc.history import DAY

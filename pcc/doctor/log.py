@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from pcc.config import Config
 from pcc.doctor import Fault, Finding, finding, warn
-from pcc.doctor.identity import User, hindrances
+from pcc.doctor.rights import User, hindrances
 from pcc.errors import CountryError
 from pcc.escaping import escaped
 from pcc.host.syslog import LOG_SOCKET

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from pcc.doctor import delegation, log
+from pcc.doctor import entry as our_entry
+from pcc.doctor import log
 from pcc.doctor.restrictions import Asking
 from pcc.errors import PccError
 from pcc.invocation import shell_word
@@ -30,7 +31,7 @@ class MailSystem:
 
     def _read(self, postconf: Postconf) -> None:
         self.entries = entries = postconf.entries()
-        self.entry = delegation.find_entry(entries)
+        self.entry = our_entry.find_entry(entries)
         self.smtpd = [postconf.service(entry) for entry in entries if entry.command == "smtpd"]
         self._settings = {
             f"{name} in main.cf": value for name, value in postconf.settings().items()
@@ -45,7 +46,7 @@ class MailSystem:
     @property
     def name(self) -> str:
         """What our entry in master.cf is called."""
-        return self.entry.name if self.entry else delegation.DEFAULT_NAME
+        return self.entry.name if self.entry else our_entry.DEFAULT_NAME
 
     @property
     def _time_limit(self) -> str:
@@ -55,7 +56,7 @@ class MailSystem:
     def limit(self) -> str:
         """The time limit of our entry; where that is missing, what it should be."""
         if self.entry is None:
-            return delegation.TIME_LIMIT
+            return our_entry.TIME_LIMIT
         return self.values[self._time_limit] or self.values["command_time_limit"]
 
     @property

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from pcc import address as addresses
 from pcc.config import Config
-from pcc.doctor import Fault, Finding, finding, warn
+from pcc.doctor import Fault, named_check, warn
 from pcc.escaping import escaped
 from pcc.host.timelimit import within
 from pcc.postfix.configuration import Service, words_of
@@ -48,7 +48,8 @@ def _proxies(service: Service) -> Proxies:
     return Proxies(networks, others)
 
 
-def check_xclient(smtpd: Sequence[Service]) -> Finding:
+@named_check("XCLIENT")
+def check_xclient(smtpd: Sequence[Service]) -> Iterator[Fault]:
     """Check that only few hosts may use XCLIENT."""
     wide: dict[str, str] = {}
     for service in smtpd:
@@ -58,14 +59,11 @@ def check_xclient(smtpd: Sequence[Service]) -> Finding:
             if not network.is_loopback and network.prefixlen < WIDEST[network.version]:
                 words.append(word)
         wide |= dict.fromkeys(words, service.name)
-    faults = [
-        warn(
+    for word, name in wide.items():
+        yield warn(
             f"name only your proxies in {XCLIENT} of {name}, not {word}: a client that may use"
             " XCLIENT may be any account from any address"
         )
-        for word, name in wide.items()
-    ]
-    return finding("XCLIENT", faults)
 
 
 def exempt_names(config: Config, exempt_clients: Sequence[str]) -> tuple[str, ...]:
@@ -74,14 +72,13 @@ def exempt_names(config: Config, exempt_clients: Sequence[str]) -> tuple[str, ..
     return (*config.exempt_names, *[client for client in clients if isinstance(client, str)])
 
 
-def check_exempt_names(names: tuple[str, ...], smtpd: Sequence[Service], own_name: str) -> Finding:
-    """Check that no client is exempt by the name of a proxy.  `own_name`: this host's."""
-    return finding("exempt names", _name_faults(names, smtpd, own_name) if names else [])
-
-
-def _name_faults(
+@named_check("exempt names")
+def check_exempt_names(
     names: tuple[str, ...], smtpd: Sequence[Service], own_name: str
 ) -> Iterator[Fault]:
+    """Check that no client is exempt by the name of a proxy.  `own_name`: this host's."""
+    if not names:  # asking for names of proxies may take seconds
+        return
     proxies: dict[str, str] = {}  # name to what it follows from
     for service in smtpd:
         networks, others = _proxies(service)

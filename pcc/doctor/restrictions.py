@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import NamedTuple
 
-from pcc.doctor import Fault, Finding, fail, finding, warn
+from pcc.doctor import Fault, Finding, fail, finding, named_check, warn
 from pcc.doctor.proxies import check_xclient
 from pcc.errors import PccError
 from pcc.escaping import escaped
@@ -133,12 +133,12 @@ def check_asking(asking: Asking, *, holds: bool, by_sender: bool) -> list[Findin
     ]
     return [
         *findings,
-        finding("policy check spelling", _spelling_faults(asking)),
-        finding("default_action", _default_action_faults(asking)),
-        finding("policy timeout", _timeout_faults(asking)),
-        finding("HOLD", _hold_faults(asking) if holds else []),
-        finding("soft_bounce", _soft_bounce_faults(asking)),
-        finding("sender addresses", _sender_faults(asking) if by_sender else []),
+        check_spelling(asking),
+        check_default_action(asking),
+        check_timeout(asking),
+        check_hold(asking) if holds else finding("HOLD", []),
+        check_soft_bounce(asking),
+        check_sender(asking) if by_sender else finding("sender addresses", []),
         check_xclient(asking.smtpd),
     ]
 
@@ -198,7 +198,9 @@ def _hiding_map(service: Service, check: PolicyCheck, asking: Asking) -> str:
     return ""
 
 
-def _spelling_faults(asking: Asking) -> Iterator[Fault]:
+@named_check("policy check spelling")
+def check_spelling(asking: Asking) -> Iterator[Fault]:
+    """Check that smtpd(8) can read how we are called, and that it is the same everywhere."""
     checks = asking.all_checks()
     mistaken = [one for one in checks if one[1].mistake and not one[1].lacks_braces]
     if mistaken:
@@ -223,7 +225,9 @@ def _example(asking: Asking) -> str:
     return f"{{ {asking.endpoint}, timeout={TIMEOUT_SECONDS}s, default_action=DUNNO }}"
 
 
-def _default_action_faults(asking: Asking) -> Iterator[Fault]:
+@named_check("default_action")
+def check_default_action(asking: Asking) -> Iterator[Fault]:
+    """Check what becomes of mail while pcc is down."""
     checks = asking.all_checks()
     mistaken = [one for one in checks if one[1].mistake and one[1].lacks_braces]
     if mistaken:
@@ -245,7 +249,9 @@ def _default_action_faults(asking: Asking) -> Iterator[Fault]:
         )
 
 
-def _timeout_faults(asking: Asking) -> Iterator[Fault]:
+@named_check("policy timeout")
+def check_timeout(asking: Asking) -> Iterator[Fault]:
+    """Check how long smtpd(8) waits for a verdict."""
     wrong: dict[str, list[tuple[Service, PolicyCheck]]] = {}
     for service, check in asking.all_checks():
         timeout = check.options.get("timeout", service.values["smtpd_policy_service_timeout"])
@@ -258,14 +264,20 @@ def _timeout_faults(asking: Asking) -> Iterator[Fault]:
         )
 
 
-def _hold_faults(asking: Asking) -> Iterator[Fault]:
+@named_check("HOLD")
+def check_hold(asking: Asking) -> Iterator[Fault]:
+    """Check that HOLD holds, and that held mail can be found again."""
     filtered = [s.name for s in asking.services if s.values["smtpd_proxy_filter"]]
     if filtered:
         yield fail(
             "use REJECT, or a content_filter in place of smtpd_proxy_filter on"
             f" {', '.join(filtered)}: behind that HOLD lets the mail pass"
         )
-    early = [service.name for service in asking.services if _asks_early(asking.checks(service))]
+    early = []
+    for service in asking.services:
+        reached = [one for one in asking.checks(service) if not one.hidden_by or one.some]
+        if reached and all(one.list in LISTS_AT_RCPT for one in reached):
+            early.append(service.name)
     if early:
         yield warn(
             f"ask in smtpd_data_restrictions on {', '.join(early)}: before, mail put on HOLD has"
@@ -273,12 +285,9 @@ def _hold_faults(asking: Asking) -> Iterator[Fault]:
         )
 
 
-def _asks_early(checks: Sequence[PolicyCheck]) -> bool:
-    reached = [check for check in checks if not check.hidden_by or check.some]
-    return bool(reached) and all(check.list in LISTS_AT_RCPT for check in reached)
-
-
-def _soft_bounce_faults(asking: Asking) -> Iterator[Fault]:
+@named_check("soft_bounce")
+def check_soft_bounce(asking: Asking) -> Iterator[Fault]:
+    """Check that a refusal is final."""
     soft = [service.name for service in asking.services if service.is_on("soft_bounce")]
     if soft:
         yield warn(
@@ -287,7 +296,9 @@ def _soft_bounce_faults(asking: Asking) -> Iterator[Fault]:
         )
 
 
-def _sender_faults(asking: Asking) -> Iterator[Fault]:
+@named_check("sender addresses")
+def check_sender(asking: Asking) -> Iterator[Fault]:
+    """Check that the sender address, by which accounts are known, is the client's own."""
     for service in asking.services:
         found = [step for name in LISTS for step in steps(service, service.values[name])]
         if not any(step.name in OWNER_CHECKS and not step.hidden_by for step in found):

@@ -1,7 +1,7 @@
-"""Who runs the policy process: the owner of the state folder, if spawn(8) would run it so.
+"""The user that runs the policy process: the owner of the state folder, if spawn(8) would do so.
 
 spawn(8) refuses root and the mail owner.  Where one of them owns the state
-folder, the entry in master.cf is asked whom it should belong to.
+folder, the entry in master.cf says whose it should be.
 """
 
 from __future__ import annotations
@@ -9,10 +9,11 @@ from __future__ import annotations
 import grp
 import pwd
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import NamedTuple
 
-from pcc.doctor import Fault, Finding, fail, finding
-from pcc.doctor.identity import User, user_of
+from pcc.doctor import Fault, fail, named_check
+from pcc.doctor.rights import User, user_of
 from pcc.host.serviceuser import service_user
 from pcc.invocation import shell_word
 
@@ -39,21 +40,20 @@ class ServiceUser(NamedTuple):
 
 def find_service_user(state_path: str, named: str, mail_owner: str) -> ServiceUser:
     """Return the service user.  `named`: what follows user= in master.cf."""
-    owner = _owner(state_path)
+    owner = None
+    with suppress(OSError):
+        owner = user_of(service_user(state_path)[0])
     name, _, group = named.partition(":")
     if owner is not None and _would_run(owner, mail_owner):
-        return ServiceUser(_with_group(owner, group) if name == owner.name else owner, owner, True)
+        user = owner
+        with suppress(KeyError):  # spawn(8) complains of a group that is not there
+            if group and name == owner.name:
+                user = owner._replace(gid=grp.getgrnam(group).gr_gid)
+        return ServiceUser(user, owner, True)
     for candidate in (_account(name), _account(USUAL)):
         if candidate is not None and _would_run(candidate, mail_owner):
             return ServiceUser(candidate, owner, False)
     return ServiceUser(None, owner, False)
-
-
-def _owner(state_path: str) -> User | None:
-    try:
-        return user_of(service_user(state_path)[0])
-    except OSError:
-        return None
 
 
 def _would_run(user: User, mail_owner: str) -> bool:
@@ -67,19 +67,9 @@ def _account(name: str) -> User | None:
         return None
 
 
-def _with_group(user: User, group: str) -> User:
-    try:
-        return user._replace(gid=grp.getgrnam(group).gr_gid)
-    except KeyError:
-        return user  # none is given, or spawn(8) will complain
-
-
-def check_service_user(found: ServiceUser, folder: str) -> Finding:
+@named_check("service user")
+def check_service_user(found: ServiceUser, folder: str) -> Iterator[Fault]:
     """Check who owns the state folder."""
-    return finding("service user", _faults(found, folder))
-
-
-def _faults(found: ServiceUser, folder: str) -> Iterator[Fault]:
     if found.fits or found.owner is None:
         return
     steps = [f"chown -hR {found.name}: {shell_word(folder)}"]

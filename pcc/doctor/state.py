@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
-from pcc.doctor import Fault, Finding, fail, finding, warn
+from pcc.doctor import Fault, fail, named_check, warn
 from pcc.doctor.files import is_read_only, mount_point, odd_kind
-from pcc.doctor.identity import User, hindrances
+from pcc.doctor.rights import User, hindrances
 from pcc.invocation import shell_word
 
 SIDE_FILES = ("-wal", "-shm", ".lock", ".notify", ".checkpoint")
@@ -20,23 +20,18 @@ FULL_BYTES = 1_000_000
 NEARLY_FULL_BYTES = 50_000_000
 
 
-def check_file_system(database: str) -> Finding:
+@named_check("file system")
+def check_file_system(database: str) -> Iterator[Fault]:
     """Check that what holds the database can be written to, and has room."""
     folder = os.path.dirname(database)
-    places = [place for place in (folder, database) if is_read_only(place)]
-    faults = _read_only_faults(places[0]) if places else _room_faults(folder)
-    return finding("file system", faults)
-
-
-def _read_only_faults(path: str) -> Iterator[Fault]:
-    place = shell_word(mount_point(path))
-    yield fail(
-        f"`mount -o remount,rw {place}`, after a look at the kernel's log (`dmesg`) for why:"
-        f" {path} is on a file system that is mounted read-only"
-    )
-
-
-def _room_faults(folder: str) -> Iterator[Fault]:
+    for path in (folder, database):
+        if is_read_only(path):
+            place = shell_word(mount_point(path))
+            yield fail(
+                f"`mount -o remount,rw {place}`, after a look at the kernel's log (`dmesg`) for"
+                f" why: {path} is on a file system that is mounted read-only"
+            )
+            return
     status = os.statvfs(folder)
     room = status.f_bavail * status.f_frsize
     place = mount_point(folder)
@@ -53,25 +48,15 @@ def is_reachable(user: User, folder: str) -> bool:
     return not hindrances(user, [(folder, os.X_OK)])
 
 
-def check_state_folder(user: User, database: str) -> Finding:
+@named_check("state folder")
+def check_state_folder(user: User, database: str) -> Iterator[Fault]:
     """Check that the user can write to the state folder, and that others can't look into it."""
-    folder = os.path.dirname(database)
-    faults = [
-        *_folder_faults(user, folder),
-        *_open_to_others(folder, os.path.basename(database)),
-    ]
-    return finding("state folder", faults)
-
-
-def _folder_faults(user: User, folder: str) -> Iterator[Fault]:
+    folder, name = os.path.split(database)
     for text in hindrances(user, [(folder, os.W_OK | os.X_OK)]):
         if os.stat(folder).st_mode & 0o700 != 0o700:
             yield fail(f"`chmod 0750 {shell_word(folder)}`: {user.name} can't write to it")
         else:
             yield fail(f"let {user.name} write to the state folder: {text}")
-
-
-def _open_to_others(folder: str, name: str) -> Iterator[Fault]:
     if os.stat(folder).st_mode & 0o027:
         yield warn(f"`chmod 0750 {shell_word(folder)}`: it says who sends from where")
     for file in sorted(os.listdir(folder)) if os.access(folder, os.R_OK) else []:
@@ -81,17 +66,11 @@ def _open_to_others(folder: str, name: str) -> Iterator[Fault]:
             yield warn(f"`chmod 0640 {shell_word(path)}`: it says who sends from where")
 
 
-def check_database_rights(user: User, database: str) -> Finding:
+@named_check("database rights")
+def check_database_rights(user: User, database: str) -> Iterator[Fault]:
     """Check that the database and its side files are the user's, to be read and written."""
-    files = [path for path in _files(database) if os.path.lexists(path)]
-    return finding("database rights", _rights_faults(user, files))
-
-
-def _files(database: str) -> Sequence[str]:
-    return [database, *[database + suffix for suffix in SIDE_FILES]]
-
-
-def _rights_faults(user: User, files: Sequence[str]) -> Iterator[Fault]:
+    files = [database, *[database + end for end in SIDE_FILES]]
+    files = [path for path in files if os.path.lexists(path)]
     for path in files:
         status = os.lstat(path)
         quoted = shell_word(path)
@@ -100,7 +79,7 @@ def _rights_faults(user: User, files: Sequence[str]) -> Iterator[Fault]:
                 f"name {os.path.realpath(path)} as store.database in pcc.toml: {path} is only a"
                 " link to it"
             )
-        elif stat.S_ISLNK(status.st_mode):  # whoever made it may want root to follow it
+        elif stat.S_ISLNK(status.st_mode):  # its maker may want root to follow it
             yield fail(f"`mv {quoted} {quoted}.away`: it is a link, not a file")
         elif odd := odd_kind(path):
             if path != files[0]:  # the database itself has a check of its own

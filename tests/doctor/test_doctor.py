@@ -162,7 +162,10 @@ CASES: dict[str, tuple[Break, tuple[str, ...], str, str]] = {
         "other.toml doctor",
     ),
     "a command that is not spawn": (
-        master("0 spawn", "0 pipe"), ("master.cf entry",), "FAIL", "be spawn, not pipe",
+        master("0 spawn", "0 pipe"),
+        ("master.cf entry",),
+        "FAIL",
+        "write spawn as the command of pcc in master.cf, not pipe",
     ),
     "no interpreter named": (
         lambda patient: master(f"argv={patient.pcc.python} ", "argv=")(patient),
@@ -180,7 +183,7 @@ CASES: dict[str, tuple[Break, tuple[str, ...], str, str]] = {
         lambda patient: master(" argv=" + " ".join(patient.pcc.policy_argv()), "")(patient),
         ("master.cf entry",),
         "FAIL",
-        "let argv= in master.cf run",
+        "in argv= in master.cf: it names no",
     ),
     "asked before the login": (
         main(

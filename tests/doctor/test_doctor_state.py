@@ -26,7 +26,7 @@ from postfix import missing
 from pcc.config import Config
 from pcc.config.options import read_values
 from pcc.doctor.database import check_database, look
-from pcc.doctor.identity import user_of
+from pcc.doctor.rights import user_of
 
 
 def countries(age: float, database_type: str = "GeoLite2-Country") -> Break:

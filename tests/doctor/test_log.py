@@ -9,8 +9,8 @@ import pytest
 from patient import Break, Patient, both, main, master
 from systemlog import system_log
 
-from pcc.doctor.identity import user_of
 from pcc.doctor.log import check_log
+from pcc.doctor.rights import user_of
 
 pytestmark = [
     pytest.mark.postfix,

@@ -18,7 +18,7 @@ from postfix import wait_until
 
 from pcc.doctor import OK, WARN, Finding
 from pcc.doctor.evidence import check_asn_database
-from pcc.doctor.identity import user_of
+from pcc.doctor.rights import user_of
 from pcc.places import travel as evidence
 from pcc.places.origins import Origins
 from pcc.places.travel import Leg, Origin, Visit

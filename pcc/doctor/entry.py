@@ -1,4 +1,4 @@
-"""Checks of the delegation to us: the entry in master.cf, and what it runs."""
+"""Checks of our entry in master.cf, and of what it runs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from pcc.doctor import Fault, Finding, fail, finding, warn
+from pcc.doctor import Fault, fail, named_check, warn
 from pcc.invocation import shell_word
 from pcc.postfix.configuration import Entry, seconds
 
@@ -68,21 +68,22 @@ def _config(arguments: Sequence[str]) -> str:
     return "/etc/pcc/pcc.toml"
 
 
-def check_entry(entry: Entry | None, installed: Installed) -> Finding:
+@named_check("master.cf entry")
+def check_entry(entry: Entry | None, installed: Installed) -> Iterator[Fault]:
     """Check the entry in master.cf."""
     if entry is None:
-        faults = [fail(f"add the entry of master.cf.snippet, which runs {SCRIPT}, to master.cf")]
+        yield fail(f"add the entry of master.cf.snippet, which runs {SCRIPT}, to master.cf")
     else:
-        faults = [*_column_faults(entry), *_argv_faults(argv_of(entry), installed)]
-    return finding("master.cf entry", faults)
+        yield from _column_faults(entry)
+        yield from _argv_faults(argv_of(entry), installed)
 
 
 def _column_faults(entry: Entry) -> Iterator[Fault]:
     name = entry.name
     if entry.command != "spawn":
-        yield fail(f"let the command of {name} in master.cf be spawn, not {entry.command}")
+        yield fail(f"write spawn as the command of {name} in master.cf, not {entry.command}")
     if entry.type == "inet":
-        yield warn(f"make {name} in master.cf a unix service: whoever reaches its port can talk")
+        yield warn(f"make {name} in master.cf a unix service: anybody who reaches its port can ask")
     elif entry.private == "n":
         yield fail(f"make {name} in master.cf private: its third column must not be n")
     if entry.unprivileged != "n":
@@ -109,12 +110,15 @@ def _argv_faults(argv: Argv, installed: Installed) -> Iterator[Fault]:
             f"write user={installed.user} in master.cf, not user={user}: spawn(8) must run pcc as"
             " the owner of the state folder"
         )
-    if group and not _is_group(group):
+    try:
+        if group:
+            grp.getgrnam(group)
+    except KeyError:
         yield fail(f"write user={user} in master.cf: there is no group {group}")
     if not argv.script:
-        yield fail(f"let argv= in master.cf run {installed.script}")
+        yield fail(f"name {installed.script} in argv= in master.cf: it names no {SCRIPT}")
     elif not os.path.isabs(argv.script) or not os.path.isfile(argv.script):
-        yield fail(f"let argv= in master.cf run {installed.script}: there is no {argv.script}")
+        yield fail(f"name {installed.script} in argv= in master.cf: there is no {argv.script}")
     elif os.path.realpath(argv.script) != os.path.realpath(installed.script):
         yield warn(f"master.cf runs {argv.script}: run the doctor that is beside it")
     if argv.script and not (argv.interpreter and os.path.isabs(argv.interpreter[0])):
@@ -124,19 +128,8 @@ def _argv_faults(argv: Argv, installed: Installed) -> Iterator[Fault]:
         yield warn(f"master.cf uses {argv.config}: run `{command}`")
 
 
-def _is_group(name: str) -> bool:
-    try:
-        grp.getgrnam(name)
-    except KeyError:
-        return False
-    return True
-
-
-def check_time_limit(name: str, limit: str, longest_connection: str) -> Finding:
+@named_check("time limit")
+def check_time_limit(name: str, limit: str, longest_connection: str) -> Iterator[Fault]:
     """Check how long spawn(8) lets a process live: longer than smtpd(8) keeps a connection."""
-    faults = []
     if seconds(limit) <= seconds(longest_connection):
-        faults.append(
-            warn(f"set {name}_time_limit = {TIME_LIMIT} in main.cf: after {limit} it is killed")
-        )
-    return finding("time limit", faults)
+        yield warn(f"set {name}_time_limit = {TIME_LIMIT} in main.cf: after {limit} it is killed")
