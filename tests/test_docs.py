@@ -77,18 +77,18 @@ def blocks(language: str) -> list[Block]:
     return [block for block in BLOCKS if block.language == language and not block.why]
 
 
-def test_every_block_has_a_language_that_is_held() -> None:
+def test_block_has_a_language_that_is_held() -> None:
     known = {"sh", "cron", "toml", "cf", "cf master", "sql", "text"}
     assert {block.place: block.language for block in BLOCKS if block.language not in known} == {}
 
 
-def test_few_blocks_are_not_run() -> None:
+def test_blocks_that_are_not_run_are_few() -> None:
     assert len([block for block in BLOCKS if block.why]) <= MOST_NOT_RUN
     assert len(blocks("sh")) > 30
 
 
 @pytest.mark.parametrize("block", blocks("toml"), ids=lambda block: block.place)
-def test_the_configuration_takes_every_example(block: Block) -> None:
+def test_example_of_a_configuration_is_taken(block: Block) -> None:
     import tomli
 
     assert options.checked_values(block.place, tomli.loads(block.text))
@@ -119,7 +119,7 @@ def anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-def test_every_link_leads_somewhere() -> None:
+def test_link_leads_somewhere() -> None:
     astray = []
     for document, target in links():
         path, _, anchor = target.partition("#")
@@ -129,14 +129,14 @@ def test_every_link_leads_somewhere() -> None:
     assert astray == []
 
 
-def test_every_document_is_in_the_table_of_contents() -> None:
+def test_table_of_contents_has_every_document() -> None:
     contents = (ROOT / "docs" / "README.md").read_text(encoding="utf-8")
     for path in [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "reference").glob("*.md")]:
         name = path.relative_to(ROOT / "docs")
         assert f"]({name})" in contents or path.name == "README.md", name
 
 
-def test_the_latest_change_is_of_this_version() -> None:
+def test_changelog_begins_with_this_version() -> None:
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     latest = re.search(r"^## (\S+) \((\d{4}-\d\d-\d\d|not yet released)\)$", changes, re.MULTILINE)
     assert latest and latest[1] == VERSION
@@ -184,7 +184,7 @@ def command_of(cron: str) -> str:
     [path for path in DOCUMENTS if any(b.language in ("sh", "cron") for b in blocks_of(path))],
     ids=lambda path: path.name,
 )
-def test_every_command_does_its_work(scene: Scene, document: Path) -> None:
+def test_command_in_a_document_does_its_work(scene: Scene, document: Path) -> None:
     scene.reset()
     for block in blocks_of(document):
         if block.why or block.language not in ("sh", "cron"):
@@ -215,7 +215,7 @@ def test_postconf_takes_every_setting(scene: Scene, tmp_path: Path, language: st
 
 
 @pytest.mark.postfix
-def test_a_webmail_is_seen_by_its_xclient_and_not_by_its_xforward(scene: Scene) -> None:
+def test_webmail_is_seen_by_its_xclient_and_not_by_its_xforward(scene: Scene) -> None:
     scene.mta.main["smtpd_authorized_xforward_hosts"] = "127.0.0.0/8"
     scene.mta.write_config()
     scene.mta.reload()

@@ -39,7 +39,9 @@ from pcc.escaping import LONGEST, escaped
         ("\U0001f600", "\U0001f600"),
     ],
 )
-def test_what_is_not_printable_or_could_end_a_value_is_escaped(value: str, shown: str) -> None:
+def test_character_that_is_not_printable_or_could_end_a_value_is_escaped(
+    value: str, shown: str
+) -> None:
     assert escaped(value) == shown
 
 
@@ -53,12 +55,12 @@ def test_what_is_not_printable_or_could_end_a_value_is_escaped(value: str, shown
     ],
     ids=["longest", "one more", "long", "long and escaped"],
 )
-def test_a_long_value_is_cut(value: str, shown: str) -> None:
+def test_long_value_is_cut(value: str, shown: str) -> None:
     assert escaped(value) == shown
 
 
 @given(st.text(st.characters(), max_size=50))
-def test_whatever_comes_is_one_printable_line_and_can_be_read_back(value: str) -> None:
+def test_value_is_one_printable_line_and_can_be_read_back(value: str) -> None:
     shown = escaped(value)
     assert shown.isprintable()
     assert not re.search(r"[<>]", shown)

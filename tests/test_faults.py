@@ -43,19 +43,19 @@ def test_killed_processes_lose_nothing_that_was_decided() -> None:
 
 @needs_compiler
 @pytest.mark.parametrize(("workers", "mails_per_process"), [(4, 0), (1, 2)])
-def test_a_power_cut_loses_nothing_that_was_answered_for(
+def test_power_cut_loses_nothing_that_was_answered_for(
     workers: int, mails_per_process: int
 ) -> None:
     assert power.run(4, workers, mails_per_process=mails_per_process).promised > 0
 
 
 @needs_compiler
-def test_nobody_answers_on_the_strength_of_what_may_not_be_on_disk(tmp_path: Path) -> None:
+def test_reply_rests_on_nothing_that_may_not_be_on_disk(tmp_path: Path) -> None:
     assert power.answers_without_syncs(tmp_path) == 0
 
 
 @needs_compiler
-def test_a_failing_write_loses_nothing_that_was_answered_for() -> None:
+def test_failing_write_loses_nothing_that_was_answered_for() -> None:
     assert failing.run(every=30, kinds=["full", "failing"]).faults > 4
 
 
@@ -81,14 +81,14 @@ def test_blocks_hold_and_pcc_recovers_by_itself(case: Callable[[], None]) -> Non
 
 
 @needs_world
-def test_what_is_locked_or_stopped_ends_at_the_deadline() -> None:
+def test_process_that_is_locked_out_or_stopped_ends_at_the_deadline() -> None:
     with ThreadPoolExecutor(len(broken.SLOW)) as pool:  # they wait most of the time
         for done in [pool.submit(case) for case in broken.SLOW]:
             done.result()
 
 
 @pytest.mark.postfix
-def test_postfix_refuses_whom_it_should_while_processes_are_killed() -> None:
+def test_postfix_refuses_the_right_mail_while_processes_are_killed() -> None:
     done = mta.run(30, 3, reloads=1)
     assert done.kills > 0
     assert done.passed > 0

@@ -7,7 +7,7 @@ import pytest
 from fuzz import conversation, parsing, showing, verdicts
 
 
-def test_the_parser_agrees_with_a_simple_model_whatever_comes_in_whatever_pieces() -> None:
+def test_parser_agrees_with_a_simple_model() -> None:
     assert parsing.run(8000).malformed > 1000
 
 
@@ -18,7 +18,7 @@ def test_verdicts_agree_with_a_simple_model_of_the_rule() -> None:
 
 
 @pytest.mark.subprocess
-def test_a_process_says_nothing_but_replies() -> None:
+def test_process_says_nothing_but_replies() -> None:
     assert conversation.run(800).disconnected > 0
 
 

@@ -96,7 +96,7 @@ def said(root: Path) -> str:
     return make("install", f"DESTDIR={root}")
 
 
-def test_installing_again_keeps_a_changed_configuration_and_shows_the_difference(
+def test_install_keeps_a_changed_configuration_and_shows_the_difference(
     root: Path, said: str
 ) -> None:
     assert (root / "etc/pcc/pcc.toml").read_text().endswith(MINE)
@@ -105,21 +105,19 @@ def test_installing_again_keeps_a_changed_configuration_and_shows_the_difference
     assert "max_countries = 5 " in (root / "etc/pcc/pcc.toml.new").read_text()
 
 
-def test_the_difference_has_no_password(said: str) -> None:
+def test_difference_has_no_password(said: str) -> None:
     assert "s3cret" not in said
     shown = "postgresql://pcc:***@db.example.org/pcc?sslmode=require&password=***"
     assert f'-database = "{shown}\n' in said
 
 
-def test_a_virtual_environment_that_is_made_anew_has_its_drivers_again(
-    root: Path, said: str
-) -> None:
+def test_virtual_environment_that_is_made_again_has_its_drivers(root: Path, said: str) -> None:
     program = root / "usr/local/lib/pcc"
     subprocess.run([program / ".venv/bin/python", "-c", "import pymysql, geoip2"], check=True)
     assert not list(program.glob("lost*"))
 
 
-def test_a_prefix_and_a_service_user_of_ones_own_are_in_all_that_names_them(
+def test_prefix_and_service_user_are_in_every_file_that_names_them(
     tmp_path: Path,
 ) -> None:
     make(
@@ -157,7 +155,7 @@ def test_a_prefix_and_a_service_user_of_ones_own_are_in_all_that_names_them(
             assert "/usr/local/lib" not in file.read_text(), file
 
 
-def test_uninstalling_leaves_configuration_and_state_unless_purged(root: Path) -> None:
+def test_uninstall_leaves_configuration_and_state_unless_purged(root: Path) -> None:
     make("uninstall", f"DESTDIR={root}")
     assert not (root / "usr/local/lib/pcc").exists()
     assert (root / "etc/pcc/pcc.toml").exists()

@@ -152,7 +152,7 @@ def error(data: bytes, sizes: Iterable[int] = (1, 2, 7, READ)) -> str:
         "what is no end of a line",
     ],
 )
-def test_a_request_is_read(text: str, expected: dict[str, str]) -> None:
+def test_request_is_read(text: str, expected: dict[str, str]) -> None:
     assert requests(text.encode()) == [expected]
 
 
@@ -170,7 +170,7 @@ def test_bytes_that_are_not_utf_8_are_kept_as_escapes(value: bytes, text: str) -
     assert requests(HEAD + b"sender=" + value + b"\n\n") == [{"sender": text}]
 
 
-def test_a_recorded_session_is_read_in_one_packet_or_many() -> None:
+def test_recorded_session_is_read_in_one_packet_or_many() -> None:
     assert all(text.count("\n") == 29 + 1 for text in SESSION)
     read_back = requests("".join(SESSION).encode())
     assert read_back == [request for text in SESSION for request in requests(text.encode())]
@@ -178,7 +178,7 @@ def test_a_recorded_session_is_read_in_one_packet_or_many() -> None:
     assert [request.get("queue_id", "") for request in read_back] == ["", *["7339D22C4ED"] * 3]
 
 
-def test_a_thousand_requests_in_one_packet_are_a_thousand() -> None:
+def test_thousand_requests_in_one_packet_are_a_thousand() -> None:
     data = b"".join(HEAD + b"instance=%d\n\n" % number for number in range(1000))
     assert [request["instance"] for request in read([data])] == [str(n) for n in range(1000)]
 
@@ -213,11 +213,11 @@ def test_a_thousand_requests_in_one_packet_are_a_thousand() -> None:
         ),
     ],
 )
-def test_a_malformed_request_is_refused(data: bytes, message: str) -> None:
+def test_malformed_request_is_refused(data: bytes, message: str) -> None:
     assert error(data) == message
 
 
-def test_what_precedes_a_malformed_request_is_read() -> None:
+def test_request_before_a_malformed_one_is_read() -> None:
     reader = RequestReader()
     reader.receive(SESSION[0].encode() + b"junk\n\n")
     assert reader.next_request()
@@ -238,7 +238,7 @@ SIZES = (1, 4096, READ, READ - 1, READ + 1)
 
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("less", [0, 1, 2])
-def test_the_longest_request_is_read(size: int, less: int) -> None:
+def test_longest_request_is_read(size: int, less: int) -> None:
     data = of_length(LONGEST_REQUEST - less)
     assert len(list(read(split(data, size)))) == 1
     assert len(list(read(split(data + TAIL, size)))) == 2
@@ -246,7 +246,7 @@ def test_the_longest_request_is_read(size: int, less: int) -> None:
 
 
 @pytest.mark.parametrize("more", [1, 2, 1000, LONGEST_REQUEST, 3 * LONGEST_REQUEST])
-def test_a_longer_one_is_refused(more: int) -> None:
+def test_request_that_is_too_long_is_refused(more: int) -> None:
     expected = "it is longer than 65536 bytes"
     assert error(of_length(LONGEST_REQUEST + more), SIZES) == expected
     assert error(b"x" * (LONGEST_REQUEST + more), SIZES) == expected
@@ -254,7 +254,7 @@ def test_a_longer_one_is_refused(more: int) -> None:
 
 
 @pytest.mark.parametrize("size", [1000, READ])
-def test_a_reader_never_holds_more_than_the_limit_and_one_read(size: int) -> None:
+def test_reader_never_holds_more_than_the_limit_and_one_read(size: int) -> None:
     reader = RequestReader()
     held = 0
 
@@ -279,7 +279,7 @@ def test_reading_byte_by_byte_takes_no_longer_for_each_byte() -> None:
 # The end of input.
 
 
-def test_a_connection_may_end_between_requests_only() -> None:
+def test_connection_may_end_between_requests_only() -> None:
     data = SESSION[0].encode()
     for length in range(len(data) + 1):
         reader = RequestReader()
@@ -289,7 +289,7 @@ def test_a_connection_may_end_between_requests_only() -> None:
         assert reader.unfinished == (0 < length < len(data))
 
 
-def test_nothing_is_no_request() -> None:
+def test_empty_block_is_no_request() -> None:
     reader = RequestReader()
     reader.receive(b"")
     assert reader.next_request() is None
@@ -326,7 +326,7 @@ def test_pieces_never_change_what_is_read(parts: list[bytes], size: int) -> None
 
 
 @given(st.dictionaries(st.sampled_from(PolicyRequest.__slots__), VALUES))
-def test_what_postfix_may_send_comes_through(sent: dict[str, str]) -> None:
+def test_request_that_postfix_may_send_comes_through(sent: dict[str, str]) -> None:
     data = HEAD + "".join(f"{name}={value}\n" for name, value in sent.items()).encode() + b"\n"
     [request] = read(split(data, 5))
     assert request == {name: value for name, value in sent.items() if value}
@@ -343,11 +343,11 @@ def test_what_postfix_may_send_comes_through(sent: dict[str, str]) -> None:
         ("550 a=b", b"action=550 a=b\n\n"),
     ],
 )
-def test_a_reply_is_one_action_and_an_empty_line(action: str, data: bytes) -> None:
+def test_reply_is_one_action_and_an_empty_line(action: str, data: bytes) -> None:
     assert reply(action) == data
 
 
 @pytest.mark.parametrize("action", ["REJECT\naction=OK", "\n", "DUNNO\n"])
-def test_an_action_of_two_lines_is_a_bug(action: str) -> None:
+def test_action_of_two_lines_is_a_bug(action: str) -> None:
     with pytest.raises(ValueError, match="an action is one line"):
         reply(action)

@@ -140,7 +140,7 @@ def dear(modules: set[str]) -> set[str]:
 
 
 @pytest.mark.parametrize("client", [address("ES"), address6("ES"), address6("ES", host=7)])
-def test_a_known_account_and_address_needs_nothing_dear(site: Site, client: str) -> None:
+def test_known_account_and_address_needs_nothing_expensive(site: Site, client: str) -> None:
     with Watched(site) as process:
         assert process.ask(request_text(client_address=client)) == b"action=DUNNO\n\n"
         imported = process.imported()
@@ -149,7 +149,7 @@ def test_a_known_account_and_address_needs_nothing_dear(site: Site, client: str)
     assert "_sqlite3" in imported
 
 
-def test_a_known_account_needs_few_modules_of_the_standard_library(site: Site) -> None:
+def test_known_account_needs_few_modules_of_the_standard_library(site: Site) -> None:
     with Watched(site) as process:
         process.ask(request_text())
         imported = process.imported()
@@ -160,7 +160,7 @@ def test_a_known_account_needs_few_modules_of_the_standard_library(site: Site) -
     }
 
 
-def test_the_map_of_the_house_stars_what_known_mail_imports(site: Site) -> None:
+def test_map_of_the_house_stars_what_known_mail_imports(site: Site) -> None:
     house = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     told = {name.replace("/", ".") for name in re.findall(r"`([a-z_/]+)` \*", house)}
     with Watched(site) as process:
@@ -171,7 +171,7 @@ def test_the_map_of_the_house_stars_what_known_mail_imports(site: Site) -> None:
     assert told == ours - {"places", "store.engine", "host", "host.serviceuser"}
 
 
-def test_without_a_login_no_database_is_opened(site: Site) -> None:
+def test_mail_without_a_login_opens_no_database(site: Site) -> None:
     with Watched(site) as process:
         assert process.ask(request_text(sasl_username="")) == b"action=DUNNO\n\n"
         imported = process.imported()
@@ -180,13 +180,13 @@ def test_without_a_login_no_database_is_opened(site: Site) -> None:
     assert imported & STORE == set()
 
 
-def test_without_a_login_the_store_is_not_imported(site: Site) -> None:
+def test_mail_without_a_login_imports_no_store(site: Site) -> None:
     with Watched(site) as process:
         process.ask(request_text(sasl_username=""))
         assert process.imported() & STORE == set()
 
 
-def test_an_account_that_is_not_covered_needs_no_database(site: Site) -> None:
+def test_account_that_is_not_covered_needs_no_database(site: Site) -> None:
     config = site.folder / "covered.toml"
     config.write_text(site.config.read_text() + "\n")
     text = config.read_text().replace("[policy]", '[policy]\ndomains = ["example.net"]')
@@ -200,7 +200,7 @@ def test_an_account_that_is_not_covered_needs_no_database(site: Site) -> None:
     assert "_sqlite3" not in imported
 
 
-def test_a_new_address_alone_needs_geoip2(site: Site) -> None:
+def test_new_address_alone_needs_geoip2(site: Site) -> None:
     with Watched(site) as process:
         assert process.ask(request_text(client_address=address("ES", 99))) == b"action=DUNNO\n\n"
         imported = process.imported()
@@ -208,7 +208,7 @@ def test_a_new_address_alone_needs_geoip2(site: Site) -> None:
     assert "tomli" not in imported
 
 
-def test_without_its_prepared_form_the_configuration_is_parsed_all_the_same(site: Site) -> None:
+def test_configuration_without_a_prepared_form_is_parsed_all_the_same(site: Site) -> None:
     config = site.folder / "unprepared.toml"
     config.write_text(site.config.read_text())
     with Watched(site, config) as process:

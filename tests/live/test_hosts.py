@@ -168,7 +168,7 @@ def notices(hosts: list[Host], count: int) -> list[str] | None:
     return sorted(found) if len(found) >= count else None
 
 
-def test_a_thief_who_alternates_between_hosts_is_held_on_both_and_settled_on_each(
+def test_thief_who_alternates_between_hosts_is_held_on_both_and_settled_on_each(
     hosts: list[Host],
 ) -> None:
     first, second = hosts

@@ -36,7 +36,7 @@ def mta(pcc: Deployment) -> Iterator[PrivatePostfix]:
         yield running
 
 
-def test_a_thief_is_stopped_at_the_crossing_mail_and_a_colleague_is_not(
+def test_thief_is_stopped_at_the_crossing_mail_and_a_colleague_is_not(
     mta: PrivatePostfix, pcc: Deployment
 ) -> None:
     for country in ("ES", "FR", "BR"):
@@ -49,7 +49,7 @@ def test_a_thief_is_stopped_at_the_crossing_mail_and_a_colleague_is_not(
     assert "joe@example.org" in pcc.admin("list").stdout
 
 
-def test_the_notice_is_delivered_through_sendmail(mta: PrivatePostfix) -> None:
+def test_notice_is_delivered_through_sendmail(mta: PrivatePostfix) -> None:
     before = len(mta.delivered())
     for country in ("ES", "FR", "BR", "VN", "DE"):
         mail(mta, "noticed@example.org", country)
@@ -63,7 +63,7 @@ def test_the_notice_is_delivered_through_sendmail(mta: PrivatePostfix) -> None:
     ]
 
 
-def test_an_unblocked_account_sends_again(mta: PrivatePostfix, pcc: Deployment) -> None:
+def test_unblocked_account_sends_again(mta: PrivatePostfix, pcc: Deployment) -> None:
     for country in ("ES", "FR", "BR", "VN"):
         mail(mta, "back@example.org", country)
     assert not mail(mta, "back@example.org", "ES").accepted
@@ -78,7 +78,7 @@ def test_ipv6_clients_are_located(mta: PrivatePostfix) -> None:
     assert not mail(mta, "six@example.org", "", client_address=address6("VN")).accepted
 
 
-def test_several_users_and_mails_in_one_session(mta: PrivatePostfix) -> None:
+def test_session_of_several_users_and_mails_is_judged_mail_by_mail(mta: PrivatePostfix) -> None:
     session = Session(mta.submission)
     results = []
     for account, country in [("a", "ES"), ("b", "FR"), ("a", "FR"), ("a", "BR"), ("a", "VN")]:
@@ -126,7 +126,7 @@ def test_mail_is_refused_at_the_other_stages_too(stage: str, shown: str) -> None
     assert sighting.split()[-1] == "1"  # one mail, whatever its recipients
 
 
-def test_one_mail_through_all_stages_is_counted_once() -> None:
+def test_mail_through_all_stages_is_counted_once() -> None:
     pcc = installation("max_countries = 1")
     with PrivatePostfix(Policy(pcc.policy_argv(), ("recipient", "data", "end_of_data"))) as mta:
         two = ["a@b.example", "c@d.example"]
@@ -154,7 +154,7 @@ def test_held_mail_waits_in_the_queue_and_is_released_by_hand() -> None:
         assert mail(mta, "joe@example.org", "FR").accepted
 
 
-def test_the_commands_in_a_received_notice_work_as_they_are_pasted() -> None:
+def test_commands_in_a_received_notice_work_as_they_are_pasted() -> None:
     pcc = installation('max_countries = 1\naction = "HOLD"')
     with PrivatePostfix(Policy(pcc.policy_argv(), ("data",))) as mta:
         accounts = ["joe@example.org", "ann@example.org", "o'hara@example.org"]
@@ -200,7 +200,7 @@ def test_default_action_is_taken_when_the_script_can_not_answer(
         assert mail(mta, "joe@example.org", "ES").accepted  # it recovers by itself
 
 
-def test_real_authentication_names_the_account() -> None:
+def test_authentication_names_the_account() -> None:
     pcc = installation("max_countries = 1")
     with PrivatePostfix(Policy(pcc.policy_argv(), ("data",))) as mta:
         mta.add_user("joe@example.org", "secret")

@@ -156,7 +156,7 @@ def probe(module_probe: Probe) -> Probe:
 # Requests.
 
 
-def test_a_mail_to_three_recipients_is_asked_about_five_times(
+def test_mail_to_three_recipients_is_asked_about_five_times(
     mta: PrivatePostfix, probe: Probe
 ) -> None:
     reply = send(mta.submission, ALICE, recipients=THREE)
@@ -179,12 +179,12 @@ def test_a_mail_to_three_recipients_is_asked_about_five_times(
     ]
 
 
-def test_a_single_recipient_is_told_at_every_stage(mta: PrivatePostfix, probe: Probe) -> None:
+def test_single_recipient_is_named_at_every_stage(mta: PrivatePostfix, probe: Probe) -> None:
     send(mta.submission, ALICE, recipients=THREE[:1])
     assert [request.attributes["recipient"] for request in probe.requests()] == [THREE[0]] * 3
 
 
-def test_the_size_is_the_declared_one_until_the_end(mta: PrivatePostfix, probe: Probe) -> None:
+def test_size_is_the_declared_one_until_the_end(mta: PrivatePostfix, probe: Probe) -> None:
     with Session(mta.submission) as session:
         session.xclient(ALICE, "192.0.2.1")
         session.mail()
@@ -194,7 +194,7 @@ def test_the_size_is_the_declared_one_until_the_end(mta: PrivatePostfix, probe: 
     assert 0 < int(sizes[2]) == int(sizes[5]) != 1000
 
 
-def test_the_instance_is_one_mail(mta: PrivatePostfix, probe: Probe) -> None:
+def test_instance_is_one_mail(mta: PrivatePostfix, probe: Probe) -> None:
     with Session(mta.submission) as session:
         session.xclient(ALICE, "192.0.2.1")
         session.mail(recipients=THREE)
@@ -207,9 +207,7 @@ def test_the_instance_is_one_mail(mta: PrivatePostfix, probe: Probe) -> None:
     assert len(set(instances)) == 3
 
 
-def test_one_process_serves_the_users_of_one_smtpd_in_turn(
-    mta: PrivatePostfix, probe: Probe
-) -> None:
+def test_process_serves_the_users_of_one_smtpd_in_turn(mta: PrivatePostfix, probe: Probe) -> None:
     accounts = [ALICE, "bob@example.org", ALICE]
     with Session(mta.submission) as session:
         for account in accounts:
@@ -225,7 +223,7 @@ def test_bdat_is_reported_as_data(mta: PrivatePostfix, probe: Probe) -> None:
     assert [request.stage for request in probe.requests()] == ["RCPT", "DATA", "END-OF-MESSAGE"]
 
 
-def test_a_client_that_vanishes_is_not_told(mta: PrivatePostfix, probe: Probe) -> None:
+def test_client_that_vanishes_is_not_reported(mta: PrivatePostfix, probe: Probe) -> None:
     with Session(mta.submission) as session:
         session.xclient(ALICE, "192.0.2.1")
         session.command("MAIL FROM:<sender@example.org>")
@@ -273,7 +271,7 @@ def test_xclient_fills_the_sasl_username(
     assert (attributes["sasl_username"], attributes["sasl_method"]) == (told, "XCLIENT")
 
 
-def test_the_client_name_is_a_verified_one_or_unknown(mta: PrivatePostfix, probe: Probe) -> None:
+def test_client_name_is_a_verified_one_or_unknown(mta: PrivatePostfix, probe: Probe) -> None:
     send(mta.submission, ALICE, client_name="mail-1.google.com")
     send(mta.submission, ALICE)
     names = [request.attributes["client_name"] for request in probe.requests("DATA")]
@@ -295,13 +293,13 @@ def test_auth_and_xclient_go_together(mta: PrivatePostfix, probe: Probe) -> None
     assert attributes["client_address"] == "203.0.113.9"
 
 
-def test_a_wrong_password_is_refused(mta: PrivatePostfix, probe: Probe) -> None:
+def test_wrong_password_is_refused(mta: PrivatePostfix, probe: Probe) -> None:
     with pytest.raises(PermissionError, match="535"):
         send(mta.submission, ALICE, password="wrong")
     assert not probe.requests()
 
 
-def test_who_has_not_logged_in_has_no_sasl_username(mta: PrivatePostfix, probe: Probe) -> None:
+def test_client_without_a_login_has_no_sasl_username(mta: PrivatePostfix, probe: Probe) -> None:
     assert send(mta.submission, None).stage == "RCPT"
     assert [request.attributes["sasl_username"] for request in probe.requests()] == [""]
 
@@ -339,17 +337,13 @@ def test_hold_takes_the_mail_and_keeps_it(mta: PrivatePostfix, probe: Probe, sta
     assert sorted(mail["X-Original-To"] for mail in delivered) == sorted(THREE)
 
 
-def test_a_code_without_reject_sets_code_and_enhanced_code(
-    mta: PrivatePostfix, probe: Probe
-) -> None:
+def test_code_without_reject_sets_code_and_enhanced_code(mta: PrivatePostfix, probe: Probe) -> None:
     probe.plan(DATA=["action=550 5.7.9 go away\n\n"])
     reply = send(mta.submission, ALICE)
     assert (reply.code, reply.text) == (550, "5.7.9 <DATA>: Data command rejected: go away")
 
 
-def test_an_unknown_action_does_not_take_the_default_action(
-    mta: PrivatePostfix, probe: Probe
-) -> None:
+def test_unknown_action_does_not_take_the_default_action(mta: PrivatePostfix, probe: Probe) -> None:
     probe.plan(DATA=["action=FROBNICATE\n\n"])
     reply = send(mta.submission, ALICE)
     assert (reply.stage, reply.code) == ("DATA", 451)
@@ -357,7 +351,7 @@ def test_an_unknown_action_does_not_take_the_default_action(
     assert "nobody has answered" not in reply.text
 
 
-def test_an_empty_action_lets_the_mail_pass(mta: PrivatePostfix, probe: Probe) -> None:
+def test_empty_action_lets_the_mail_pass(mta: PrivatePostfix, probe: Probe) -> None:
     probe.plan(DATA=["action=\n\n"])
     assert send(mta.submission, ALICE).accepted
 
@@ -365,7 +359,7 @@ def test_an_empty_action_lets_the_mail_pass(mta: PrivatePostfix, probe: Probe) -
 # Trouble.
 
 
-def test_a_disconnect_brings_the_same_request_to_a_fresh_process(
+def test_disconnect_brings_the_same_request_to_a_fresh_process(
     mta: PrivatePostfix, probe: Probe
 ) -> None:
     probe.plan(DATA=["die", "action=DUNNO\n\n"])
@@ -376,9 +370,7 @@ def test_a_disconnect_brings_the_same_request_to_a_fresh_process(
     assert second.at - first.at > 0.9
 
 
-def test_after_two_disconnects_the_default_action_is_taken(
-    mta: PrivatePostfix, probe: Probe
-) -> None:
+def test_default_action_is_taken_after_two_disconnects(mta: PrivatePostfix, probe: Probe) -> None:
     probe.plan(DATA=["die"])
     reply = send(mta.submission, ALICE)
     assert (reply.code, reply.text) == (
@@ -390,12 +382,12 @@ def test_after_two_disconnects_the_default_action_is_taken(
     mta.wait_for_log(r"warning: problem talking to server private/pcc")
 
 
-def test_what_is_written_to_stderr_becomes_the_verdict(mta: PrivatePostfix, probe: Probe) -> None:
+def test_line_on_stderr_becomes_the_verdict(mta: PrivatePostfix, probe: Probe) -> None:
     probe.plan(DATA=["stderr action=REJECT oops\n\n"])
     assert send(mta.submission, ALICE).text == "5.7.1 <DATA>: Data command rejected: oops"
 
 
-def test_an_empty_line_on_stderr_spoils_the_reply(mta: PrivatePostfix, probe: Probe) -> None:
+def test_empty_line_on_stderr_spoils_the_reply(mta: PrivatePostfix, probe: Probe) -> None:
     probe.plan(DATA=["stderr \n", "action=DUNNO\n\n"])
     begin = len(mta.log())
     assert send(mta.submission, ALICE).accepted
@@ -404,7 +396,7 @@ def test_an_empty_line_on_stderr_spoils_the_reply(mta: PrivatePostfix, probe: Pr
     assert first.process != second.process
 
 
-def test_other_lines_on_stderr_are_skipped_where_a_reply_follows(
+def test_lines_on_stderr_are_skipped_where_a_reply_follows(
     mta: PrivatePostfix, probe: Probe
 ) -> None:
     probe.plan(DATA=["stderr Traceback (most recent call last):\n  x = y\n"])
@@ -412,7 +404,7 @@ def test_other_lines_on_stderr_are_skipped_where_a_reply_follows(
     assert len(probe.requests("DATA")) == 1
 
 
-def test_another_spelling_is_another_process_with_the_global_default(
+def test_spelling_of_its_own_is_a_process_with_the_global_default(
     module_probe: Probe, probe: Probe
 ) -> None:
     policy = Policy(module_probe.argv, ("data",), timeout="1s")
@@ -435,7 +427,7 @@ def test_another_spelling_is_another_process_with_the_global_default(
         assert second.at - first.at > 1.9
 
 
-def test_a_permit_in_front_of_the_check_hides_it(probe: Probe) -> None:
+def test_permit_in_front_of_the_check_hides_it(probe: Probe) -> None:
     policy = Policy(probe.argv, ("data",))
     hidden = {"mua_data_restrictions": f"permit_sasl_authenticated, {policy.check()}"}
     with PrivatePostfix(policy, main=hidden) as mta:
@@ -470,7 +462,7 @@ def test_spawn_gives_a_bare_environment_and_one_socket(mta: PrivatePostfix, prob
     assert len(set(process["files"])) == 1
 
 
-def test_a_reload_ends_the_idle_processes(mta: PrivatePostfix, probe: Probe) -> None:
+def test_reload_ends_the_idle_processes(mta: PrivatePostfix, probe: Probe) -> None:
     send(mta.submission, ALICE)
     before = set(mta.policy_processes())
     assert probe.requests()[-1].process in before
@@ -478,7 +470,7 @@ def test_a_reload_ends_the_idle_processes(mta: PrivatePostfix, probe: Probe) -> 
     wait_until(lambda: not before & set(mta.policy_processes()), 5, "end of the policy processes")
 
 
-def test_a_script_that_hangs_survives_the_stop() -> None:
+def test_script_that_hangs_survives_the_stop() -> None:
     with PrivatePostfix(Policy(["/bin/sleep", "1000"], timeout="1s")) as mta:
         with Session(mta.submission) as session:
             session.xclient(ALICE, "192.0.2.1")
@@ -524,12 +516,12 @@ def test_postsuper_is_for_root_alone(mta: PrivatePostfix) -> None:
 # The harness itself.
 
 
-def test_the_service_user_can_run_the_deployed_interpreter() -> None:
+def test_service_user_can_run_the_deployed_interpreter() -> None:
     program = "import geoip2.database, maxminddb, os, rich.table, tomli; print(os.getuid())"
     done = run_as([service_python(), "-c", program], service_user())
     assert (done.stdout, done.stderr) == (f"{pwd.getpwnam(service_user()).pw_uid}\n", "")
 
 
-def test_the_systems_own_postfix_is_not_touched(mta: PrivatePostfix) -> None:
+def test_systems_own_postfix_is_not_touched(mta: PrivatePostfix) -> None:
     assert os.path.commonpath([mta.folder, mta.postconf("queue_directory")]) == str(mta.folder)
     assert mta.postconf("config_directory") == str(mta.config)

@@ -97,24 +97,24 @@ def site() -> Iterator[Site]:
 OPTION = "  -o smtpd_data_restrictions=$mua_data_restrictions\n"
 
 
-def test_the_option_is_the_same_for_both_services() -> None:
+def test_option_is_the_same_for_both_services() -> None:
     services = section("in /etc/postfix/master.cf")
     assert services.count(f"# (3)\n{OPTION}") == 2
 
 
-def test_the_lines_work_as_they_are(site: Site) -> None:
+def test_lines_work_as_they_are(site: Site) -> None:
     site.use(section("to /etc/postfix/main.cf"), OPTION)
     assert site.warnings() == ""
     assert site.stages() == {"DATA"}
     assert site.mta.postconf("pcc_time_limit") == "3600"
 
 
-def test_without_the_option_nobody_asks(site: Site) -> None:
+def test_service_without_the_option_does_not_ask(site: Site) -> None:
     site.use(section("to /etc/postfix/main.cf"), "")
     assert site.stages() == {""}
 
 
-def test_a_list_that_the_service_has_of_its_own_is_used_instead(site: Site) -> None:
+def test_list_that_the_service_has_of_its_own_is_used_instead(site: Site) -> None:
     site.use(section("to /etc/postfix/main.cf"), OPTION + "  -o smtpd_data_restrictions=\n")
     assert site.stages() == {""}
     at_rcpt = numbered(7, section(AT_RCPT))
@@ -123,7 +123,7 @@ def test_a_list_that_the_service_has_of_its_own_is_used_instead(site: Site) -> N
 
 
 @pytest.mark.parametrize("number", [7, 8])
-def test_the_check_at_rcpt_works_where_the_service_has_no_list_of_its_own(
+def test_check_at_rcpt_works_where_the_service_has_no_list_of_its_own(
     site: Site, number: int
 ) -> None:
     name = "relay" if number == 7 else "recipient"
@@ -132,7 +132,7 @@ def test_the_check_at_rcpt_works_where_the_service_has_no_list_of_its_own(
     assert site.stages() == {"RCPT"}
 
 
-def test_the_form_without_braces_works_in_place_of_the_other(site: Site) -> None:
+def test_form_without_braces_works_in_place_of_the_other(site: Site) -> None:
     plain = numbered(9, section(AT_RCPT))
     main = section("to /etc/postfix/main.cf")
     check = re.search(r"^ +check_policy_service.*\n", main, re.MULTILINE)
@@ -143,7 +143,7 @@ def test_the_form_without_braces_works_in_place_of_the_other(site: Site) -> None
     assert site.mta.postconf("smtpd_policy_service_timeout") == "10s"
 
 
-def test_the_default_action_that_the_note_names_is_taken(site: Site) -> None:
+def test_default_action_that_the_note_names_is_taken(site: Site) -> None:
     main = section("to /etc/postfix/main.cf")
     notes = SNIPPET.partition("# ==== notes")[2]
     other = re.search(r"write `(\{[^`]+\})` in its place", re.sub(r"\n# +", " ", notes))
