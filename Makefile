@@ -1,7 +1,7 @@
-# pcc: Postfix Country Control.  `make help` tells what there is.
+# pcc: Postfix Country Control.  `make help` lists the targets.
 
 # The system's own Python if it is 3.10 or later, because the user that spawn(8)
-# runs pcc_policy.py as must be able to execute it; else the first on PATH.
+# runs pcc_policy.py as must be able to execute it; otherwise the first on PATH.
 PYTHON := $(shell /usr/bin/python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	2>/dev/null && echo /usr/bin/python3 || command -v python3)
 VENV = .venv
@@ -10,7 +10,7 @@ RUN = $(VENV)/bin/python
 .DEFAULT_GOAL := help
 .PHONY: help venv run test faults fuzz quality bench lint install uninstall deb test-install manual pictures
 
-help: ## tell what there is
+help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 venv: $(VENV)/made ## make .venv with all that running needs (PYTHON= chooses the interpreter)
@@ -54,13 +54,13 @@ lint: $(VENV)/made-dev ## check style and types
 	$(RUN) -m ruff format --check .
 	$(RUN) -m mypy pcc pcc_policy.py pcc_admin.py examples tests faults fuzz quality benchmarks data manual
 
-# What packaging/install and packaging/uninstall may be told, empty where they choose.
+# The settings of packaging/install and packaging/uninstall, empty where these choose.
 SETTINGS = PREFIX SYSCONFDIR STATEDIR SERVICEUSER DESTDIR PACKAGES TIMER ZSHDIR POSTFIX PURGE
 
 install: ## install pcc, or upgrade it (PREFIX, SYSCONFDIR, STATEDIR, DESTDIR; POSTFIX=1)
 	@PYTHON='$(PYTHON)' $(foreach name,$(SETTINGS),$(name)='$($(name))') packaging/install
 
-uninstall: ## remove what was installed; PURGE=1: configuration and state, too; POSTFIX=1
+uninstall: ## remove what was installed (PURGE=1: configuration and state as well; POSTFIX=1)
 	@$(foreach name,$(SETTINGS),$(name)='$($(name))') packaging/uninstall
 
 deb: ## build a package for Debian and Ubuntu in dist/ (needs debhelper and dh-python)
@@ -73,6 +73,6 @@ test-install: ## install, upgrade, remove in clean Debian trees, for minutes (CL
 manual: $(VENV)/made-dev ## make manual pages, completions and docs/reference again (needs pandoc)
 	$(RUN) -m manual.build
 
-pictures: $(VENV)/made-dev ## make docs/pictures anew of what commands show
+pictures: $(VENV)/made-dev ## make docs/pictures again from the output of commands
 	tests/install-packages
 	PYTHONPATH=tests/tools:. $(RUN) -m pictures

@@ -15,12 +15,14 @@ import functools
 import os
 import shutil
 from collections import Counter
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
 from typing import Any
 
 import postfix
 import pytest
 import servers
+from checkout import Site
 from deployment import Deployment, deploy, end_processes_of, session_folder
 from patient import Patient
 
@@ -144,6 +146,32 @@ def servers_stopped() -> Iterator[None]:
     """Stop the database servers after the last test."""
     yield
     servers.stop_all()
+
+
+@pytest.fixture
+def limits() -> str:
+    """The `[policy]` of this test's sites; modules and folders have fixtures of their own."""
+    return ""
+
+
+@pytest.fixture
+def make(tmp_path: Path, limits: str) -> Iterator[Callable[..., Site]]:
+    """Makes sites in the test's folder, each with another configuration if one is given."""
+    sites: list[Site] = []
+
+    def make_site(toml: str = limits) -> Site:
+        sites.append(Site(tmp_path, toml))
+        return sites[-1]
+
+    yield make_site
+    for site in sites:
+        site.close()
+
+
+@pytest.fixture
+def site(make: Callable[..., Site]) -> Site:
+    """A site with `limits`."""
+    return make()
 
 
 @pytest.fixture

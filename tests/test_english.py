@@ -7,6 +7,7 @@ The patterns below find the commonest ways to break that.  They forbid generousl
 from __future__ import annotations
 
 import ast
+import inspect
 import io
 import re
 import tokenize
@@ -45,7 +46,14 @@ SQL = re.compile(r"\b(?:SELECT|INSERT|UPDATE|CREATE|DELETE FROM|GRANT|PRAGMA)\b"
 DOCSTRINGS_ONLY = ("tests/", "faults/", "fuzz/", "benchmarks/")
 """Strings there are data more often than messages."""
 
-OTHER_FILES = ("pcc.toml", "master.cf.snippet", "systemd/pcc.service", "systemd/pcc.timer")
+OTHER_FILES = (
+    *("Makefile", "master.cf.snippet", "pcc.toml", ".ci/run", "tests/install-packages"),
+    *("systemd/pcc.service", "systemd/pcc.timer"),
+    *("examples/on-incident/all.sh", "examples/on-incident/pcc.nft"),
+    *("examples/on-incident/sudoers", "examples/monitoring/rules.yml"),
+    *("examples/on-incident/fail2ban/filter.conf", "examples/on-incident/fail2ban/jail.conf"),
+    *("packaging/install", "packaging/uninstall", "packaging/postfix", "packaging/deb"),
+)
 
 NOT_YET: tuple[str, ...] = (
     "CHANGELOG.md",
@@ -97,14 +105,17 @@ def in_paragraph(place: str, paragraph: str) -> Iterator[Sentence]:
             yield Sentence(place, sentence)
 
 
-def paragraphs(text: str) -> Iterator[tuple[int, str]]:
-    """Yield the paragraphs, list items and table cells of a text, each with its line."""
+def paragraphs(text: str, deepest: int = 2) -> Iterator[tuple[int, str]]:
+    """Yield the paragraphs, list items and table cells of a text, each with its line.
+
+    A line that is indented by more than `deepest` spaces begins a paragraph of its own.
+    """
     text = re.sub(r"^ *```.*?^ *```$", lambda m: "\n" * m[0].count("\n"), text, flags=re.M | re.S)
     text = re.sub(r"<!--.*?-->", lambda m: "\n" * m[0].count("\n"), text, flags=re.S)
     held: list[str] = []
     start = 1
     for number, line in enumerate([*text.splitlines(), ""], start=1):
-        begins = re.match(r"\s*(?:[-*] |\d+\. |\||#|$|    \S)", line)
+        begins = re.match(rf"\s*(?:[-*] |\d+\. |\||#|$)| {{{deepest + 1},}}\S", line)
         if begins and held:
             yield start, "\n".join(held)
             held = []
@@ -128,7 +139,7 @@ def prose_of(tree: ast.AST, with_messages: bool) -> Iterator[tuple[int, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
             within.add(id(node.value))
-            yield node.lineno, str(node.value.value)
+            yield node.lineno, inspect.cleandoc(str(node.value.value))
         elif isinstance(node, ast.JoinedStr) and with_messages:
             parts = [p.value if isinstance(p, ast.Constant) else "VALUE" for p in node.values]
             yield node.lineno, "".join(map(str, parts))
@@ -165,7 +176,7 @@ def in_comments(path: Path, place: str) -> Iterator[Sentence]:
         match[1] if (match := re.search(r"(?:^|\s)#+ ?(?!!)(.*)", line)) else ""
         for line in path.read_text(encoding="utf-8").splitlines()
     ]
-    for line, paragraph in paragraphs("\n".join(found)):
+    for line, paragraph in paragraphs("\n".join(found), 1):
         yield from in_paragraph(f"{place}:{line}", paragraph)
 
 
@@ -175,10 +186,8 @@ def files() -> list[str]:
         str(path.relative_to(ROOT)) for pattern in ("*.md", "*.py") for path in ROOT.rglob(pattern)
     ]
     return sorted(
-        name
-        for name in [*found, *OTHER_FILES]
-        if not name.startswith((".", "docs/reference/")) and "/." not in name
-    )
+        name for name in found if not name.startswith((".", "docs/reference/")) and "/." not in name
+    ) + list(OTHER_FILES)
 
 
 def sentences(name: str) -> Iterator[Sentence]:
@@ -187,7 +196,7 @@ def sentences(name: str) -> Iterator[Sentence]:
     if path.suffix == ".py":
         yield from in_python(path, name)
     elif path.suffix == ".md":
-        for line, paragraph in paragraphs(path.read_text(encoding="utf-8")):
+        for line, paragraph in paragraphs(path.read_text(encoding="utf-8"), 3):
             yield from in_paragraph(f"{name}:{line}", paragraph)
     else:
         yield from in_comments(path, name)

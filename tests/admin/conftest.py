@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import pytest
-from checkout import Site
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path, "familiar_after = 0\nmax_countries = 1\n")
-    yield made
-    made.close()
+def limits() -> str:
+    """One country, the mail from a second one blocks."""
+    return "familiar_after = 0\nmax_countries = 1\n"

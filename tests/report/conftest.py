@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from checkout import Site
@@ -11,10 +10,9 @@ from incidents import HOSTILE, PLAIN, lifted, send_mails
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path, PLAIN)
-    yield made
-    made.close()
+def limits() -> str:
+    """No country is familiar."""
+    return PLAIN
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -28,10 +27,9 @@ as_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    made = Site(tmp_path, "familiar_after = 0\nmax_countries = 1\n")
-    yield made
-    made.close()
+def limits() -> str:
+    """One country, the mail from a second one blocks."""
+    return "familiar_after = 0\nmax_countries = 1\n"
 
 
 def test_a_process_notices_that_its_database_was_removed(site: Site) -> None:

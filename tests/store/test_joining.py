@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,11 +15,9 @@ JOE = "joe@example.org"
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    """A site as version 1.0.0 was: joe+1@ and joe+2@ are two accounts."""
-    made = Site(tmp_path, APART)
-    yield made
-    made.close()
+def limits() -> str:
+    """As version 1.0.0 was: joe+1@ and joe+2@ are two accounts."""
+    return APART
 
 
 def spelt(extension: object) -> str:

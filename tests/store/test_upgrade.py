@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -82,10 +81,9 @@ class NextVersion:
 
 
 @pytest.fixture
-def site(tmp_path: Path) -> Iterator[Site]:
-    site = Site(tmp_path, "max_countries = 2\nfamiliar_after = 0")
-    yield site
-    site.close()
+def limits() -> str:
+    """Two countries, none of them familiar."""
+    return "max_countries = 2\nfamiliar_after = 0\n"
 
 
 @pytest.fixture

@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
-from pathlib import Path
 
 import pytest
 from checkout import Site, address, is_pass, is_refusal
@@ -23,16 +22,9 @@ LIMITS = "max_countries = 2\nwindow = '7d'\n"
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Iterator[Callable[[str], Site]]:
-    sites = []
-
-    def make(toml: str = LIMITS) -> Site:
-        sites.append(Site(tmp_path, toml))
-        return sites[-1]
-
-    yield make
-    for site in sites:
-        site.close()
+def limits() -> str:
+    """Two countries in a week."""
+    return LIMITS
 
 
 def sql(site: Site, *statements: str) -> None:

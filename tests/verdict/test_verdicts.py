@@ -8,7 +8,6 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from pathlib import Path
@@ -38,20 +37,9 @@ PLAIN = "familiar_after = 0\n"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> Iterator[list[Site]]:
-    sites: list[Site] = []
-    yield sites
-    for site in sites:
-        site.close()
-
-
-@pytest.fixture
-def make(tmp_path: Path, folder: list[Site]) -> Any:
-    def make_site(toml: str = PLAIN) -> Site:
-        folder.append(Site(tmp_path, toml))
-        return folder[-1]
-
-    return make_site
+def limits() -> str:
+    """No country is familiar."""
+    return PLAIN
 
 
 def hop(process: PolicyProcess, countries: str, account: str = "joe@example.org") -> list[bool]:
