@@ -25,7 +25,7 @@ class Limit:
 
 @dataclass(frozen=True)
 class Settings:
-    """What a configuration says."""
+    """The values of a configuration."""
 
     limits: tuple[Limit, ...] = ()
     min_mails: int = 1

@@ -1,4 +1,4 @@
-"""What is known of one account: where it was seen, and on which days.  Pure; no clock, SQL or I/O.
+"""The history of one account: where it was seen, and on which days.  Pure; no clock, SQL or I/O.
 
 Live verdicts load a History from the store and save what changed; `check` and `replay` keep it in
 memory.  pcc/rule.py judges by it.  Times are UTC seconds, days are UTC days since 1970.
@@ -99,7 +99,7 @@ class Unchanged:
 
 
 class History:
-    """What is known of one account.
+    """The history of one account.
 
     `generation`: how often counting has started afresh.
     `countries`, `networks`: by name, all that are remembered.

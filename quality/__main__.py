@@ -33,7 +33,7 @@ WEEK = 7 * DAY
 
 
 class Outcome(NamedTuple):
-    """What became of an account.
+    """The end of an account's month.
 
     `theft`: when its first mail was sent by a thief, 0 for never.  `at`: when it was blocked, 0 for
     never.  `passed`: the thief's mails before that.

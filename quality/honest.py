@@ -2,8 +2,8 @@
 
 A kind is a function of a `Person` that yields mails: when, the address, the verified client name.
 Every person has a line at home, a telephone and perhaps an office, and sends in sessions of a few
-mails.  What makes a kind is where else they are.  The shares are assumptions; the kinds are those
-that rules of this sort are known to lock out.
+mails.  The other places make the kind.  The shares are assumptions; the kinds are those that rules
+of this sort are known to lock out.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ HOUR = 3600
 MINUTE = 60
 
 NO_COUNTRY = "10.0.0.5"
-"""Of a webmail server."""
+"""The address of a webmail server."""
 
 
 class Mail(NamedTuple):

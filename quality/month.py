@@ -16,13 +16,15 @@ START = 1767571200
 """Monday, 2026-01-05."""
 
 STOLEN = 0.1
-"""Of the accounts, in two months."""
+"""The share of the accounts, in two months."""
 
 FIRST_WEEK = 0.15
-"""Of the thefts: in the first week, when the database knows little."""
+"""The share of the thefts: in the first week, when the database knows little."""
 
 KNOWN_DAYS, LATE_DAYS = 28, 10
-"""The other thefts come after so many days, and so long before the end, to have time to be seen."""
+"""The other thefts come after this many days, and this many days before the end, to have time to
+be seen.
+"""
 
 
 class Account(NamedTuple):

@@ -1,7 +1,7 @@
 """Thieves, each of a kind: the mails that they send by an account that is somebody else's.
 
-As public traces show them: botnets and residential proxies over the world, over a region or in one
-country; single servers; and those who take care to look like the owner.  The shares are
+Public traces show these: botnets and residential proxies over the world, over a region or in one
+country, single servers, and thieves who take care to look like the owner.  The shares are
 assumptions.
 """
 

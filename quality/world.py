@@ -1,9 +1,9 @@
 """A small internet: countries with networks of each kind, and the files that pcc knows them by.
 
 A network is an autonomous system, or the part of one that is in one country, with addresses of its
-own.  Every country has a few providers of lines and of telephones, most people being with the
-largest; networks that are open to the public; and hosting providers.  Some hosting providers,
-VPNs and clouds are in many countries under one number.
+own.  Every country has a few providers of lines and of telephones, and most people are with the
+largest.  It also has networks that are open to the public, and hosting providers.  Some hosting
+providers, VPNs and clouds are in many countries under one number.
 """
 
 from __future__ import annotations

@@ -79,7 +79,6 @@ NOT_YET: tuple[str, ...] = (
     "pcc/verdict/",
     "tests/config/",
     "tests/doctor/",
-    "tests/notice/",
     "tests/places/",
     "tests/postfix/",
     "tests/replay/",

@@ -28,7 +28,7 @@ def write_country_database(
     """Write a database that says in which country each network is.
 
     None: a record without a country, only one where the network is registered (US).  The layout is
-    that of any type with Country, City or Enterprise in its name; A type with ASN has no
+    that of any type with Country, City or Enterprise in its name.  A type with ASN has no
     countries; there the value of a network is the name of its organisation.
     """
     records = {network: _record(database_type, code) for network, code in countries.items()}
