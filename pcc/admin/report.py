@@ -21,8 +21,10 @@ from pcc.wording import date, quantity
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
+    from pcc.report.activity import PlaceRow
     from pcc.report.alarms import Alarm
     from pcc.report.gathering import Report
+    from pcc.report.nearness import Near
     from pcc.store.incidents import IncidentRow
 
 MOST_BARS = 31
@@ -34,10 +36,14 @@ MOST_ROWS = 15
 _PERMISSIONS = 0o640
 
 _ABOUT = """\
-Shows incidents, accounts and countries by day (UTC), mails and accounts by country, and the
-accounts nearest to their limit at this moment.  It also lists blocks that an administrator lifted
-within a day, with settings that would have prevented each: these are likely false alarms.
-Incidents of observe mode are included.
+Shows incidents, accounts and countries by day (UTC), mails and accounts by country and by
+network, and the accounts nearest to a limit at this moment.  It also lists blocks that an
+administrator lifted within a day, with settings that would have prevented each: these are likely
+false alarms.  Incidents of observe mode are included.
+
+An account is over a limit without an incident if its history was imported, or the limit was
+tightened.  The watch list has the accounts with the most unfamiliar countries and networks in
+the last thirty days: a patient thief is there whom no limit may block.
 
 --since takes a time, or a date (UTC); the first day is included as a whole.  Accounts and
 countries are known by day for the last 31 days.  Mails are a sum since the account was first
@@ -47,17 +53,22 @@ seen in a country.
 only its owner and group may read it; a file that is yours keeps the permissions it has.
 
 --json has the keys since, until, blocked, observed (incidents that began), blocked_now,
-observed_now (accounts), accounts, mails, days, countries, incidents, near, near_count,
-lifted_soon.
+observed_now (accounts), accounts, mails, days, countries, networks, network_count, incidents,
+over, over_count, near, near_count, watch, lifted_soon.
 
 In days: day, blocked, observed, accounts, countries (the last two null where not known any more).
 
 In countries: country, name, accounts, mails.
 
+In networks: network, name, hosting (null where no database has it), accounts, mails.
+
 In incidents: account, mode, since, ended, lifted_by, reason, rule, countries, country,
 client_address, client_name, action, held, tries.
 
-In near: account, rule, counted, allowed, countries.
+In over and near: account, rule, mode (observe where the limit blocks nobody), counted, allowed,
+countries, networks.
+
+In watch: account, countries, networks (the unfamiliar ones), mails (from these countries).
 
 In lifted_soon: account, mode, since, ended, lifted_by, reason, rule, countries, client_address,
 again (countries where it was seen later), travel (the fastest ways, as in show), prevented_by
@@ -152,12 +163,34 @@ def as_data(found: Report) -> dict[str, Any]:
             for day in found.days
         ],
         "countries": [
-            {"name": world().name(row.country), **row._asdict()} for row in found.countries
+            {
+                "country": row.name,
+                "name": world().name(row.name),
+                "accounts": row.accounts,
+                "mails": row.mails,
+            }
+            for row in found.countries
         ],
+        "networks": [_network(found, row) for row in found.networks],
+        "network_count": found.network_count,
         "incidents": [_incident(found, row) for row in found.incidents],
+        "over": [near._asdict() for near in found.over],
+        "over_count": found.over_count,
         "near": [near._asdict() for near in found.near],
         "near_count": found.near_count,
+        "watch": [watched._asdict() for watched in found.watch],
         "lifted_soon": [_alarm(found, alarm) for alarm in found.alarms],
+    }
+
+
+def _network(found: Report, row: PlaceRow) -> dict[str, Any]:
+    origin = found.origins.get(row.name)
+    return {
+        "network": row.name,
+        "name": (origin and origin.operator) or None,
+        "hosting": origin.is_hosting if origin and origin.as_number else None,
+        "accounts": row.accounts,
+        "mails": row.mails,
     }
 
 
@@ -213,8 +246,14 @@ def _show(context: Context, found: Report) -> None:
         f" {quantity(found.count('observe'), 'observed incident')};"
         f" now {len(found.blocked_now)} blocked and {len(found.observed_now)} observed."
     )
-    for show in (_show_days, _show_countries, _show_incidents, _show_near, _show_alarms):
-        show(context, found)
+    _show_days(context, found)
+    _show_countries(context, found)
+    _show_networks(context, found)
+    _show_incidents(context, found)
+    _show_near(context, "Over a limit by what is remembered", found.over, found.over_count)
+    _show_near(context, "Nearest to their limit, at this moment", found.near, found.near_count)
+    _show_watch(context, found)
+    _show_alarms(context, found)
 
 
 def _heading(context: Context, text: str) -> None:
@@ -251,11 +290,23 @@ def _show_countries(context: Context, found: Report) -> None:
     context.output.table(
         ["COUNTRY", "", "ACCOUNTS", "MAILS", ""],
         [
-            [row.country, world().name(row.country), row.accounts, row.mails, bar]
+            [row.name, world().name(row.name), row.accounts, row.mails, bar]
             for row, bar in zip(rows, bars, strict=True)
         ],
     )
     _say_rest(context, len(found.countries) - len(rows), "country", "countries")
+
+
+def _show_networks(context: Context, found: Report) -> None:
+    rows = found.networks[:MOST_ROWS]
+    if not rows:
+        return
+    _heading(context, "By network (mails since the account was first seen there)")
+    context.output.table(
+        ["NETWORK", "ACCOUNTS", "MAILS", "NAME"],
+        [[row.name, row.accounts, row.mails, found.network_name(row.name)] for row in rows],
+    )
+    _say_rest(context, found.network_count - len(rows), "network")
 
 
 def _show_incidents(context: Context, found: Report) -> None:
@@ -279,16 +330,31 @@ def _show_incidents(context: Context, found: Report) -> None:
     _say_rest(context, len(found.incidents) - len(rows), "incident")
 
 
-def _show_near(context: Context, found: Report) -> None:
-    rows = found.near[:MOST_ROWS]
+def _show_near(context: Context, heading: str, found: list[Near], count: int) -> None:
+    rows = found[:MOST_ROWS]
     if not rows:
         return
-    _heading(context, "Nearest to their limit, at this moment")
+    _heading(context, heading)
     context.output.table(
         ["ACCOUNT", "COUNT", "LIMIT", "COUNTRIES"],
-        [[r.account, f"{r.counted} of {r.allowed}", r.rule, ",".join(r.countries)] for r in rows],
+        [
+            [row.account, f"{row.counted} of {row.allowed}", row.limit, ",".join(row.countries)]
+            for row in rows
+        ],
     )
-    _say_rest(context, found.near_count - len(rows), "account")
+    _say_rest(context, count - len(rows), "account")
+
+
+def _show_watch(context: Context, found: Report) -> None:
+    rows = found.watch[:MOST_ROWS]
+    if not rows:
+        return
+    _heading(context, "Watch list: most unfamiliar countries and networks in 30 days")
+    context.output.table(
+        ["ACCOUNT", "NETWORKS", "MAILS", "COUNTRIES"],
+        [[row.account, len(row.networks), row.mails, ",".join(row.countries)] for row in rows],
+    )
+    _say_rest(context, len(found.watch) - len(rows), "account")
 
 
 def _show_alarms(context: Context, found: Report) -> None:

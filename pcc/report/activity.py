@@ -1,4 +1,4 @@
-"""Accounts, countries and incidents by day, and mails by country.
+"""Accounts, countries and incidents by day, and mails by country and by network.
 
 Days are UTC days since 1970, as in the database.  Where an account was seen is known by day for
 the last MOST_FAMILIAR_DAYS days and today, mails only as a sum since the account was first seen in
@@ -42,12 +42,29 @@ class Day(NamedTuple):
         return self.day == self.last
 
 
-class CountryRow(NamedTuple):
-    """A country: accounts seen there in the period, and their mails since each was first seen."""
+class PlaceRow(NamedTuple):
+    """A country or network: accounts seen there in the period, and their mails since the first."""
 
-    country: str
+    name: str
     accounts: int
     mails: int
+
+
+class _Tally:
+    """Accounts and mails by place."""
+
+    def __init__(self) -> None:
+        self._accounts: Counter[str] = Counter()
+        self._mails: Counter[str] = Counter()
+
+    def add(self, seen: Seen) -> None:
+        self._accounts[seen.name] += 1
+        self._mails[seen.name] += seen.mails
+
+    def rows(self) -> list[PlaceRow]:
+        """Return the places, most mails first."""
+        rows = [PlaceRow(name, self._accounts[name], mails) for name, mails in self._mails.items()]
+        return sorted(rows, key=lambda row: (-row.mails, row.name))
 
 
 class Activity:
@@ -57,12 +74,15 @@ class Activity:
         self._since = since
         self._accounts_by_day: Counter[str] = Counter()
         self._days_of_country: dict[str, set[str]] = {}
-        self._accounts: Counter[str] = Counter()
-        self._mails: Counter[str] = Counter()
+        self._countries = _Tally()
+        self._networks = _Tally()
         self.accounts = 0
 
-    def add(self, countries: Iterable[Seen]) -> None:
-        """Add where one account was seen."""
+    def add(self, countries: Iterable[Seen], networks: Iterable[Seen]) -> None:
+        """Add the places where one account was seen."""
+        for seen in networks:
+            if seen.last_seen >= self._since:
+                self._networks.add(seen)
         all_days: set[str] = set()
         for seen in countries:
             if seen.last_seen < self._since:
@@ -71,20 +91,20 @@ class Activity:
             # Version 1 forgot the days of what was unfamiliar in an incident, but not these two.
             days.add(str(int(seen.first_seen // DAY)))
             days.add(str(int(seen.last_seen // DAY)))
-            self._accounts[seen.name] += 1
-            self._mails[seen.name] += seen.mails
+            self._countries.add(seen)
             self._days_of_country.setdefault(seen.name, set()).update(days)
             all_days |= days
         if all_days:
             self.accounts += 1
             self._accounts_by_day.update(all_days)
 
-    def countries(self) -> list[CountryRow]:
+    def countries(self) -> list[PlaceRow]:
         """Return the countries, most mails first."""
-        rows = [
-            CountryRow(code, self._accounts[code], mails) for code, mails in self._mails.items()
-        ]
-        return sorted(rows, key=lambda row: (-row.mails, row.country))
+        return self._countries.rows()
+
+    def networks(self) -> list[PlaceRow]:
+        """Return the networks, most mails first."""
+        return self._networks.rows()
 
     def days(self, incidents: Sequence[IncidentRow], now: float) -> list[Day]:
         """Return each day from the first that something is known of, today the last."""

@@ -16,7 +16,7 @@ from pcc.wording import date, quantity
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pcc.report.activity import CountryRow, Day
+    from pcc.report.activity import Day, PlaceRow
 
 SHADES = 5
 """Shades of the map, besides that of countries without mail."""
@@ -90,9 +90,9 @@ class Map(NamedTuple):
     legend: list[str]
 
 
-def world_map(countries: Sequence[CountryRow]) -> Map:
+def world_map(countries: Sequence[PlaceRow]) -> Map:
     """Return the map, shaded by mails; each shade stands for some times the one before."""
-    rows = {row.country: row for row in countries}
+    rows = {row.name: row for row in countries}
     most = max((row.mails for row in countries), default=0)
     bounds = sorted({math.ceil(most ** (n / SHADES)) for n in range(SHADES)}) if most else []
     shapes = []

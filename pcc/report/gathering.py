@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from pcc.history import DAY
 from pcc.places import travel as evidence
 from pcc.report import alarms
-from pcc.report.activity import Activity, CountryRow, Day
-from pcc.report.nearness import Near, Nearness
+from pcc.report.activity import Activity, Day, PlaceRow
+from pcc.report.nearness import Near, Nearness, Watched
 from pcc.store import exemptions, history, incidents
 
 if TYPE_CHECKING:
@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from pcc.store.incidents import EventRow, IncidentRow, SightingRow
 
 MOST_NEAR = 100
-"""The most accounts near their limit that a report has."""
+"""The most accounts near their limit, or over it, that a report has."""
+
+MOST_WATCHED = 50
+"""The most accounts on the watch list."""
+
+MOST_NETWORKS = 300
+"""The most networks that a report has: those with the most mails."""
 
 MOST_ALARMS = 500
 """The most blocks lifted soon that a report has: the latest."""
@@ -41,8 +47,10 @@ class Report(NamedTuple):
     """Incidents and mail from `since` to `until` (UTC seconds).
 
     `blocked_now`, `observed_now`: the accounts of incidents that are open, whenever they began.
-    `incidents`: oldest first.  `lifts`: by incident's id.  `near_count`: how many accounts are near
-    a limit.  `alarm_count`: how many blocks were lifted soon.  `accounts`: how many were seen.
+    `incidents`: oldest first.  `lifts`: by incident's id.  `over`: accounts over a limit by what is
+    remembered, without an incident: their history was imported, or the limit was higher then.
+    `accounts`, `network_count`, `over_count`, `near_count`, `alarm_count`: how many there are.
+    `origins`: those of the networks that are shown, by name, as far as a database has them.
     """
 
     since: float
@@ -51,13 +59,24 @@ class Report(NamedTuple):
     observed_now: list[str]
     accounts: int
     days: list[Day]
-    countries: list[CountryRow]
+    countries: list[PlaceRow]
+    networks: list[PlaceRow]
+    network_count: int
     incidents: list[IncidentRow]
     lifts: dict[int, LiftRow]
+    over: list[Near]
+    over_count: int
     near: list[Near]
     near_count: int
+    watch: list[Watched]
     alarms: list[Alarm]
     alarm_count: int
+    origins: dict[str, Origin]
+
+    def network_name(self, network: str) -> str:
+        """Return whose network it is, for people and unescaped, "" if that is unknown."""
+        origin = self.origins.get(network, evidence.Origin())
+        return f"{origin.operator}, hosting" if origin.is_hosting else origin.operator
 
     @property
     def mails(self) -> int:
@@ -113,11 +132,23 @@ def gather(
     }
     activity = Activity(since)
     nearness = Nearness(config, exempt, now)
-    near = []
+    measured: list[Near] = []
+    watch: list[Watched] = []
     for row in history.accounts(database, nearness.addresses_since):
-        activity.add(row.countries)
-        if found := nearness.of(row):
-            near.append(found)
+        activity.add(row.countries, row.networks)
+        if nearness.covers(row):
+            measured += nearness.of(row)
+            if watched := nearness.watched(row):
+                watch.append(watched)
+    over = [found for found in measured if found.is_over]
+    near = [found for found in measured if not found.is_over]
+    networks = activity.networks()
+    shown_over = heapq.nsmallest(MOST_NEAR, over, key=lambda found: found.rank)
+    shown_near = heapq.nsmallest(MOST_NEAR, near, key=lambda found: found.rank)
+    shown_watch = heapq.nsmallest(MOST_WATCHED, watch, key=lambda found: found.rank)
+    names = {row.name for row in networks[:MOST_NETWORKS]}
+    names.update(name for found in (*shown_over, *shown_near) for name in found.networks)
+    names.update(name for found in shown_watch for name in found.networks)
     return Report(
         since=since,
         until=now,
@@ -126,15 +157,29 @@ def gather(
         accounts=activity.accounts,
         days=activity.days(began, now),
         countries=activity.countries(),
+        networks=networks[:MOST_NETWORKS],
+        network_count=len(networks),
         incidents=began,
         lifts={
             row.id: lift for row in began if (lift := by_end.get((row.account, row.ended or 0)))
         },
-        near=heapq.nsmallest(MOST_NEAR, near, key=lambda found: found.rank),
+        over=shown_over,
+        over_count=len(over),
+        near=shown_near,
         near_count=len(near),
+        watch=shown_watch,
         alarms=[_alarm(config, database, origins, command, *pair) for pair in soon[-MOST_ALARMS:]],
         alarm_count=len(soon),
+        origins=_origins_of(database, origins, names),
     )
+
+
+def _origins_of(database: Database, origins: Origins, networks: set[str]) -> dict[str, Origin]:
+    """Return the origins of networks, by an address in each."""
+    known = history.addresses_by_network(database)
+    addresses = {name: known[name] for name in networks if name in known}
+    found = origins.find(addresses.values())
+    return {name: found[address] for name, address in addresses.items() if address in found}
 
 
 def details(

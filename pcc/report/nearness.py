@@ -1,41 +1,78 @@
-"""How near accounts are to their limit, by the rule's own count."""
+"""How near accounts are to their limits, by the rule's own count, and which to keep an eye on."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from pcc.history import DAY
 from pcc.rule import MOST_MAILS, MOST_PLACES, Crossing, Rule
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from pcc.config import Config, Limit, Policy
-    from pcc.history import History
+    from pcc.history import History, Seen
     from pcc.store.history import AccountRow
 
 SHARE = 0.5
 """An account that has used this share of a limit is listed."""
 
 LEAST = 2
-"""Places that an account must be in to be near a limit: everybody is somewhere."""
+"""The least places or mails near a limit: everybody is somewhere."""
+
+WATCHED_SECONDS = 30 * DAY
+"""The time that the watch list looks back."""
+
+LEAST_WATCHED = 4
+"""The least unfamiliar countries and networks of an account on the watch list."""
 
 
 class Near(NamedTuple):
-    """An account near a limit: places that count now, of how many allowed.
+    """An account near a limit, or over it: places or mails that count now, of how many allowed.
 
-    `rule`: the limit that it is nearest to, as logs show it.  `countries`: seen in its window.
+    `rule`: the limit, as logs show it.  `mode`: "observe" where it blocks nobody, otherwise
+    "enforce".  `countries`, `networks`: those that count in its window.
     """
 
     account: str
     rule: str
+    mode: str
     counted: int
     allowed: int
     countries: list[str]
+    networks: list[str]
+
+    @property
+    def limit(self) -> str:
+        """The limit for people, who shall not take one that only observes for one that blocks."""
+        return f"{self.rule} (observes)" if self.mode == "observe" else self.rule
+
+    @property
+    def is_over(self) -> bool:
+        """Whether more count than the limit allows."""
+        return self.counted > self.allowed
 
     @property
     def rank(self) -> tuple[float, int, str]:
         """The key to sort by, the nearest first."""
         return -self.counted / self.allowed, -self.counted, self.account
+
+
+class Watched(NamedTuple):
+    """An account and the unfamiliar places where it was seen, with its mails from these countries.
+
+    A thief who is patient enough for every limit has many.
+    """
+
+    account: str
+    countries: list[str]
+    networks: list[str]
+    mails: int
+
+    @property
+    def rank(self) -> tuple[int, int, str]:
+        """The key to sort by, most places first."""
+        return -len(self.countries) - len(self.networks), -self.mails, self.account
 
 
 class Nearness:
@@ -58,44 +95,79 @@ class Nearness:
         ]
         return self._now - max(windows, default=0)
 
-    def of(self, row: AccountRow) -> Near | None:
-        """Return how near an account is, None if it isn't: exempt, over its limit, or far away."""
-        if row.has_incident or (len(row.countries) < LEAST and len(row.addresses) < LEAST):
-            return None
-        if not self._config.covers(row.account) or self._is_exempt(row.account):
-            return None
-        rule = self._rule(self._config.policy_for(row.account))
-        history = row.history()
-        found = [
-            Near(
-                row.account,
-                Crossing(limit, key, []).rule,
-                counted,
-                getattr(limit, key),
-                rule.countries_within(limit.window, history),
-            )
-            for limit in rule.policy.limits
-            for key, counted in _counted(rule, limit, history)
-            if counted >= max(LEAST, getattr(limit, key) * SHARE)
-        ]
-        return min(found, key=lambda near: near.rank, default=None)
+    def covers(self, row: AccountRow) -> bool:
+        """Whether limits hold for an account: it has no incident already, and is not exempt."""
+        domain = row.account.rpartition("@")[2]
+        return (
+            not row.has_incident
+            and self._config.covers(row.account)
+            and ("account", row.account) not in self._exempt
+            and ("domain", domain) not in self._exempt
+        )
 
-    def _rule(self, policy: Policy) -> Rule:
+    def of(self, row: AccountRow) -> list[Near]:
+        """Return how near an account is to the limits in force, and to those that observe.
+
+        The nearest of each, if it is near any.
+        """
+        rule = self._rule(row)
+        history = row.history()
+        found: dict[str, Near] = {}
+        for limit in rule.policy.limits:
+            for key, counted, allowed in _counted(rule, limit, history):
+                if counted < max(LEAST, allowed * SHARE):
+                    continue
+                mode = "observe" if limit.observes or rule.policy.observes else "enforce"
+                near = Near(
+                    row.account,
+                    Crossing(limit, key, []).rule,
+                    mode,
+                    counted,
+                    allowed,
+                    rule.countries_within(limit.window, history),
+                    [seen.name for seen in rule.towards(limit, "network", history)[1]],
+                )
+                if mode not in found or near.rank < found[mode].rank:
+                    found[mode] = near
+        return list(found.values())
+
+    def watched(self, row: AccountRow) -> Watched | None:
+        """Return an account with its unfamiliar places, None where these are few."""
+        countries = self._unfamiliar(row, row.countries)
+        networks = self._unfamiliar(row, row.networks)
+        if len(countries) + len(networks) < LEAST_WATCHED:
+            return None
+        return Watched(
+            row.account,
+            [seen.name for seen in countries],
+            [seen.name for seen in networks],
+            sum(seen.mails for seen in countries),
+        )
+
+    def _unfamiliar(self, row: AccountRow, places: list[Seen]) -> list[Seen]:
+        rule = self._rule(row)
+        return [
+            seen
+            for seen in places
+            if seen.generation == row.generation
+            and seen.last_seen > self._now - WATCHED_SECONDS
+            and seen.name not in rule.policy.ignore_countries
+            and rule.familiarity(seen) < (rule.policy.familiar_after or 1)
+        ]
+
+    def _rule(self, row: AccountRow) -> Rule:
+        policy: Policy = self._config.policy_for(row.account)
         rule = self._rules.get(id(policy))
         if rule is None:
             rule = self._rules[id(policy)] = Rule(policy, self._now, self._config.keep_sightings)
         return rule
 
-    def _is_exempt(self, account: str) -> bool:
-        domain = account.rpartition("@")[2]
-        return ("account", account) in self._exempt or ("domain", domain) in self._exempt
 
-
-def _counted(rule: Rule, limit: Limit, history: History) -> Iterator[tuple[str, int]]:
-    """Yield what a limit counts, by its key: places, or mails."""
+def _counted(rule: Rule, limit: Limit, history: History) -> Iterator[tuple[str, int, int]]:
+    """Yield each key of a limit that is on, how much counts towards it, and how much it allows."""
     for kind, key in MOST_PLACES:
-        if getattr(limit, key):
-            yield key, rule.towards(limit, kind, history)[0]
+        if allowed := getattr(limit, key):
+            yield key, rule.towards(limit, kind, history)[0], allowed
     for kind, key in MOST_MAILS:
-        if getattr(limit, key):
-            yield key, rule.mails_towards(limit, kind, history)
+        if allowed := getattr(limit, key):
+            yield key, rule.mails_towards(limit, kind, history), allowed

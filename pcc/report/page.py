@@ -50,6 +50,7 @@ LIMITS = {
     "MOST_COUNTRIES": 30,  # a table of more has to be opened
     "MOST_INCIDENTS": 300,
     "MOST_LINES": MOST_LINES,
+    "MOST_NAMES": 8,  # networks of an account
     "MOST_SMALL": 12,  # countries too small for the map that are named below it
 }
 
@@ -62,7 +63,7 @@ class Told(NamedTuple):
     word: str
     known: AccountDetails
     incidents: list[IncidentRow]
-    near: Near | None
+    near: list[Near]
 
 
 def page(config: Config, database: Database, origins: Origins, found: Report) -> str:
@@ -85,7 +86,7 @@ def page(config: Config, database: Database, origins: Origins, found: Report) ->
     environment.globals |= {"network": travel.network, "way": travel.sentence}
     accounts = told_accounts(database, origins, found)
     days = bucketed(found.days, MOST_BARS)
-    return environment.get_template("page.html").render(
+    text = environment.get_template("page.html").render(
         found=found,
         accounts=accounts,
         anchors={told.account: f"account-{number}" for number, told in enumerate(accounts, 1)},
@@ -105,29 +106,34 @@ def page(config: Config, database: Database, origins: Origins, found: Report) ->
         style=style,
         digest=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
     )
+    return text.lstrip()  # macros leave empty lines
 
 
 def told_accounts(database: Database, origins: Origins, found: Report) -> list[Told]:
-    """Return the accounts that are shown one by one: those blocked, with incidents, or near."""
+    """Return the accounts shown one by one: blocked, with incidents, near a limit, or watched."""
     incidents: dict[str, list[IncidentRow]] = {}
     for row in reversed(found.incidents):
         incidents.setdefault(row.account, []).append(row)
-    near = {near.account: near for near in found.near}
+    near: dict[str, list[Near]] = {}
+    for measured in (*found.over, *found.near):
+        near.setdefault(measured.account, []).append(measured)
     blocked, observed = found.blocked_now[::-1], found.observed_now[::-1]
+    watched = [watched.account for watched in found.watch]
     states = {
+        **dict.fromkeys(watched, ("near", "watched")),
         **dict.fromkeys(near, ("near", "near a limit")),
         **dict.fromkeys(incidents, ("lifted", "incident ended")),
         **dict.fromkeys(observed, ("OBSERVED", "observed")),
         **dict.fromkeys(blocked, ("BLOCKED", "blocked")),
     }
-    order = dict.fromkeys([*blocked, *observed, *incidents, *near])
+    order = dict.fromkeys([*blocked, *observed, *incidents, *near, *watched])
     return [
         Told(
             account,
             *states[account],
             details(database, origins, account, MOST_LINES, found.until),
             incidents.get(account, []),
-            near.get(account),
+            near.get(account, []),
         )
         for account in list(order)[:MOST_ACCOUNTS]
     ]

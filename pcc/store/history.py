@@ -123,6 +123,14 @@ def countries_of(database: Database, account: str) -> list[Seen]:
     return [Seen(*row) for row in rows]
 
 
+def addresses_by_network(database: Database) -> dict[str, str]:
+    """Return an address in each network, by which a network database has its name."""
+    rows = database.rows(
+        "SELECT network, min(address) FROM sighting WHERE network <> '' GROUP BY network"
+    )
+    return dict(rows)
+
+
 def sightings_between(
     database: Database, account: str, since: float, until: float, most: int
 ) -> list[SightingRow]:

@@ -110,6 +110,7 @@ def test_page_allows_nothing_but_its_own_style(hostile: Site) -> None:
         for tag, attributes in Page(text).elements
         if attributes.get("http-equiv") == "Content-Security-Policy"
     )
+    assert text.startswith("<!DOCTYPE html>")
     assert "{{" not in text and "{%" not in text
     style = text.partition("<style>")[2].partition("</style>")[0]
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
@@ -184,7 +185,7 @@ def test_page_stays_small_with_very_many_incidents(site: Site) -> None:
         )
     text = write_page(site)
     assert len(text) < 1_000_000
-    assert "Only those with incidents or near a limit: 200 of 5,001" in text
+    assert "on the watch list: 200 of 5,001" in text
     assert "These are the latest 300 of 5,001." in text
     assert site.data("report")["blocked"] == 5_001
 

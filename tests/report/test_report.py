@@ -10,9 +10,9 @@ import time
 from pathlib import Path
 
 import pytest
-from checkout import ROOT, Site, address, is_refusal
+from checkout import ROOT, Site
 from incidents import JOE, PLAIN, TODAY, date, learn, lifted, send_mails, sql
-from simulator import DAY, SentMail, simulate
+from simulator import DAY, simulate
 from terminal import on_terminal
 
 from pcc.admin.report import beginning
@@ -53,9 +53,14 @@ def test_days_and_countries_are_those_of_the_mails(site: Site) -> None:
         "mails",
         "days",
         "countries",
+        "networks",
+        "network_count",
         "incidents",
+        "over",
+        "over_count",
         "near",
         "near_count",
+        "watch",
         "lifted_soon",
     ]
     for day in said["days"]:
@@ -181,58 +186,6 @@ def test_observed_incident_is_noticed_listed_and_reported(tmp_path: Path) -> Non
         "[[override]]" in {cure["kind"]: cure["text"] for cure in alarm["prevented_by"]}["override"]
     )
     assert site.data("report")["observed_now"] == []
-    site.close()
-
-
-# Near a limit.
-
-LIMITS = """
-familiar_after = 1
-max_countries = 3
-[[limit]]
-max_addresses = 4
-window = "1h"
-[[override]]
-accounts = ["ceo@example.org"]
-max_countries = 4
-"""
-
-
-def test_near_account_is_blocked_by_its_next_country(tmp_path: Path) -> None:
-    site = Site(tmp_path, LIMITS)
-    learn(site, [SentMail(TODAY - 3 * DAY, "known@example.org", c, 1) for c in ("ES", "PT")])
-    for account, countries in [
-        ("home@example.org", "ES"),
-        ("two@example.org", "ES FR"),
-        ("three@example.org", "ES FR BR"),
-        ("known@example.org", "ES PT FR BR"),
-        ("ceo@example.org", "ES FR BR"),
-        ("exempt@example.org", "ES FR BR"),
-        ("over@example.org", "ES FR BR VN"),
-    ]:
-        send_mails(site, account, countries)
-    process = site.policy()
-    for host in range(4):
-        process.ask("hosts@example.org", address("ES", host))
-    process.end()
-    site.admin("exempt", "add", "account", "exempt@example.org")
-    said = site.data("report")
-    near = {
-        row["account"]: (f"{row['counted']} of {row['allowed']}", row["rule"])
-        for row in said["near"]
-    }
-    assert near == {
-        "hosts@example.org": ("4 of 4", "max_addresses 4 in 1h"),
-        "known@example.org": ("3 of 3", "max_countries 3 in 2d"),
-        "three@example.org": ("3 of 3", "max_countries 3 in 2d"),
-        "ceo@example.org": ("3 of 4", "max_countries 4 in 2d"),
-        "two@example.org": ("2 of 3", "max_countries 3 in 2d"),
-    }
-    assert said["near_count"] == 5
-    assert said["near"][1]["countries"] == ["ES", "PT", "FR", "BR"]
-    for account, (count, _) in near.items():
-        is_full = count[0] == count[-1]
-        assert is_refusal(send_mails(site, account, "DE")[0]) == is_full, account
     site.close()
 
 
