@@ -18,6 +18,9 @@ venv: $(VENV)/made ## make .venv with all that running needs (PYTHON= chooses th
 	$(RUN) -m compileall -q pcc
 
 $(VENV)/made: requirements.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo "pcc needs Python 3.10 or later, and this is $$($(PYTHON) -V 2>&1): name another by PYTHON=" >&2; \
+		exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(RUN) -m pip install --quiet --disable-pip-version-check -r requirements.txt
 	touch $@

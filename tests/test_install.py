@@ -2,26 +2,43 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
+import uuid
 from pathlib import Path
 
 import pytest
-from checkout import ROOT
+from checkout import ROOT, Site
+from deployment import public_folder
 
 pytestmark = pytest.mark.subprocess
 
 
-def make(*arguments: str) -> str:
-    """Run make in the checkout; return what it said."""
-    done = subprocess.run(
+def try_make(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run make in the checkout."""
+    return subprocess.run(
         ["make", "-s", "-C", str(ROOT), *arguments],
+        env={**os.environ, **environment},
         capture_output=True,
         text=True,
         check=False,
         timeout=120,
     )
+
+
+def make(*arguments: str) -> str:
+    """Run make in the checkout; return its output."""
+    done = try_make(*arguments)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def complaint(done: subprocess.CompletedProcess[str]) -> str:
+    """Return the one line that a script wrote to stderr before make's own."""
+    assert done.returncode != 0
+    (line,) = [line for line in done.stderr.splitlines() if not line.startswith("make")]
+    return line
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +49,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_program_command_configuration_and_manuals_are_there(root: Path) -> None:
+def test_installation_has_program_command_configuration_and_manuals(root: Path) -> None:
     program = root / "usr/local/lib/pcc"
     done = subprocess.run(
         [program / ".venv/bin/python", "-I", program / "pcc_admin.py", "--version"],
@@ -162,3 +179,93 @@ def test_uninstall_leaves_configuration_and_state_unless_purged(root: Path) -> N
     make("uninstall", f"DESTDIR={root}", "PURGE=1")
     left = [path for path in root.rglob("*") if not path.is_dir()]
     assert left == []
+
+
+def test_install_without_a_network_names_two_other_ways(tmp_path: Path) -> None:
+    done = try_make("install", f"DESTDIR={tmp_path}", PIP_INDEX_URL="http://127.0.0.1:9/simple")
+    said = complaint(done)
+    assert said.startswith("install: pip can't fetch what pcc needs (No matching distribution")
+    assert "`make install PACKAGES=system`" in said and "python3-geoip2" in said
+    assert said.endswith("or install the Debian package that `make deb` builds")
+
+
+def test_install_with_an_old_python_says_so(tmp_path: Path) -> None:
+    of_pyenv = sorted(Path.home().glob(".pyenv/versions/3.9.*/bin/python3.9"))
+    old = str(of_pyenv[0]) if of_pyenv else shutil.which("python3.9")
+    if not old:
+        pytest.skip("there is no Python 3.9")
+    said = complaint(try_make("install", f"DESTDIR={tmp_path}", f"PYTHON={old}"))
+    assert said.startswith(f"install: pcc needs Python 3.10 or later, and {old} is Python 3.")
+    assert said.endswith(": name another by PYTHON=")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_install_without_its_python_says_so(tmp_path: Path) -> None:
+    said = complaint(try_make("install", f"DESTDIR={tmp_path}", "PYTHON=/nowhere/python3"))
+    assert said == "install: there is no /nowhere/python3: name another interpreter by PYTHON="
+
+
+CHECK = "check_policy_service { unix:private/pcc, timeout=10s, default_action=DUNNO }"
+
+
+@pytest.mark.skipif(not shutil.which("postconf"), reason="there is no postconf")
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (CHECK, ""),
+        (f"{CHECK}, reject_unauth_pipelining", "reject_unauth_pipelining"),
+        (f"permit_mynetworks, {CHECK}", "permit_mynetworks"),
+        (f"check_a inline:{{x=y's}}, {CHECK}, permit", "check_a inline:{x=y's}, permit"),
+    ],
+)
+def test_postfix_is_left_without_taking_other_checks_along(
+    tmp_path: Path, before: str, after: str
+) -> None:
+    script = tmp_path / "postfix-script"
+    text = (ROOT / "packaging/postfix").read_text()
+    for word, value in (("USER", "pcc"), ("PYTHON", "/usr/bin/python3"), ("PROGRAM", "/opt/pcc")):
+        text = text.replace(f"@{word}@", value)
+    script.write_text(text)
+    (tmp_path / "main.cf").write_text(
+        f"compatibility_level = 3.6\nmua_data_restrictions = {before}\n"
+    )
+    (tmp_path / "master.cf").write_text("submission inet n - y - - smtpd\n")
+    environment = {**os.environ, "MAIL_CONFIG": str(tmp_path)}
+
+    def run(*command: str) -> str:
+        return subprocess.check_output(command, env=environment, text=True)
+
+    run("sh", str(script), "add")
+    printed = run("sh", str(script), "remove-lines").splitlines()
+    assert printed[-1] == "  postfix reload"
+    for line in printed[:-1]:
+        run("sh", "-c", line)
+    main = (tmp_path / "main.cf").read_text()
+    left = [line for line in main.splitlines() if line.startswith("mua_data_restrictions")]
+    assert left == ([f"mua_data_restrictions = {after}"] if after else [])
+    assert "pcc" not in main + (tmp_path / "master.cf").read_text()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_purge_prints_the_mail_on_hold_before_it_removes_what_knows_of_it(tmp_path: Path) -> None:
+    site = Site(tmp_path, 'familiar_after = 0\nmax_countries = 1\naction = "HOLD"')
+    site.cross("joe@example.org")
+    site.ask("joe@example.org", "11.1.0.1", queue_id="4F2ABCDEF")
+    site.close()
+    user = f"pcc-{uuid.uuid4().hex[:8]}"
+    folder = public_folder("uninstall")
+    settings = (
+        f"PREFIX={folder}/usr", f"SYSCONFDIR={folder}/etc", f"STATEDIR={folder}/state",
+        f"SERVICEUSER={user}", "TIMER=cron",
+    )  # fmt: skip
+    try:
+        make("install", *settings)
+        shutil.copyfile(site.database, folder / "state/pcc.db")
+        said = make("uninstall", "PURGE=1", *settings)
+    finally:
+        left = subprocess.run(["userdel", user], capture_output=True, check=False)
+    assert "Mail on hold in Postfix's queue, of accounts that pcc blocked:\n" in said
+    assert "joe@example.org" in said and "4F2ABCDEF" in said
+    assert "postsuper -H QUEUE_ID" in said
+    assert not (folder / "state").exists()
+    assert left.returncode == 6  # the user was there no more
