@@ -43,7 +43,7 @@ PATTERNS = {
 
 SQL = re.compile(r"\b(?:SELECT|INSERT|UPDATE|CREATE|DELETE FROM|GRANT|PRAGMA)\b")
 
-DOCSTRINGS_ONLY = ("tests/", "faults/", "fuzz/", "benchmarks/")
+DOCSTRINGS_ONLY = ("tests/", "data/", "faults/", "fuzz/", "benchmarks/")
 """Strings there are data more often than messages."""
 
 OTHER_FILES = (
@@ -56,14 +56,12 @@ OTHER_FILES = (
 )
 
 NOT_YET: tuple[str, ...] = (
-    "CHANGELOG.md",
     "data/",
     "docs/choosing-limits.md",
     "docs/cloud-senders.md",
     "docs/travellers.md",
     "docs/verdict.md",
     "docs/webmail.md",
-    "pcc.toml",
     "pcc/address.py",
     "pcc/admin/",
     "pcc/config/",
@@ -171,12 +169,15 @@ def in_python(path: Path, place: str) -> Iterator[Sentence]:
 
 def in_comments(path: Path, place: str) -> Iterator[Sentence]:
     """Yield the sentences of a file's `#` comments, whole lines and ends of lines."""
-    found = [
-        match[1] if (match := re.search(r"(?:^|\s)#+ ?(?!!)(.*)", line)) else ""
-        for line in path.read_text(encoding="utf-8").splitlines()
-    ]
-    for line, paragraph in paragraphs("\n".join(found), 1):
-        yield from in_paragraph(f"{place}:{line}", paragraph)
+    found = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        code, _, comment = line.partition("#")
+        if code.strip() and re.search(r"\s$", code):  # a paragraph of its own
+            found.append(f"  {comment.strip()}")
+        else:
+            found.append(comment[1:] if comment.startswith(" ") and not code.strip() else "")
+    for number, paragraph in paragraphs("\n".join(found), 1):
+        yield from in_paragraph(f"{place}:{number}", paragraph)
 
 
 def files() -> list[str]:
