@@ -67,10 +67,12 @@ def play(config: Path, admin: list[str]) -> None:
 def show(attributes: dict[str, str], action: str, config: Path) -> None:
     """Print a line about a mail."""
     sys.path.insert(0, str(ROOT))
-    from pcc.places.country import CountryDatabase
+    from pcc.address import packed_address
+    from pcc.places.lookup import Lookup
 
-    countries = CountryDatabase(str(config.with_name("country.mmdb")))
-    country = countries.country(attributes["client_address"]) or "-"
+    lookup = Lookup(str(config.with_name("country.mmdb")), "", "", print)
+    packed = packed_address(attributes["client_address"])
+    country = (lookup.country(packed) if packed else "") or "-"
     login = attributes["sasl_username"] or "-"
     print(f"{login:<22}{attributes['client_address']:<22}{country:<9}{action}")
 

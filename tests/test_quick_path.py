@@ -44,7 +44,7 @@ UNUSUAL = {
     "pcc.verdict.incident",
     "pcc.verdict.case",
     "pcc.config.checks",
-    "pcc.places.country",
+    "pcc.places.database",
     "pcc.verdict.decision",
     "pcc.places.travel",
     "pcc.maillog",
@@ -200,7 +200,7 @@ def test_account_that_is_not_covered_needs_no_database(site: Site) -> None:
     assert "_sqlite3" not in imported
 
 
-def test_new_address_alone_needs_geoip2(site: Site) -> None:
+def test_new_address_alone_needs_maxminddb(site: Site) -> None:
     with Watched(site) as process:
         assert process.ask(request_text(client_address=address("ES", 99))) == b"action=DUNNO\n\n"
         imported = process.imported()

@@ -1,4 +1,4 @@
-"""The command `init`: readies the database, the configuration and the country database."""
+"""The command `init`: readies the database, the configuration, and the files about places."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
-from pcc.admin import DONE
+from pcc.admin import DONE, PARTLY
 from pcc.admin.commands import add_command
 from pcc.config.databaseurl import shown
+from pcc.errors import CountryError
 from pcc.store.engine import creation
 from pcc.wording import quantity
 
@@ -26,7 +27,7 @@ def add_commands(commands: Commands) -> None:
         commands,
         "init",
         init,
-        "create or upgrade the database, ready the configuration and the country database",
+        "create or upgrade the database, ready the configuration and the data that comes along",
         "Run it once after the installation, and again after every change of pcc.toml or\n"
         "upgrade of pcc; what is there already stays as it is.  An upgrade of the database\n"
         "is made in one transaction, and a copy of the old file is kept beside it.",
@@ -34,7 +35,7 @@ def add_commands(commands: Commands) -> None:
 
 
 def init(context: Context, options: argparse.Namespace) -> int:
-    """Create or upgrade the database; ready configuration and country database."""
+    """Create or upgrade the database; ready the configuration and the files about places."""
     say = context.output.say
     _, problem = context.prepare()  # from the file itself, whatever was prepared before
     if problem:
@@ -46,16 +47,35 @@ def init(context: Context, options: argparse.Namespace) -> int:
     say(f"{shown(database)}: {done}")
     _join_accounts(context)
     context.remember_host()
-    path = context.config.country_database
-    if os.path.exists(path):
-        say(f"{path}: there already")
-    else:
-        from pcc.places import bundled  # which most runs don't need
-
-        bundled.unpack(path)
-        say(f"{path}: unpacked from the bundled DB-IP Lite database")
+    status = _unpack_places(context)
     _renew_networks(context)
-    return DONE
+    return status
+
+
+def _unpack_places(context: Context) -> int:
+    """Put the files that say where an address is where there is none yet; return the status."""
+    from pcc.places import bundled  # which most commands don't need
+
+    status = DONE
+    for file in bundled.FILES.values():
+        path = file.path(context.config)
+        if path and os.path.exists(path):
+            context.output.say(f"{path}: there already")
+        elif file is not bundled.COUNTRIES and not os.path.isdir(os.path.dirname(path)):
+            # The default, in an installation that has everything in another folder.
+            if path:
+                context.output.say(f"{path}: not unpacked, because its folder is missing")
+        elif path:
+            try:
+                bundled.unpack(path, file)
+            except CountryError as error:
+                if file is bundled.COUNTRIES:  # without which pcc sees nothing
+                    raise
+                context.complain(str(error))
+                status = PARTLY
+            else:
+                context.output.say(f"{path}: unpacked from the bundled {file.noun}")
+    return status
 
 
 def _join_accounts(context: Context) -> None:

@@ -27,7 +27,7 @@ COMMANDS = (
     "exempt",
     "replay",
     "report",
-    "country",
+    "places",
     "stats",
     "doctor",
     "init",
@@ -35,7 +35,7 @@ COMMANDS = (
     "move",
     "notify",
 )
-"""Every command, as --help lists them; each is a module of this package."""
+"""Every module with a command, as --help lists them; `places` is also `country`."""
 
 DESCRIPTION = """\
 Sees and lifts what pcc has blocked, and looks after its database.

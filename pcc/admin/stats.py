@@ -154,10 +154,10 @@ def _recent(context: Context) -> Recent:
 
 
 def _country_database_age(context: Context) -> int | None:
-    from pcc.places.country import describe
+    from pcc.places.database import COUNTRIES, describe
 
     try:
-        built = describe(context.config.country_database).build_epoch
+        built = describe(context.config.country_database, COUNTRIES).build_epoch
     except CountryError as error:
         context.complain(str(error))
         return None

@@ -12,7 +12,7 @@ from pcc.doctor import Fault, Finding, finding, warn
 from pcc.doctor.rights import User, hindrances
 from pcc.errors import CountryError
 from pcc.history import DAY
-from pcc.places.origins import open_networks
+from pcc.places.database import NETWORKS, describe
 from pcc.wording import quantity
 
 OLDEST = 180 * DAY
@@ -26,16 +26,13 @@ def check_asn_database(user: User, path: str, now: float) -> Finding:
 
 def _faults(user: User, path: str, now: float) -> Iterator[Fault]:
     for text in hindrances(user, [(path, os.R_OK)]):
-        yield warn(f"let {user.name} read the file of country.asn: {text}")
+        yield warn(f"let {user.name} read the file of country.networks: {text}")
         return
     try:
-        reader = open_networks(path)
+        age = now - describe(path, NETWORKS).build_epoch
     except CountryError as error:
         yield warn(f"put a GeoLite2 ASN or DB-IP ASN Lite database there: {error}")
         return
-    built = reader.metadata().build_epoch
-    reader.close()
-    age = now - built if isinstance(built, int) else 0
     if age > OLDEST:
         old = quantity(int(age) // DAY, "day")
-        yield warn(f"fetch a newer database for country.asn: it's {old} old")
+        yield warn(f"fetch a newer database for country.networks: it's {old} old")

@@ -15,7 +15,7 @@ from pcc.errors import CountryError
 from pcc.escaping import escaped
 from pcc.history import DAY
 from pcc.invocation import shell_word
-from pcc.places.country import describe
+from pcc.places.database import COUNTRIES, describe
 from pcc.wording import quantity
 
 OLDEST_COUNTRY_DATABASE = 60 * DAY
@@ -111,7 +111,7 @@ def _country_faults(user: User, path: str, now: float) -> Iterator[Fault]:
         yield fail(f"let {user.name} read the country database: {hindering[0]}")
         return
     try:
-        info = describe(path)
+        info = describe(path, COUNTRIES)
     except CountryError as error:
         yield fail(f"run `pcc_admin.py country update`: {error}")
         return

@@ -34,23 +34,23 @@ MOST_KM = 20_040
 """Half the way round the earth: nothing is wrong by more."""
 
 WELL_KNOWN = {
-    "128.32.0.1": "US",  # University of California, Berkeley
-    "128.100.100.1": "CA",  # University of Toronto
-    "129.78.5.8": "AU",  # University of Sydney
-    "129.132.19.216": "CH",  # ETH Zurich
-    "130.79.200.1": "FR",  # University of Strasbourg
-    "130.88.1.1": "GB",  # University of Manchester
-    "130.225.0.1": "DK",  # Danish research network
-    "130.237.28.40": "SE",  # Royal Institute of Technology, Stockholm
-    "133.11.0.1": "JP",  # University of Tokyo
-    "134.130.4.17": "DE",  # RWTH Aachen
-    "143.248.1.1": "KR",  # KAIST
-    "147.83.2.135": "ES",  # Polytechnic University of Catalonia
-    "193.0.6.139": "NL",  # RIPE NCC
-    "193.206.158.22": "IT",  # Italian research network
-    "200.160.2.3": "BR",  # NIC.br
+    "128.32.0.1": ("US", 25),  # University of California, Berkeley
+    "128.100.100.1": ("CA", 239),  # University of Toronto
+    "129.78.5.8": ("AU", 23719),  # University of Sydney
+    "129.132.19.216": ("CH", 559),  # ETH Zurich
+    "130.79.200.1": ("FR", 2259),  # University of Strasbourg
+    "130.88.1.1": ("GB", 786),  # University of Manchester
+    "130.225.0.1": ("DK", 1835),  # Danish research network
+    "130.237.28.40": ("SE", 1653),  # Royal Institute of Technology, Stockholm
+    "133.11.0.1": ("JP", 2501),  # University of Tokyo
+    "134.130.4.17": ("DE", 47610),  # RWTH Aachen
+    "143.248.1.1": ("KR", 1781),  # KAIST
+    "147.83.2.135": ("ES", 13041),  # Polytechnic University of Catalonia
+    "193.0.6.139": ("NL", 3333),  # RIPE NCC
+    "193.206.158.22": ("IT", 137),  # Italian research network
+    "200.160.2.3": ("BR", 22548),  # NIC.br
 }
-"""Addresses of old institutions that don't move, and their countries."""
+"""Addresses of old institutions that don't move, with their countries and networks."""
 
 FIRST_RECORDS = 100
 """So many are looked at in a file that knows no well-known address."""
@@ -73,9 +73,13 @@ class Kind:
         self.field = field
         self.answer = answer
 
+    def fits(self, database_type: str) -> bool:
+        """Whether a file of this type has what is asked for."""
+        return any(word in database_type for word in self.types)
+
     def check_type(self, path: str, database_type: str) -> None:
         """Raise CountryError for a file of a type that doesn't have what is asked for."""
-        if not any(word in database_type for word in self.types):
+        if not self.fits(database_type):
             types = f"{', '.join(self.types[:-1])} or {self.types[-1]}"
             article = "an" if types[0] in "AEIOU" else "a"
             raise CountryError(

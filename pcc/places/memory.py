@@ -6,15 +6,15 @@ of the database meanwhile.
 
 from __future__ import annotations
 
-from pcc.address import address_text
-from pcc.places.country import CountryDatabase
+from pcc.address import located
+from pcc.places.database import COUNTRIES, Database
 
 
 class CountryMemory:
     """The countries of addresses, by the country database at a path."""
 
     def __init__(self, path: str) -> None:
-        self._database = CountryDatabase(path, mapped=True)
+        self._database = Database(path, COUNTRIES, mapped=True)
         self._known: dict[int, dict[int, dict[int, str]]] = {4: {}, 16: {}}
 
     def country(self, packed: bytes) -> str:
@@ -22,6 +22,7 @@ class CountryMemory:
 
         Raises CountryError.
         """
+        packed = located(packed)
         size = len(packed)
         networks = self._known[size]  # by the bits to the right, then by those to the left
         number = int.from_bytes(packed, "big")
@@ -29,7 +30,7 @@ class CountryMemory:
             country = countries.get(number >> shift)
             if country is not None:
                 return country
-        found, bits = self._database.country_and_bits(address_text(packed))
+        found, bits = self._database.find(packed)
         shift = max(0, size * 8 - bits)
         networks.setdefault(shift, {})[number >> shift] = found or ""
         return found or ""

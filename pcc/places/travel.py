@@ -174,7 +174,10 @@ def place(visit: Visit) -> str:
 
 
 def network(origin: Origin) -> str:
-    """Return whose network an address is in, for people and unescaped, "" if that is unknown."""
+    """Return whose network an address is in, for people and unescaped, "" if that is unknown.
+
+    `Hetzner Online GmbH (AS24940), hosting`
+    """
     name = f"AS{origin.as_number}" if origin.as_number else ""
     if origin.operator:
         name = f"{origin.operator} ({name})" if name else origin.operator

@@ -168,9 +168,9 @@ def _as_typed(text: str) -> Markup:
 
 
 def _is_dbip(config: Config) -> bool:
-    from pcc.places.country import describe
+    from pcc.places.database import COUNTRIES, describe
 
     try:
-        return describe(config.country_database).type.startswith("DBIP")
+        return describe(config.country_database, COUNTRIES).type.startswith("DBIP")
     except CountryError:
         return True  # it may have been, and asks to be named

@@ -29,7 +29,7 @@ from pcc.notice.data import as_data
 from pcc.notice.mail import as_mail
 from pcc.notice.notice import Notice
 from pcc.notice.text import body, subject
-from pcc.places.origins import LONGEST_NAME
+from pcc.places.database import LONGEST_NAME
 from pcc.places.travel import Origin
 from pcc.store import outbox
 

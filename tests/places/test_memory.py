@@ -5,9 +5,10 @@ from __future__ import annotations
 import random
 from pathlib import Path
 
+from mmdb import CountryDatabase
+
 from pcc.address import address_text
 from pcc.places import bundled
-from pcc.places.country import CountryDatabase
 from pcc.places.memory import CountryMemory
 
 

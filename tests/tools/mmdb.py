@@ -1,4 +1,4 @@
-"""Country databases made on the fly, in the layouts of MaxMind's own.
+"""Databases made on the fly, in the layouts of MaxMind's own.
 
 The networks given to one database must not overlap.
 """
@@ -7,16 +7,40 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
 from mmdb_writer import MMDBWriter
 from netaddr import IPSet
 
-from pcc.admin.country import WELL_KNOWN
+from pcc.address import packed_address
+from pcc.errors import CountryError
+from pcc.places.database import COUNTRIES, WELL_KNOWN, Database
 
-GOOD = {f"{address}/32": code for address, code in WELL_KNOWN.items()}
+GOOD = {f"{address}/32": code for address, (code, _) in WELL_KNOWN.items()}
+
+
+def complaint(ask: Callable[[], object]) -> str:
+    """Return the text of the CountryError that `ask` raises."""
+    with pytest.raises(CountryError) as caught:
+        ask()
+    return str(caught.value)
+
+
+class CountryDatabase(Database):
+    """The country database at a path, asked by the texts of addresses."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, COUNTRIES)
+
+    def country(self, address: str) -> str | None:
+        """Return the country of an address, None where the file has none."""
+        packed = packed_address(address)
+        assert packed is not None, address
+        code: str | None = self.find(packed)[0]
+        return code
 
 
 def write_country_database(

@@ -1,4 +1,4 @@
-"""How far apart and how fast: evidence from databases of cities and autonomous systems."""
+"""Where addresses are, for people: from databases of cities and networks."""
 
 from __future__ import annotations
 
@@ -21,132 +21,7 @@ from pcc.doctor.evidence import check_asn_database
 from pcc.doctor.rights import user_of
 from pcc.places import travel as evidence
 from pcc.places.origins import Origins
-from pcc.places.travel import Leg, Origin, Visit
-
-MADRID = Origin("Madrid", 40.4, -3.7, 10, "Telefonica", 3352)
-SAO_PAULO = Origin("Sao Paulo", -23.5, -46.6, 10, "Claro", 28573)
-TOLEDO = Origin("Toledo", 39.9, -4.0, 20)
-SPAIN = Origin("", 40.0, -4.0, 1000)
-HOUR = 3600
-
-
-def visit(origin: Origin, first: float, last: float = 0, where: str = "192.0.2.1") -> Visit:
-    country = "BR" if origin is SAO_PAULO else "ES"
-    return Visit(country, where, first, last or first, origin)
-
-
-# Distance and speed.
-
-
-@pytest.mark.parametrize(
-    ("start", "end", "km"),
-    [
-        (MADRID, MADRID, 0),
-        (MADRID, SAO_PAULO, 8374),
-        (Origin("", 0, 179.5), Origin("", 0, -179.5), 111),
-        (Origin("", 90, 0), Origin("", -90, 0), 20015),
-        (Origin("", 0, 0), Origin("", 0, 180), 20015),
-    ],
-)
-def test_a_distance_is_the_shortest_way_over_the_globe(
-    start: Origin, end: Origin, km: float
-) -> None:
-    assert evidence.distance(start, end) == pytest.approx(km, abs=10)
-    assert evidence.distance(end, start) == evidence.distance(start, end)
-    assert evidence.distance(start, Origin("Nowhere")) is None
-
-
-def sentences(*visits: Visit) -> list[str]:
-    return [evidence.sentence(leg) for leg in evidence.legs(visits)]
-
-
-FAST = "faster than any airliner"
-
-
-@pytest.mark.parametrize(
-    ("visits", "told"),
-    [
-        (
-            [visit(MADRID, 0), visit(SAO_PAULO, 12 * 60)],
-            [f"Madrid (ES) to Sao Paulo (BR), 8,400 km in 12 minutes: 42,000 km/h, {FAST}"],
-        ),
-        (
-            [visit(MADRID, 0), visit(SAO_PAULO, 12 * HOUR)],
-            ["Madrid (ES) to Sao Paulo (BR), 8,400 km in 12 hours: 700 km/h"],
-        ),
-        (
-            [visit(SAO_PAULO, 0), visit(MADRID, 3 * 86400)],
-            ["Sao Paulo (BR) to Madrid (ES), 8,400 km in 3 days: 120 km/h"],
-        ),
-        # No number that says nothing.
-        (
-            [visit(MADRID, 5), visit(SAO_PAULO, 5, where="192.0.2.2")],
-            [f"Madrid (ES) to Sao Paulo (BR), 8,400 km in less than a second, {FAST}"],
-        ),
-        (
-            [visit(MADRID, 0), visit(SAO_PAULO, 1)],
-            [f"Madrid (ES) to Sao Paulo (BR), 8,400 km in 1 second, {FAST}"],
-        ),
-        # Only the moments that are known: Madrid was last seen an hour after Sao Paulo.
-        (
-            [visit(MADRID, 0, 30 * HOUR), visit(SAO_PAULO, 15 * HOUR, 29 * HOUR)],
-            [f"Sao Paulo (BR) to Madrid (ES), 8,400 km in 60 minutes: 8,400 km/h, {FAST}"],
-        ),
-        # Near, or nowhere.
-        ([visit(MADRID, 0), visit(TOLEDO, 60)], []),
-        ([visit(MADRID, 0), visit(Origin("Nowhere"), 60)], []),
-        ([visit(MADRID, 0)], []),
-        ([], []),
-        # What has no place does not part two that have one.
-        (
-            [visit(MADRID, 0), visit(Origin(), 60), visit(SAO_PAULO, 12 * HOUR)],
-            ["Madrid (ES) to Sao Paulo (BR), 8,400 km in 12 hours: 700 km/h"],
-        ),
-    ],
-)
-def test_ways_are_told_plainly(visits: list[Visit], told: list[str]) -> None:
-    assert sentences(*visits) == told
-
-
-def test_between_the_same_two_places_only_the_fastest_way_is_told() -> None:
-    back_and_forth = [
-        visit(MADRID if number % 2 else SAO_PAULO, number * (40 - number) * HOUR)
-        for number in range(20)
-    ]
-    (leg,) = evidence.legs(back_and_forth)
-    assert leg.seconds == HOUR * (19 * 21 - 18 * 22)
-
-
-@pytest.mark.parametrize(
-    ("start", "end", "seconds", "too_fast"),
-    [
-        (MADRID, SAO_PAULO, 8 * HOUR, True),
-        (MADRID, SAO_PAULO, 9 * HOUR, False),
-        # The whole of Spain may lie between two addresses in the middle of it.
-        (SPAIN, Origin("Paris", 48.9, 2.3, 10), 60, False),
-        (MADRID, Origin("Paris", 48.9, 2.3, 10), 60, True),
-    ],
-)
-def test_too_fast_is_only_what_no_error_of_the_places_explains(
-    start: Origin, end: Origin, seconds: float, too_fast: bool
-) -> None:
-    km = evidence.distance(start, end)
-    assert km is not None
-    leg = Leg(visit(start, 0), visit(end, seconds), 0, seconds, km)
-    assert leg.is_too_fast == too_fast
-
-
-def test_of_many_ways_the_fastest_are_chosen_and_told_in_their_order() -> None:
-    places = [Origin(f"P{number}", number * 5.0, 0.0, 1) for number in range(10)]
-    legs = evidence.legs(
-        [visit(place, number * number * HOUR) for number, place in enumerate(places)]
-    )
-    chosen = evidence.fastest(legs, 3)
-    assert [leg.end.origin.city for leg in chosen] == ["P1", "P2", "P3"]
-    assert len(legs) == 9
-
-
-# Looking up.
+from pcc.places.travel import Origin
 
 CITY_RECORDS: dict[str, Any] = {
     "11.1.0.0/16": {
@@ -193,7 +68,7 @@ def origins(folder: Path, cities: str = "city.mmdb", networks: str = "asn.mmdb")
         ("GeoIP2-Enterprise", "GeoIP2-ISP"),
     ],
 )
-def test_addresses_are_looked_up_in_the_databases_of_both_makers(
+def test_origins_are_found_in_the_databases_of_both_makers(
     tmp_path: Path, cities: str, networks: str
 ) -> None:
     write_database(tmp_path / "city.mmdb", CITY_RECORDS, cities)
@@ -231,14 +106,26 @@ def test_network_in_the_hosting_list_is_named_so(tmp_path: Path) -> None:
         assert hosts == [is_read, False, None]
 
 
-def test_an_address_of_a_kind_that_a_database_has_none_of_is_unknown(tmp_path: Path) -> None:
+def test_origin_of_a_kind_of_address_that_a_database_has_none_of_is_unknown(tmp_path: Path) -> None:
     records = {"11.1.0.0/16": ASN_RECORDS["11.1.0.0/16"]}
     write_database(tmp_path / "asn.mmdb", records, "GeoLite2-ASN", ip_version=4)
     found = origins(tmp_path).find(["2a01::/64", "11.1.0.1"])
     assert [origin.as_number for origin in found.values()] == [0, 3352]
 
 
-def test_without_cities_and_networks_nothing_is_found_and_nothing_complained_of(
+def test_origins_complain_of_cities_of_another_layout(tmp_path: Path) -> None:
+    record = {"country": {"iso_code": "ES"}, "town": "Madrid"}
+    write_database(tmp_path / "city.mmdb", {"11.1.0.0/16": record}, "DBIP-City-Lite")
+    complaints: list[str] = []
+    path = str(tmp_path / "city.mmdb")
+    assert Origins(path, "", "", complaints.append).find(["11.1.0.1"]) == {}
+    assert complaints == [
+        f"cities are left out of the evidence: {path}: the country database is of another layout:"
+        " no record has location.latitude or city.names"
+    ]
+
+
+def test_origins_without_cities_and_networks_are_none_and_nothing_is_complained_of(
     tmp_path: Path,
 ) -> None:
     assert origins(tmp_path, "missing.mmdb", "").find(["11.1.0.1"]) == {}
@@ -260,36 +147,41 @@ def test_without_cities_and_networks_nothing_is_found_and_nothing_complained_of(
         {"autonomous_system_number": True, "location": {"latitude": True, "longitude": True}},
     ],
 )
-def test_rubbish_in_a_record_is_nothing_known(tmp_path: Path, record: Any) -> None:
-    write_database(tmp_path / "city.mmdb", {"11.1.0.0/16": record}, "GeoLite2-City")
-    write_database(tmp_path / "asn.mmdb", {"11.1.0.0/16": record}, "GeoLite2-ASN")
+def test_origin_with_rubbish_in_its_record_is_unknown(tmp_path: Path, record: Any) -> None:
+    city, asn = CITY_RECORDS["2a01::/32"], ASN_RECORDS["11.2.0.0/16"]  # or all would be broken
+    records = {"11.1.0.0/16": record}
+    write_database(tmp_path / "city.mmdb", {**records, "11.9.0.0/16": city}, "GeoLite2-City")
+    write_database(tmp_path / "asn.mmdb", {**records, "11.9.0.0/16": asn}, "GeoLite2-ASN")
     assert origins(tmp_path).find(["11.1.0.1"]) == {"11.1.0.1": Origin()}
 
 
 BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
-    "missing": (Path.unlink, "{}: the ASN database is missing"),
-    "empty": (lambda path: path.write_bytes(b""), "{}: the ASN database is empty"),
+    "missing": (
+        Path.unlink,
+        "{}: the network database is missing; `pcc_admin.py init` puts one there",
+    ),
+    "empty": (lambda path: path.write_bytes(b""), "{}: the network database is empty"),
     "rubbish": (
         lambda path: path.write_bytes(os.urandom(5000)),
         "{}: is not a MaxMind DB file, or a damaged one",
     ),
     "of another type": (
         lambda path: write_country_database(path, {"11.0.0.0/8": "ES"}),
-        "{}: country.asn must be of an ASN type, got 'GeoLite2-Country'",
+        "{}: the network database must be of an ASN or ISP type, got 'GeoLite2-Country'",
     ),
     "a FIFO": (
         lambda path: [path.unlink(), os.mkfifo(path)],  # type: ignore[func-returns-value]
-        "{}: the ASN database must be a regular file",
+        "{}: the network database must be a regular file",
     ),
     "a folder": (
         lambda path: [path.unlink(), path.mkdir()],  # type: ignore[func-returns-value]
-        "{}: the ASN database must be a regular file",
+        "{}: the network database must be a regular file",
     ),
 }
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_a_database_that_cannot_be_used_is_left_out_and_told_of_once(
+def test_origins_leave_out_a_database_that_cannot_be_used_and_complain_once(
     tmp_path: Path, how: str
 ) -> None:
     path = tmp_path / "asn.mmdb"
@@ -303,7 +195,7 @@ def test_a_database_that_cannot_be_used_is_left_out_and_told_of_once(
     assert told == [f"networks are left out of the evidence: {sentence.format(path)}"]
 
 
-def test_a_database_that_is_damaged_within_is_left_out_from_then_on(tmp_path: Path) -> None:
+def test_origins_leave_out_a_database_that_turns_out_damaged(tmp_path: Path) -> None:
     path = tmp_path / "asn.mmdb"
     write_database(path, ASN_RECORDS, "GeoLite2-ASN")
     whole = path.read_bytes()
@@ -314,27 +206,27 @@ def test_a_database_that_is_damaged_within_is_left_out_from_then_on(tmp_path: Pa
     for _ in range(3):
         looked.find(["11.1.0.1", "11.2.0.1"])
     (sentence,) = told
-    assert sentence.startswith(f"{path}: networks are left out of the evidence: ")
+    assert sentence.startswith(f"networks are left out of the evidence: {path}: ")
 
 
 @pytest.mark.parametrize("how", BROKEN)
-def test_the_doctor_warns_of_a_database_that_cannot_be_used(tmp_path: Path, how: str) -> None:
+def test_doctor_warns_of_a_network_database_that_cannot_be_used(tmp_path: Path, how: str) -> None:
     path = tmp_path / "asn.mmdb"
     write_database(path, ASN_RECORDS, "GeoLite2-ASN")
     me, now = user_of(os.getuid()), time.time()
     assert check_asn_database(me, str(path), now) == Finding("ASN database", OK, ())
     old = check_asn_database(me, str(path), now + 200 * 86400)
-    fix = "fetch a newer database for country.asn: it's 200 days old"
+    fix = "fetch a newer database for country.networks: it's 200 days old"
     assert old == Finding("ASN database", WARN, (fix,))
     BROKEN[how][0](path)
     assert check_asn_database(me, str(path), now).result == WARN
 
 
-def test_the_policy_process_needs_none_of_this() -> None:
+def test_origins_are_not_imported_by_the_policy_process() -> None:
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "import pcc.service, pcc.verdict.repeat, pcc.verdict.incident, pcc.verdict.counting\n"
-        "import pcc.places.country, pcc.notice.notifier\n"
+        "import pcc.places.database, pcc.notice.notifier\n"
         "evidence = {'pcc.places.travel', 'pcc.places.origins', 'pcc.notice.notice'}\n"
         "print(sorted(evidence & set(sys.modules)))"
     )
@@ -355,7 +247,8 @@ def site(tmp_path: Path) -> Site:
     made = Site(
         tmp_path,
         "[policy]\nfamiliar_after = 0\nmax_countries = 1\n"
-        '[country]\ndatabase = "city.mmdb"\nasn = "asn.mmdb"\n[store]\ndatabase = "pcc.db"\n'
+        '[country]\ndatabase = "city.mmdb"\nasn = "asn.mmdb"\n'
+        'hosting = ""\n[store]\ndatabase = "pcc.db"\n'
         f'[notify]\nto = ["postmaster"]\nsendmail = "{tmp_path}/sendmail"\n'
         f'command = ["{tmp_path}/command"]\n',
     )
@@ -367,11 +260,11 @@ def site(tmp_path: Path) -> Site:
     return made
 
 
-KEYS = {"city", "latitude", "longitude", "operator", "as_number"}
+KEYS = {"city", "latitude", "longitude", "operator", "as_number", "hosting"}
 
 
 @pytest.mark.subprocess
-def test_show_and_notices_have_the_evidence_with_outside_names_escaped(site: Site) -> None:
+def test_origins_are_in_show_and_notices_with_outside_names_escaped(site: Site) -> None:
     site.ask("joe@example.org", address6("ES"))
     time.sleep(1)
     site.ask("joe@example.org", address("FR"))
@@ -400,13 +293,14 @@ def test_show_and_notices_have_the_evidence_with_outside_names_escaped(site: Sit
     assert people.returncode == 0
     assert people.stderr == (
         "pcc_admin.py: networks are left out of the evidence:"
-        f" {site.folder}/asn.mmdb: the ASN database is missing\n"
+        f" {site.folder}/asn.mmdb: the network database is missing;"
+        " `pcc_admin.py init` puts one there\n"
     )
     site.close()
 
 
 @pytest.mark.subprocess
-def test_where_only_countries_are_known_nothing_is_added(tmp_path: Path) -> None:
+def test_origins_add_nothing_where_only_countries_are_known(tmp_path: Path) -> None:
     site = Site(tmp_path)
     site.ask("joe@example.org", address("ES"))
     shown = site.data("show", "joe@example.org")

@@ -1,4 +1,4 @@
-"""The country of an address, from real files: made here, bundled, and MaxMind's own.
+"""Files in MaxMind's format, real ones: made here, bundled, and MaxMind's own.
 
 MaxMind's are fetched from an npm package, once, into .cache/ of the checkout, because their licence
 forbids to pass them on.
@@ -24,17 +24,18 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from mmdb import write_country_database, write_database
+from children import child, in_child
+from mmdb import CountryDatabase, complaint, write_country_database, write_database
 
 from pcc.errors import CountryError, DeadlineError
 from pcc.places import bundled
-from pcc.places.country import CountryDatabase, check_type, describe
+from pcc.places.database import CITIES, COUNTRIES, NETWORKS, Database, Kind, describe
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 GEOLITE2 = "geolite2@4.0.1"
 NOBODY = 65534
 
-NETWORKS = {
+PLACES = {
     "192.0.2.0/24": "ES",
     "198.51.100.0/25": "fr",
     "198.51.100.128/25": "ZZ",
@@ -57,7 +58,7 @@ MAXMIND_TYPES = (
 def path(tmp_path: Path) -> Path:
     """A small country database."""
     path = tmp_path / "country.mmdb"
-    write_country_database(path, NETWORKS)
+    write_country_database(path, PLACES)
     return path
 
 
@@ -116,38 +117,6 @@ def country(path: str | os.PathLike[str], address: str) -> str | None:
         database.close()
 
 
-def complaint(ask: Callable[[], object]) -> str:
-    with pytest.raises(CountryError) as caught:
-        ask()
-    return str(caught.value)
-
-
-@contextlib.contextmanager
-def child(work: Callable[[], None]) -> Iterator[Callable[[], bool]]:
-    """Do `work` in a child process, and fail when that fails or is killed.
-
-    Gives a function that tells whether the child is still at it.
-    """
-    pid = os.fork()
-    if not pid:
-        status = 1
-        try:
-            work()
-            status = 0
-        except BaseException as error:
-            os.write(2, f"in the child: {error!r}\n".encode())
-        finally:
-            os._exit(status)
-    yield lambda: os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-    status = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
-    assert status == 0, f"the child ended with {status}"
-
-
-def in_child(work: Callable[[], None]) -> None:
-    with child(work):
-        pass
-
-
 # What is answered
 
 
@@ -167,38 +136,35 @@ def in_child(work: Callable[[], None]) -> None:
         ("2001:db8::", None),
     ],
 )
-def test_the_country_is_the_one_in_which_the_address_is_used(
+def test_country_is_the_one_in_which_the_address_is_used(
     tmp_path: Path, database_type: str, address: str, expected: str | None
 ) -> None:
     path = tmp_path / "country.mmdb"
-    write_country_database(path, NETWORKS, database_type)
+    write_country_database(path, PLACES, database_type)
     assert country(path, address) == expected
 
 
 @pytest.mark.parametrize("address", ["203.0.113.7", "2001:db8:2::1"])
-def test_where_a_network_is_only_registered_is_not_its_country(path: Path, address: str) -> None:
+def test_country_is_not_where_a_network_is_only_registered(path: Path, address: str) -> None:
     assert country(path, address) is None
 
 
 @pytest.mark.parametrize("iso_code", ["ZZ", "", "E", "ESP", "A1", "--", "ÄÖ", 34, None])
-def test_what_is_no_code_of_a_country_is_no_country(tmp_path: Path, iso_code: object) -> None:
+def test_country_is_none_where_a_record_has_no_code(tmp_path: Path, iso_code: object) -> None:
     path = tmp_path / "country.mmdb"
     place = {} if iso_code is None else {"iso_code": iso_code}
-    write_database(path, {"192.0.2.0/24": {"country": place}}, "GeoLite2-Country")
+    good = {"country": {"iso_code": "ES"}}
+    records = {"192.0.2.0/24": {"country": place}, "198.51.100.0/24": good}
+    write_database(path, records, "GeoLite2-Country")
     assert country(path, "192.0.2.1") is None
+    assert country(path, "198.51.100.1") == "ES"
 
 
-def test_an_ipv6_address_is_not_in_a_database_of_ipv4_alone(tmp_path: Path) -> None:
+def test_database_of_ipv4_alone_has_no_ipv6_address(tmp_path: Path) -> None:
     path = tmp_path / "country.mmdb"
     write_country_database(path, {"192.0.2.0/24": "ES"}, ip_version=4)
     assert country(path, "192.0.2.1") == "ES"
     assert country(path, "2001:db8::1") is None
-
-
-@pytest.mark.parametrize("text", ["unknown", "", "192.0.2", "192.0.2.1/24"])
-def test_what_is_no_address_is_a_mistake_of_the_caller(path: Path, text: str) -> None:
-    with pytest.raises(ValueError):
-        country(path, text)
 
 
 # What comes with pcc, and what MaxMind makes
@@ -226,7 +192,7 @@ KNOWN = [
 
 
 @pytest.mark.parametrize(("address", "expected"), KNOWN)
-def test_the_bundled_database_knows_networks_that_have_long_been_where_they_are(
+def test_bundled_database_knows_networks_that_have_long_been_where_they_are(
     bundled_database: str, address: str, expected: str | None
 ) -> None:
     assert country(bundled_database, address) == expected
@@ -234,37 +200,30 @@ def test_the_bundled_database_knows_networks_that_have_long_been_where_they_are(
 
 @pytest.mark.subprocess
 @pytest.mark.parametrize("name", ["GeoLite2-Country.mmdb", "GeoLite2-City.mmdb"])
-def test_maxminds_own_files_work_unchanged(geolite2: Path, name: str) -> None:
+def test_database_of_maxmind_works_unchanged(geolite2: Path, name: str) -> None:
     database = CountryDatabase(str(geolite2 / name))
     assert [database.country(address) for address, _ in KNOWN] == [code for _, code in KNOWN]
     assert database.country("1.1.1.1") is None  # anycast, only registered in Australia
-    assert describe(str(geolite2 / name)).type == name.removesuffix(".mmdb")
+    assert describe(str(geolite2 / name), COUNTRIES).type == name.removesuffix(".mmdb")
 
 
 @pytest.mark.subprocess
-def test_maxminds_asn_file_is_of_the_wrong_type(geolite2: Path) -> None:
+def test_database_of_maxminds_networks_has_no_countries(geolite2: Path) -> None:
     asn = str(geolite2 / "GeoLite2-ASN.mmdb")
     expected = (
         f"{asn}: the country database must be of a Country, City or Enterprise type,"
         " got 'GeoLite2-ASN'"
     )
     assert complaint(lambda: country(asn, "8.8.8.8")) == expected
-    assert complaint(lambda: describe(asn)) == expected
-
-
-def test_the_bundled_database_describes_itself(bundled_database: str) -> None:
-    info = describe(bundled_database)
-    assert (info.path, info.type) == (bundled_database, "DBIP-Country-Lite")
-    assert info.node_count > 100_000
-    built = time.strftime("%Y-%m-%d", time.gmtime(info.build_epoch))
-    readme = (CHECKOUT / "data" / "README.md").read_text()
-    assert f"data of {built}" in readme
-    assert "[IP Geolocation by DB-IP](https://db-ip.com)" in readme
+    assert complaint(lambda: describe(asn, COUNTRIES)) == expected
 
 
 # What can't be asked
 
-ASKING = (lambda path: country(path, "192.0.2.1"), describe)
+ASKING = (
+    lambda path: country(path, "192.0.2.1"),
+    functools.partial(describe, kind=COUNTRIES),
+)
 
 
 @pytest.mark.parametrize("ask", ASKING, ids=["country", "describe"])
@@ -279,7 +238,7 @@ ASKING = (lambda path: country(path, "192.0.2.1"), describe)
         (b"\xab\xcd\xefMaxMind.com\xe0", "is not a MaxMind DB file, or a damaged one"),
     ],
 )
-def test_a_file_that_is_no_database_is_named(
+def test_database_that_is_none_is_named(
     tmp_path: Path, content: bytes, expected: str, ask: Callable[[str], object]
 ) -> None:
     path = tmp_path / "country.mmdb"
@@ -288,7 +247,7 @@ def test_a_file_that_is_no_database_is_named(
 
 
 @pytest.mark.parametrize("ask", ASKING, ids=["country", "describe"])
-def test_a_file_that_lost_its_end_is_named(path: Path, ask: Callable[[str], object]) -> None:
+def test_database_that_lost_its_end_is_named(path: Path, ask: Callable[[str], object]) -> None:
     whole = path.read_bytes()
     last = len(whole) - 5  # the bytes of the build date, which a reader takes for a shorter number
     for size in (*range(1, last, 37), last):
@@ -297,9 +256,7 @@ def test_a_file_that_lost_its_end_is_named(path: Path, ask: Callable[[str], obje
 
 
 @pytest.mark.parametrize("ask", ASKING, ids=["country", "describe"])
-def test_what_is_there_instead_of_a_file_is_named(
-    tmp_path: Path, ask: Callable[[str], object]
-) -> None:
+def test_database_that_is_no_file_is_named(tmp_path: Path, ask: Callable[[str], object]) -> None:
     missing = f"{tmp_path}/country.mmdb"
     assert complaint(lambda: ask(missing)) == (
         f"{missing}: the country database is missing; `pcc_admin.py init` puts one there"
@@ -313,22 +270,22 @@ def test_what_is_there_instead_of_a_file_is_named(
     assert complaint(lambda: ask(fifo)) == f"{fifo}: the country database must be a regular file"
 
 
-def test_types_that_do_not_tell_the_country_are_refused() -> None:
+def test_database_of_a_type_without_countries_is_refused() -> None:
     for database_type in ("GeoLite2-ASN", "GeoIP2-Domain", "country ipvAll", ""):
-        assert complaint(functools.partial(check_type, "f", database_type)) == (
+        assert complaint(functools.partial(COUNTRIES.check_type, "f", database_type)) == (
             "f: the country database must be of a Country, City or Enterprise type,"
             f" got {database_type!r}"
         )
 
 
-def test_an_asn_database_is_refused(tmp_path: Path) -> None:
+def test_database_of_networks_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "asn.mmdb"
     write_country_database(path, {"192.0.2.0/24": "Example Net"}, "GeoLite2-ASN")
     assert "got 'GeoLite2-ASN'" in complaint(lambda: country(path, "192.0.2.1"))
 
 
 @pytest.mark.subprocess
-def test_a_file_that_may_not_be_read_is_named_until_it_may(path: Path) -> None:
+def test_database_that_may_not_be_read_is_named_until_it_may(path: Path) -> None:
     country(path, "192.0.2.1")  # what the child needs is imported before it can't read that either
     path.chmod(0)
     with open_folder() as folder:
@@ -365,7 +322,7 @@ def become(uid: int) -> None:
 # What happens under a running process
 
 
-def test_a_replaced_file_is_followed_at_the_next_look_up(path: Path) -> None:
+def test_database_that_is_replaced_is_followed_at_the_next_look_up(path: Path) -> None:
     database = CountryDatabase(str(path))
     assert database.country("192.0.2.1") == "ES"
     newer = path.with_suffix(".new")
@@ -375,11 +332,11 @@ def test_a_replaced_file_is_followed_at_the_next_look_up(path: Path) -> None:
         assert database.country("192.0.2.1") == code
 
 
-def test_a_replaced_file_is_let_go(path: Path) -> None:
+def test_database_that_is_replaced_is_closed(path: Path) -> None:
     database = CountryDatabase(str(path))
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(5):
-        write_country_database(path.with_suffix(".new"), NETWORKS)
+        write_country_database(path.with_suffix(".new"), PLACES)
         path.with_suffix(".new").rename(path)
         database.country("192.0.2.1")
     assert len(os.listdir("/proc/self/fd")) == before + 1
@@ -389,7 +346,7 @@ def test_a_replaced_file_is_let_go(path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"rubbish", None])
-def test_a_file_that_goes_bad_is_named_until_it_is_good_again(
+def test_database_that_goes_bad_is_named_until_it_is_good_again(
     path: Path, content: bytes | None
 ) -> None:
     whole = path.read_bytes()
@@ -406,7 +363,7 @@ def test_a_file_that_goes_bad_is_named_until_it_is_good_again(
         path.write_bytes(whole)
 
 
-def test_what_is_wrong_is_said_again_without_opening_the_file(path: Path) -> None:
+def test_database_that_is_wrong_is_not_opened_again(path: Path) -> None:
     path.write_bytes(b"x" * 1_000_000)
     database = CountryDatabase(str(path))
     first = complaint(lambda: database.country("192.0.2.1"))
@@ -420,7 +377,7 @@ def test_what_is_wrong_is_said_again_without_opening_the_file(path: Path) -> Non
 
 @pytest.mark.subprocess
 @pytest.mark.parametrize("size", [0, 1, 4096, 100_000, 2_000_000])
-def test_a_file_truncated_in_place_kills_nobody(
+def test_database_truncated_in_place_kills_nobody(
     bundled_database: str, tmp_path: Path, size: int
 ) -> None:
     path = tmp_path / "country.mmdb"
@@ -438,7 +395,7 @@ def test_a_file_truncated_in_place_kills_nobody(
 
 @pytest.mark.subprocess
 @pytest.mark.parametrize("mode", ["wb", "r+b"], ids=["truncated first", "byte for byte"])
-def test_a_file_overwritten_in_place_never_gives_a_wrong_answer(
+def test_database_overwritten_in_place_gives_no_wrong_answer(
     bundled_database: str, tmp_path: Path, mode: str
 ) -> None:
     path = tmp_path / "country.mmdb"
@@ -475,7 +432,7 @@ def while_an_address_is_looked_up(monkeypatch: pytest.MonkeyPatch, act: Callable
 
 
 @pytest.mark.parametrize("size", [0, 1000, 1_000_000])
-def test_what_is_missing_from_a_file_truncated_during_a_look_up_is_not_said_to_be_in_no_country(
+def test_database_truncated_during_a_look_up_is_not_taken_for_no_country(
     bundled_database: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     path = tmp_path / "country.mmdb"
@@ -490,9 +447,7 @@ def test_what_is_missing_from_a_file_truncated_during_a_look_up_is_not_said_to_b
     )
 
 
-def test_a_look_up_in_a_file_that_never_rests_comes_to_an_end(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_database_that_never_rests_is_given_up(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     moments = itertools.count(1)
     while_an_address_is_looked_up(monkeypatch, lambda: os.utime(path, (0, next(moments))))
     assert complaint(lambda: country(path, "192.0.2.1")) == (
@@ -503,7 +458,7 @@ def test_a_look_up_in_a_file_that_never_rests_comes_to_an_end(
     assert country(path, "192.0.2.1") == "ES"
 
 
-def test_damaged_bytes_give_an_answer_or_an_error_and_nothing_else(path: Path) -> None:
+def test_database_with_damaged_bytes_gives_an_answer_or_an_error(path: Path) -> None:
     whole = path.read_bytes()
     chance = random.Random(20260601)
     for _ in range(1500):
@@ -521,7 +476,7 @@ def test_damaged_bytes_give_an_answer_or_an_error_and_nothing_else(path: Path) -
         database.close()
 
 
-def test_a_deadline_that_strikes_in_a_look_up_is_not_taken_for_damage(path: Path) -> None:
+def test_deadline_in_a_look_up_is_not_taken_for_damage(path: Path) -> None:
     def strike(number: int, frame: object) -> None:
         raise DeadlineError("too late")
 
@@ -542,16 +497,16 @@ FRESH = f"""
 import __future__, os, sys
 sys.path.insert(0, {str(CHECKOUT)!r})
 before = set(sys.modules)
-from pcc.places.country import CountryDatabase
-database = CountryDatabase(sys.argv[1])
+from pcc.places.database import COUNTRIES, Database
+database = Database(sys.argv[1], COUNTRIES)
 print(sorted(set(sys.modules) - before))
-print(database.country("192.0.2.1"))
-print("geoip2" in sys.modules)
+print(database.find(bytes([192, 0, 2, 1]))[0])
+print("maxminddb" in sys.modules, "geoip2" in sys.modules)
 """
 
 
 @pytest.mark.subprocess
-def test_a_bare_process_imports_geoip2_on_its_first_look_up(path: Path) -> None:
+def test_database_imports_maxminddb_on_its_first_look_up(path: Path) -> None:
     fresh = subprocess.run(
         [sys.executable, "-I", "-S", "-c", FRESH, str(path)],
         stdin=subprocess.DEVNULL,
@@ -559,84 +514,101 @@ def test_a_bare_process_imports_geoip2_on_its_first_look_up(path: Path) -> None:
         text=True,
     )
     assert (fresh.stderr, fresh.returncode) == ("", 0)
-    modules = ["pcc", "pcc.errors", "pcc.places", "pcc.places.country"]
-    assert fresh.stdout.splitlines() == [str(modules), "ES", "True"]
+    modules = ["pcc", "pcc.address", "pcc.errors", "pcc.places", "pcc.places.database"]
+    assert fresh.stdout.splitlines() == [str(["_socket", *modules]), "ES", "True False"]
 
 
-def test_without_geoip2_what_is_needed_is_named(
+def test_database_without_maxminddb_names_what_is_needed(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(sys.modules, "geoip2.database", None)
+    monkeypatch.setitem(sys.modules, "maxminddb", None)
     said = complaint(lambda: country(path, "192.0.2.1"))
     assert said.startswith(f"{path}: can't be read without Python's geoip2: ")
 
 
-# How the bundled database is unpacked
+# What is of another layout
+
+WELL_KNOWN_ALONE = {"128.32.0.0/16": {"country": {"iso_code": "US"}}}
+OTHER_LAYOUT = {
+    f"{first}.0.0.0/8": {"country_code": "ES", "asn": 7, "as_name": "Example", "lat": 1.5}
+    for first in (1, 128, 193, 200)
+}
 
 
-@pytest.fixture
-def umask() -> Iterator[None]:
-    """The strictest umask."""
-    before = os.umask(0o777)
-    yield
-    os.umask(before)
-
-
-def test_it_is_readable_by_owner_and_group_of_its_folder(tmp_path: Path, umask: None) -> None:
-    if os.geteuid() == 0:
-        os.chown(tmp_path, NOBODY, NOBODY - 1)
-    target = tmp_path / "country.mmdb"
-    bundled.unpack(str(target))
-    folder, status = tmp_path.stat(), target.stat()
-    assert status.st_mode & 0o7777 == 0o640
-    assert (status.st_uid, status.st_gid) == (folder.st_uid, folder.st_gid)
-    assert os.listdir(tmp_path) == ["country.mmdb"]
-
-
-@pytest.mark.parametrize("dangling", [False, True])
-def test_it_replaces_nothing(tmp_path: Path, dangling: bool) -> None:
-    target = tmp_path / "country.mmdb"
-    if dangling:
-        target.symlink_to(tmp_path / "elsewhere")
-    else:
-        target.write_bytes(b"mine")
-    assert complaint(lambda: bundled.unpack(str(target))) == (
-        f"{target}: exists already and is not replaced by the bundled database"
-    )
-    assert os.listdir(tmp_path) == ["country.mmdb"]
-
-
-def test_it_needs_a_folder(tmp_path: Path) -> None:
-    target = tmp_path / "missing" / "country.mmdb"
-    assert complaint(lambda: bundled.unpack(str(target))) == (
-        f"{target}: the bundled country database can't be written: No such file or directory"
-    )
-
-
-@pytest.mark.parametrize("keep", [0, 100, 100_000, None])
-def test_a_damaged_copy_leaves_nothing_behind(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, keep: int | None
+@pytest.mark.parametrize(
+    ("kind", "database_type", "field"),
+    [
+        (COUNTRIES, "GeoLite2-Country", "country.iso_code"),
+        (COUNTRIES, "ipinfo Country", "country.iso_code"),
+        (COUNTRIES, "GeoLite2-City", "country.iso_code"),
+        (CITIES, "DBIP-City-Lite", "location.latitude or city.names"),
+        (NETWORKS, "GeoLite2-ASN", "autonomous_system_number"),
+    ],
+)
+@pytest.mark.parametrize("ip_version", [4, 6])
+def test_database_of_another_layout_is_broken(
+    tmp_path: Path, kind: Kind, database_type: str, field: str, ip_version: int
 ) -> None:
-    copy = tmp_path / "copy.xz"
-    if keep is not None:
-        copy.write_bytes(Path(bundled.BUNDLED).read_bytes()[:keep])
-    monkeypatch.setattr(bundled, "BUNDLED", str(copy))
-    folder = tmp_path / "state"
-    folder.mkdir()
-    said = complaint(lambda: bundled.unpack(str(folder / "country.mmdb")))
-    assert said.startswith(f"{copy}: the bundled country database can't be unpacked: ")
-    assert os.listdir(folder) == []
+    path = str(tmp_path / "other.mmdb")
+    write_database(path, OTHER_LAYOUT, database_type, ip_version)
+    expected = f"{path}: the {kind.noun} is of another layout: no record has {field}"
+    database = Database(path, kind)
+    for _ in range(2):
+        assert complaint(lambda: database.find(bytes([1, 1, 1, 1]))) == expected
+    assert complaint(lambda: describe(path, kind)) == expected
 
 
-@pytest.mark.subprocess
-def test_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
-    target = tmp_path / "country.mmdb"
+def test_database_without_records_is_of_another_layout(path: Path) -> None:
+    write_database(path, {}, "GeoLite2-Country")
+    assert "of another layout" in complaint(lambda: country(path, "192.0.2.1"))
 
-    def work() -> None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
-        assert complaint(lambda: bundled.unpack(str(target))) == (
-            f"{target}: the bundled country database can't be written: File too large"
-        )
 
-    in_child(work)
-    assert os.listdir(tmp_path) == []
+@pytest.mark.parametrize("ip_version", [4, 6])
+def test_database_of_an_operators_own_needs_no_well_known_address(
+    path: Path, ip_version: int
+) -> None:
+    write_country_database(path, {"10.0.0.0/8": None, "192.0.2.0/24": "ES"}, ip_version=ip_version)
+    assert country(path, "192.0.2.1") == "ES"
+
+
+def test_database_of_ipv6_alone_is_looked_through(path: Path) -> None:
+    write_country_database(path, {"2001:db8::/32": None, "2a01::/16": "ES"})
+    assert country(path, "2a01::1") == "ES"
+
+
+def test_database_that_knows_one_well_known_address_is_not_looked_through(path: Path) -> None:
+    other = {f"1.{number}.0.0/16": {"country_code": "ES"} for number in range(200)}
+    write_database(path, {**other, **WELL_KNOWN_ALONE}, "GeoLite2-Country")
+    assert country(path, "128.32.0.1") == "US"
+
+
+def test_database_of_another_layout_is_looked_through_only_so_far(path: Path) -> None:
+    other = {f"1.{number}.0.0/16": {"country_code": "ES"} for number in range(200)}
+    write_database(
+        path, {**other, "9.0.0.0/8": {"country": {"iso_code": "ES"}}}, "GeoLite2-Country"
+    )
+    assert "of another layout" in complaint(lambda: country(path, "9.0.0.1"))
+
+
+def test_database_that_gets_the_right_layout_is_used(path: Path) -> None:
+    whole = path.read_bytes()
+    write_database(path, OTHER_LAYOUT, "GeoLite2-Country")
+    database = CountryDatabase(str(path))
+    complaint(lambda: database.country("192.0.2.1"))
+    path.write_bytes(whole)
+    assert database.country("192.0.2.1") == "ES"
+
+
+# What is asked of cities and networks
+
+
+def test_database_tells_the_bits_that_an_answer_is_true_of(path: Path) -> None:
+    database = CountryDatabase(str(path))
+    assert database.find(bytes([192, 0, 2, 1])) == ("ES", 24)
+    assert database.find(bytes.fromhex("20010db80001") + bytes(10)) == ("BR", 48)
+
+
+def test_database_of_maxminds_networks_works_unchanged(geolite2: Path) -> None:
+    database = Database(str(geolite2 / "GeoLite2-ASN.mmdb"), NETWORKS)
+    assert database.find(bytes([193, 0, 6, 139]))[0][0] == 3333
+    assert describe(database.path, NETWORKS).type == "GeoLite2-ASN"
