@@ -7,7 +7,9 @@ from typing import NamedTuple
 
 from fuzz import generate, protocol_model
 from pcc.errors import ProtocolError
-from pcc.protocol import RequestReader
+from pcc.protocol import RequestReader, usual_request
+
+USUAL = ("sasl_username", "client_address", "instance", "client_name", "queue_id")
 
 
 class Parsed(NamedTuple):
@@ -28,6 +30,9 @@ def run(streams: int, seed: int = 1) -> Parsed:
         got, failed = read(pieces(stream, choice))
         assert failed == is_malformed, (seed, number, stream[:500])
         assert got == expected, (seed, number, stream[:500])
+        if (usual := usual_request(stream)) is not None and not is_malformed:
+            found = {name: expected[0][name] for name in USUAL}
+            assert [*found.values()] == [*usual], (seed, number, stream[:500])
         requests += len(expected)
         malformed += is_malformed
     return Parsed(streams, requests, malformed)

@@ -23,7 +23,7 @@ from fuzz.rule_model import DAY, Limit, Model, Origin, Settings
 from pcc.config import prepared
 from pcc.history import Seen
 from pcc.places.lookup import Lookup
-from pcc.protocol import PolicyRequest, RequestReader
+from pcc.protocol import PolicyRequest, RequestReader, usual_request
 from pcc.store import exemptions, imports, incidents, open_database, sums, upkeep
 from pcc.store.engine import creation
 from pcc.store.sightings import Sighting
@@ -390,6 +390,14 @@ class _Fuzzer:
 
     def _answer(self, data: bytes) -> str:
         reader, verdicts = self._asked
+        usual = usual_request(data)
+        if usual is not None:  # as in pcc/service.py
+            account = self._config.normalised_account(usual[0])
+            if account and self._config.covers(account):
+                repeat = verdicts.repeat(account, usual, self._now)
+                if repeat is not None:
+                    verdicts.count(repeat, usual, self._now)
+                    return "DUNNO"
         half = self._choice.randrange(len(data))
         reader.receive(data[:half])
         assert reader.next_request() is None

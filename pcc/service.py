@@ -22,11 +22,11 @@ from __future__ import annotations
 import posix  # what `os` adds to it would cost a tenth of the interpreter's start
 import sys
 from select import POLLIN, poll
-from time import time
+from time import monotonic, time
 
 from pcc.config import DEFAULT_PATH, prepared
 from pcc.errors import DeadlineError, PccError, ProtocolError
-from pcc.protocol import RequestReader, reply
+from pcc.protocol import RequestReader, reply, usual_request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ else:  # `signal` would cost more than all the rest: it makes enums of these
     from _signal import signal as on_signal
 
 DECISION_SECONDS = 8
-"""Less than the 10 s that master.cf.snippet tells Postfix to wait."""
+"""Less than the 10 s that master.cf.snippet tells Postfix to wait, also with a second more."""
 
 IDLE_SECONDS = 600
 """More than Postfix keeps an idle connection (smtpd_policy_service_max_idle, 300 s)."""
@@ -110,7 +110,11 @@ class PolicyService:
         self._reader = RequestReader()
         self._verdicts: Verdicts | None = None
         self._counting: Counting | None = None
-        self._seconds = 0  # what the alarm was set to
+        self._seconds = 0  # after which the alarm rings
+        self._alarm_set = 0.0  # when, if for decisions
+        # A verbose log has each mail's country, and a domain or a client's name may be exempt.
+        unusual = config.verbose or config.domains or config.exempt_names
+        self._has_repeats = config.account == "sasl_username" and not unusual
         self._poller = poll()
         self._poller.register(0, POLLIN)
         self._is_waiting = False
@@ -129,7 +133,7 @@ class PolicyService:
         on_signal(SIGCHLD, SIG_IGN)  # children are not waited for
         try:
             while not self._is_ending:
-                request = self._reader.next_request()
+                request = self._reader.next_request() if self._reader.unfinished else None
                 if request is not None:
                     self._answer(request)
                 elif not self._read():
@@ -139,8 +143,28 @@ class PolicyService:
         finally:
             self._end()
 
+    def _answer_repeat(self, data: bytes) -> bool:
+        """Answer a request as Postfix usually sends it, if one look does; see verdict/repeat."""
+        if not self._has_repeats or (request := usual_request(data)) is None:
+            return False
+        account = self._config.normalised_account(request[0])
+        if not account or not self._config.covers(account):
+            return False
+        self._begin()
+        verdicts = self._verdicts = self._verdicts or self._open()
+        now = time()
+        repeat = verdicts.repeat(account, request, now) if verdicts.has_repeats else None
+        if repeat is None:
+            return False  # and the request, which is complete, is answered at once
+        if not _send(b"action=DUNNO\n\n"):
+            self._is_ending = True  # Postfix has gone
+        verdicts.count(repeat, request, now)
+        if self._counting is not None:
+            self._counting.count_if_due()
+        return True
+
     def _answer(self, request: PolicyRequest) -> None:
-        self._limit(DECISION_SECONDS)
+        self._begin()
         verdict = self._verdict(request) if request.sasl_username else None
         if not _send(reply(verdict.action if verdict else "DUNNO")):
             self._is_ending = True  # Postfix has gone
@@ -148,10 +172,22 @@ class PolicyService:
             self._tell_of(verdict)
         if self._counting is not None:
             self._counting.count_if_due()
-        alarm(0)
+
+    def _begin(self) -> None:
+        """Raise DeadlineError when a decision takes longer than DECISION_SECONDS, or a second more.
+
+        So the alarm, which costs a system call, is set once a second.  While nothing is being
+        done it may ring.
+        """
+        now = monotonic()
+        if now - self._alarm_set > 1:
+            self._alarm_set = now
+            self._seconds = DECISION_SECONDS
+            alarm(DECISION_SECONDS + 1)
 
     def _limit(self, seconds: int) -> None:
-        """Have DeadlineError raised when what comes now takes longer."""
+        """Raise DeadlineError when what comes now takes longer."""
+        self._alarm_set = 0.0
         self._seconds = seconds
         alarm(seconds)
 
@@ -206,7 +242,8 @@ class PolicyService:
             data = posix.read(0, READ_BYTES)
         except ConnectionResetError:
             return False
-        self._reader.receive(data)
+        if self._reader.unfinished or not self._answer_repeat(data):
+            self._reader.receive(data)
         return bool(data)
 
     def _wait_for_input(self) -> bool:
@@ -215,7 +252,6 @@ class PolicyService:
             if self._poll(self._counting.pause()):
                 return True
             self._counting.count_if_due()
-            alarm(0)
         return self._poll(IDLE_SECONDS)
 
     def _poll(self, seconds: float) -> bool:
@@ -234,6 +270,8 @@ class PolicyService:
             raise Terminated
 
     def _on_alarm(self, signal: int, frame: object) -> None:
+        if self._is_waiting:
+            return
         # Who catches this error goes on only as far as to the reply, and counting may wait.
         is_counting = self._counting is not None and self._counting.is_active
         self._is_ending = self._is_ending or not is_counting

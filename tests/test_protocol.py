@@ -5,11 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 import pytest
+from checkout import request_text
 from hypothesis import given
 from hypothesis import strategies as st
 
 from pcc.errors import ProtocolError
-from pcc.protocol import LONGEST_REQUEST, PolicyRequest, RequestReader, reply
+from pcc.protocol import (
+    LONGEST_REQUEST,
+    PolicyRequest,
+    RequestReader,
+    parse_request,
+    reply,
+    usual_request,
+)
 
 READ = 65536
 """The most that comes at once, as the policy process reads."""
@@ -351,3 +359,47 @@ def test_reply_is_one_action_and_an_empty_line(action: str, data: bytes) -> None
 def test_action_of_two_lines_is_a_bug(action: str) -> None:
     with pytest.raises(ValueError, match="an action is one line"):
         reply(action)
+
+
+USUAL = request_text("joe@example.org", instance="1.2.0").encode()
+USUAL_VALUES = ("joe@example.org", "11.1.0.1", "1.2.0", "unknown", "4F2ABC")
+
+
+@pytest.mark.parametrize(
+    "name", ["sasl_username", "client_address", "instance", "client_name", "queue_id"]
+)
+def test_usual_request_has_the_values_that_the_reader_finds(name: str) -> None:
+    assert usual_request(USUAL) == USUAL_VALUES
+    request = parse_request(USUAL[:-2])
+    assert getattr(request, name) in USUAL_VALUES
+
+
+UNUSUAL = {
+    "half of a request": USUAL[:-1],
+    "two requests": USUAL * 2,
+    "no login": USUAL.replace(b"sasl_username=joe@example.org\n", b""),
+    "an empty login": USUAL.replace(b"sasl_username=joe@example.org", b"sasl_username="),
+    "an empty instance": USUAL.replace(b"instance=1.2.0", b"instance="),
+    "no client": USUAL.replace(b"client_address=11.1.0.1\n", b""),
+    "a line without =": USUAL.replace(b"\n\n", b"\nmore\n\n"),
+    "a value with =": USUAL.replace(b"helo_name=there", b"helo_name=a=b"),
+    "a character that is not ASCII": USUAL.replace(b"sender=joe", "sender=joé".encode()),
+    "a NUL": USUAL.replace(b"there", b"th\0re"),
+    "another kind of request": USUAL.replace(b"smtpd_access_policy", b"something_else"),
+    "a kind of request at its end": USUAL.replace(b"\n\n", b"\nrequest=junk\n\n"),
+    "an order of its own": b"size=0\n" + USUAL.replace(b"size=0\n", b""),
+    "lines that end in CR LF": USUAL.replace(b"\n", b"\r\n"),
+    "nothing": b"",
+}
+
+
+@pytest.mark.parametrize("data", UNUSUAL.values(), ids=list(UNUSUAL))
+def test_usual_request_leaves_to_the_reader_what_has(data: bytes) -> None:
+    assert usual_request(data) is None
+
+
+def test_usual_request_takes_the_last_of_repeated_attributes() -> None:
+    again = USUAL.replace(b"\n\n", b"\nsasl_username=ann@example.org\n\n")
+    usual = usual_request(again)
+    assert usual is not None
+    assert usual[0] == parse_request(again[:-2]).sasl_username == "ann@example.org"

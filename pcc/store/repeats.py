@@ -50,7 +50,7 @@ def judged_by(identity: int, made: tuple[float, ...]) -> int:
 
 
 _REPEAT = f"""
-    SELECT country, instance
+    SELECT instance
     FROM sighting LEFT JOIN account ON account.account = sighting.account
     WHERE sighting.account = ? AND address = ? AND judged_by = ?
         AND abs(repeats_until) > ? AND (repeats_until > 0 OR first_seen < ?)
@@ -61,17 +61,15 @@ _REPEAT = f"""
 """
 
 
-def find(
-    database: Database, account: str, address: str, judged_by: int, now: float
-) -> tuple[str, str] | None:
-    """Return the country of a repeat and the instance of the latest mail; None for no repeat.
+def find(database: Database, account: str, address: str, judged_by: int, now: float) -> str | None:
+    """Return the instance of the latest mail from where a repeat is from; None for no repeat.
 
     `address` is as recorded.
     """
-    row: tuple[str, str] | None = database.row(
+    row = database.row(
         _REPEAT, (account, address, judged_by, now, now - FRESH_SECONDS, now + FRESH_SECONDS)
     )
-    return row
+    return None if row is None else str(row[0])
 
 
 def is_on_disk(seen: Sighting, now: float) -> bool:

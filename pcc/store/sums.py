@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 ROWS = 50
 """Rows of the log that are read at a time."""
 
-MAILS = 1000
+MAILS = 3000
 """So many mails end a transaction, so that no verdict waits long."""
 
 KEYS = 40
@@ -123,7 +123,8 @@ def _different(mails: list[Mail], latest: str) -> int:
 def _add_mails(database: Database, mails: dict[tuple[str, ...], list[Mail]]) -> None:
     """Add mails, by account and address, to their addresses, countries and networks."""
     sightings: list[tuple[Any, ...]] = []
-    places: dict[tuple[str, ...], list[Any]] = {}
+    places: dict[tuple[str, ...], tuple[int, float]] = {}
+    days_of: dict[tuple[str, ...], str] = {}
     for row in _rows(
         database,
         "SELECT sighting.account, address, country, network, last_seen, days, instance,"
@@ -136,39 +137,44 @@ def _add_mails(database: Database, mails: dict[tuple[str, ...], list[Mail]]) -> 
         account, address, country, network, last_seen, days, instance, client_name, teaches = row
         here = mails[account, address]
         count = _different(here, instance)
-        if here[-1][0] >= last_seen:
+        first, last = here[0][0], here[-1][0]
+        if last >= last_seen:
             last_seen, instance, client_name = here[-1]
-        seen_on = " ".join({str(int(at // 86400)) for at, *_ in here}) if teaches else ""
+        names = [(account, kind, name) for kind, name in _kinds(country, network)]
+        for key in names:
+            before = places.get(key, (0, 0.0))
+            places[key] = before[0] + count, max(before[1], last_seen)
+        if teaches:
+            seen_on = {str(int(at // 86400)) for at in (first, last)}
+            if not seen_on.issubset(days.split()):
+                days = joined_days(days, " ".join(seen_on))
+                for key in names:  # a place has been seen on the days of its addresses
+                    days_of[key] = joined_days(days_of.get(key, ""), days)
         latest = last_seen, instance, client_name, int(last_seen // 3600)
-        sightings.append((count, *latest, _with(days, seen_on), account, address))
-        for kind, name in (("country", country), ("network", network)):
-            if name:
-                place = places.setdefault((account, kind, name), [0, 0.0, ""])
-                place[0] += count
-                place[1] = max(place[1], last_seen)
-                place[2] = _with(place[2], seen_on)
+        sightings.append((count, *latest, days, account, address))
     database.write_many(
         "UPDATE sighting SET mails = mails + ?, last_seen = ?, instance = ?, client_name = ?,"
         " hour = ?, days = ?, repeats_until = abs(repeats_until)"
         " WHERE account = ? AND address = ?",
         sightings,
     )
-    keys = ("account", "kind", "name")
-    found = _rows(
-        database,
-        "SELECT account, kind, name, last_seen, days FROM place WHERE",
-        keys,
-        sorted(places),
-    )
+    key = ("account", "kind", "name")
     database.write_many(
-        "UPDATE place SET mails = mails + ?, last_seen = ?, days = ?"
+        "UPDATE place SET mails = mails + ?,"
+        " last_seen = CASE WHEN last_seen < ? THEN ? ELSE last_seen END"
         " WHERE account = ? AND kind = ? AND name = ?",
-        [
-            (places[key][0], max(last_seen, places[key][1]), _with(days, places[key][2]), *key)
-            for *names, last_seen, days in found
-            for key in [tuple(names)]
-        ],
+        [(count, seen, seen, *key) for key, (count, seen) in places.items()],
     )
+    found = _rows(database, "SELECT account, kind, name, days FROM place WHERE", key, [*days_of])
+    database.write_many(
+        "UPDATE place SET days = ? WHERE account = ? AND kind = ? AND name = ?",
+        [(joined_days(days, days_of[tuple(names)]), *names) for *names, days in found],
+    )
+
+
+def _kinds(country: str, network: str) -> list[tuple[str, str]]:
+    """Return kind and name of the places that an address is in."""
+    return [("country", country), ("network", network)] if network else [("country", country)]
 
 
 def _rows(
@@ -182,8 +188,3 @@ def _rows(
         values = tuple([value for key in wanted for value in key])
         rows += database.rows(f"{query} {' OR '.join([one] * len(wanted))}", values)
     return rows
-
-
-def _with(days: str, more: str) -> str:
-    """Return days with more of them, which are usually the latest that it has."""
-    return days if not more or days.startswith(more) else joined_days(days, more)

@@ -63,10 +63,6 @@ class Verdict:
         return self
 
 
-PASSED = Verdict(DUNNO)
-"""Nothing is to be done after it."""
-
-
 class Answered:
     """The latest mails that were answered, and how: (action, queue id) of each."""
 

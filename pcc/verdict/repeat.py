@@ -1,28 +1,34 @@
-"""A verdict: the access(5) action for a policy request, recorded as promised.
+"""The quick path: a mail that one look at one row answers, and the way to all others.
 
-Most mail comes from where its account was seen a moment ago, and changes
-nothing but counts: for such a *repeat* one look at the database is enough, and
-it is counted after its reply, in groups under load.  All other mail is judged
-by pcc/verdict/decision.py, which many processes never need.
+Most mail comes from where its account was seen a moment ago, and changes nothing but counts.  When
+may such a *repeat* be answered from its row?  When a mail from there was judged before and let
+pass, and nothing of what it was judged by has changed: neither the account (a block, an
+unblock, an exemption), nor the place (it leaves no window yet), nor the configuration and the
+files of places.  The row and its query say all of that (pcc/store/repeats.py), but for exempt
+networks within the /64 of an IPv6 address.  A repeat is counted after its reply.
+
+What is unusual goes the long road, pcc/verdict/decision.py, which many processes never need.
 """
 
 from __future__ import annotations
 
 from pcc.errors import StoreError
 from pcc.store import repeats
-from pcc.verdict import DUNNO, PASSED, Answered, Counts
+from pcc.verdict import DUNNO, Answered, Counts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pcc.config import Config
     from pcc.places.lookup import Lookup
-    from pcc.protocol import PolicyRequest
+    from pcc.protocol import PolicyRequest, UsualRequest
     from pcc.store.engine.interface import Database
     from pcc.verdict import Verdict
     from pcc.verdict.decision import Decisions
 
+    Repeat = tuple[str, str, str]
+
 LOOK_SECONDS = 1
-"""Between looks whether the country database has been replaced."""
+"""Between looks whether the database, or a file of places, has been replaced."""
 
 
 class Verdicts:
@@ -41,14 +47,35 @@ class Verdicts:
         self._answered = Answered()
         self.counts = Counts(database)
         self._decisions: Decisions | None = None
-        # A verbose log has each mail's country: then all mail is looked at more closely.
-        self._has_repeats = not (database.read_only or config.verbose)
+        self.has_repeats = not database.read_only
+
+    def repeat(self, account: str, request: UsualRequest, now: float) -> Repeat | None:
+        """Return what count() takes of a request that is a repeat, None for any other."""
+        address = request[1]
+        if ":" in address:
+            if self._config.exempt_networks:
+                return None
+            from pcc.address import recorded  # which IPv4 does not need
+
+            address = recorded(address)
+        if not 0 <= now - self._looked < LOOK_SECONDS:
+            self._looked = now
+            self._database.check_in_place()
+            self._judged_by = repeats.judged_by(self._config.identity, self._lookup.made())
+        latest = repeats.find(self._database, account, address, self._judged_by, now)
+        return None if latest is None else (account, address, latest)
+
+    def count(self, repeat: Repeat, request: UsualRequest, now: float) -> None:
+        """Count a repeat that was answered, if its mail is not counted yet."""
+        account, address, latest = repeat
+        _, _, instance, client_name, queue_id = request
+        if instance != latest and not self._answered.answer(account, instance)[0]:
+            self.counts.add_mail(account, address, "", instance, client_name, now)
+        self._answered.remember(account, instance, (DUNNO, queue_id))
 
     def verdict(self, account: str, request: PolicyRequest, now: float) -> Verdict:
         """Return the verdict on a request of an account that the configuration covers."""
         self._database.check_in_place()
-        if self._has_repeats and self._is_repeat(account, request, now):
-            return PASSED
         if not self._database.read_only and repeats.is_late(self._database, now):
             self._fold(now)
         if self._decisions is None:
@@ -71,40 +98,3 @@ class Verdicts:
     def close(self) -> None:
         """Close the database."""
         self._database.close()
-
-    def _is_repeat(self, account: str, request: PolicyRequest, now: float) -> bool:
-        """Whether the mail is a repeat, which is answered and counted then."""
-        instance, address = request.instance, request.client_address
-        if ":" in address:
-            address = self._recorded_address(address)
-        if not instance or self._may_be_exempt(request):
-            return False
-        if not 0 <= now - self._looked < LOOK_SECONDS:
-            self._looked = now
-            self._judged_by = repeats.judged_by(self._config.identity, self._lookup.made())
-        known = repeats.find(self._database, account, address, self._judged_by, now)
-        if known is None:
-            return False
-        country, latest = known
-        if instance != latest and not self._answered.answer(account, instance)[0]:
-            self.counts.add_mail(account, address, country, instance, request.client_name, now)
-        self._answered.remember(account, instance, (DUNNO, request.queue_id))
-        return True
-
-    def _may_be_exempt(self, request: PolicyRequest) -> bool:
-        """Whether the client's name is an exempt one, which may differ from mail to mail."""
-        names = self._config.exempt_names
-        if not names:
-            return False
-        from pcc.address import is_named
-
-        return is_named(request.client_name, names)
-
-    def _recorded_address(self, text: str) -> str:
-        """Return what is remembered of an IPv6 address, "" where that does not tell all."""
-        from pcc import address
-
-        packed = address.packed_address(text)
-        if packed is None or self._config.exempt_networks:  # of which one may be within a /64
-            return ""
-        return address.recorded_address(packed)

@@ -629,22 +629,6 @@ def test_what_can_not_be_moved_leaves_nothing_behind(
     assert not any(contents(place).values())
 
 
-def test_what_another_configuration_lets_pass_ends_the_repeats_of_a_strict_one(
-    place: str, make: Callable[..., Site]
-) -> None:
-    strict, lax = make(place, "max_countries = 2\n"), make(place, "max_countries = 9\n")
-    process = strict.policy()
-    assert is_pass(process.ask(USER, address("ES")))
-    with closing(open_database(place)) as database, database:
-        for table in ("sighting", "place"):  # or it would be too fresh for repeats
-            times = "first_seen = first_seen - 60, last_seen = last_seen - 60"
-            database.write(f"UPDATE {table} SET {times}")
-    assert is_pass(process.ask(USER, address("ES")))
-    for country in ("FR", "BR"):
-        assert is_pass(lax.ask(USER, address(country)))
-    assert is_refusal(process.ask(USER, address("ES")))
-
-
 def test_a_clock_that_jumped_back_is_put_right(place: str, make: Callable[..., Site]) -> None:
     site = make(place)
     with closing(open_database(place)) as database:

@@ -19,7 +19,7 @@ from checkout import COUNTRIES, ROOT, PolicyProcess, Site, address, is_pass, is_
 from systemlog import system_log
 
 from pcc.store import SCHEMA_VERSION
-from pcc.store.engine.sqlite import VERSION_SECONDS
+from pcc.verdict.repeat import LOOK_SECONDS
 
 pytestmark = pytest.mark.subprocess
 
@@ -118,7 +118,7 @@ def test_an_old_process_leaves_the_upgraded_database_to_a_new_one(
         assert site.admin("block", "eve@example.org").returncode == 0
         assert is_refusal(old.ask("eve@example.org", address("ES")))
         newer.init()
-        wanted = time.monotonic() + VERSION_SECONDS  # a mail that changes nothing may pass so long
+        wanted = time.monotonic() + LOOK_SECONDS  # a mail that changes nothing may pass so long
         while time.monotonic() < wanted:
             log.lines(patience=0.01)  # others log, too, and a full log takes no more
         assert old.ask(account, client_address) is None

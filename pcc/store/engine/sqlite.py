@@ -48,9 +48,6 @@ READERS_SECONDS = 0.05
 REGULAR_FILE = 0o10
 """The type of a regular file in st_mode, as in stat(2); the module `stat` costs an import."""
 
-VERSION_SECONDS = 1
-"""Between looks whether the database was upgraded, for who only reads; a writer always looks."""
-
 PATIENCE_SECONDS = 7.0
 """How long a writer goes on asking; a decision's deadline is a little later."""
 
@@ -69,7 +66,6 @@ class SQLiteDatabase:
         self.is_stale = False
         self.reason = ""
         self._lock = -1
-        self._look_at_version = 0.0
         with rights_of_service_user(path):
             self._identity = self._look()
             self.connection = self._open()
@@ -128,14 +124,10 @@ class SQLiteDatabase:
         """Raise StoreError if the file was removed, replaced or upgraded since it was opened."""
         if self._look() != self._identity:
             raise StoreError(f"{self.path}: was replaced; the next process opens the new one")
-        now = time.monotonic()
-        if now < self._look_at_version:
-            return
         try:
             _check_version(self.path, self.connection)
         except Error as error:
             raise self._error(error) from None
-        self._look_at_version = now + VERSION_SECONDS
 
     def turn(self, *accounts: str) -> SQLiteDatabase:
         """Return what a `with` enters: a writer is alone, whatever the accounts."""
