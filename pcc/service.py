@@ -112,9 +112,8 @@ class PolicyService:
         self._counting: Counting | None = None
         self._seconds = 0  # after which the alarm rings
         self._alarm_set = 0.0  # when, if for decisions
-        # A verbose log has each mail's country, and a domain or a client's name may be exempt.
-        unusual = config.verbose or config.domains or config.exempt_names
-        self._has_repeats = config.account == "sasl_username" and not unusual
+        # A verbose log has each mail's country: then all mail is looked at more closely.
+        self._has_repeats = config.account == "sasl_username" and not config.verbose
         self._poller = poll()
         self._poller.register(0, POLLIN)
         self._is_waiting = False

@@ -4,8 +4,9 @@ Most mail comes from where its account was seen a moment ago, and changes nothin
 may such a *repeat* be answered from its row?  When a mail from there was judged before and let
 pass, and nothing of what it was judged by has changed: neither the account (a block, an
 unblock, an exemption), nor the place (it leaves no window yet), nor the configuration and the
-files of places.  The row and its query say all of that (pcc/store/repeats.py), but for exempt
-networks within the /64 of an IPv6 address.  A repeat is counted after its reply.
+files of places.  The row and its query say all of that (pcc/store/repeats.py), but for what may
+differ from mail to mail: the client's name, and its address within the /64 of IPv6, may be exempt.
+A repeat is counted after its reply.
 
 What is unusual goes the long road, pcc/verdict/decision.py, which many processes never need.
 """
@@ -51,7 +52,12 @@ class Verdicts:
 
     def repeat(self, account: str, request: UsualRequest, now: float) -> Repeat | None:
         """Return what count() takes of a request that is a repeat, None for any other."""
-        address = request[1]
+        _, address, _, client_name, _ = request
+        if self._config.exempt_names:
+            from pcc.address import is_named  # which few configurations need
+
+            if is_named(client_name, self._config.exempt_names):
+                return None
         if ":" in address:
             if self._config.exempt_networks:
                 return None
