@@ -7,8 +7,7 @@ from outside are escaped and stand in angle brackets:
         countries=ES,FR,BR,VN rule=<max_countries 3 in 2d> action=REJECT
         queue_id=4F2ABC instance=<1b7.5f.0>
 
-Errors that would be told again by every mail are told once per process by
-their callers.
+Callers log an error that every mail would repeat once per process.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The checks of an installation: what would keep pcc from being asked, or from answering.
 
 `examine()` makes all of them and changes nothing.  Each check gives one
-finding, OK, WARN or FAIL, with what is to be mended in a sentence; what
-depends on something that is missing altogether is judged as if it were there,
-so that one fault makes one finding.
+finding, OK, WARN or FAIL, with the fix in a sentence. Where something is
+missing, the checks that depend on it judge as if it were there, so that one
+fault makes one finding.
 """
 
 from __future__ import annotations

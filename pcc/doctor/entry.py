@@ -18,7 +18,7 @@ TIME_LIMIT = "3600"
 
 
 class Argv(NamedTuple):
-    """What an entry of spawn(8) runs; empty where it is missing."""
+    """The command of an entry of spawn(8); empty where it is missing."""
 
     user: str
     interpreter: Sequence[str]  # with its options
@@ -27,7 +27,7 @@ class Argv(NamedTuple):
 
 
 class Installed(NamedTuple):
-    """What the entry should name: our script, the configuration looked at, the service user."""
+    """The names that the entry should have: script, configuration and service user."""
 
     script: str
     config: str

@@ -1,4 +1,4 @@
-"""What a file is, and what its file system lets anybody do, found out without opening it.
+"""The kind of a file and the rights of its file system, found out without opening it.
 
 Opening a FIFO waits for ever, and os.access() says the same of a file system
 that is mounted read-only as of missing rights.  So both are looked at first.

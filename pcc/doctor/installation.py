@@ -124,11 +124,11 @@ def _country_faults(user: User, path: str, now: float) -> Iterator[Fault]:
 
 
 def check_notices(config: Config, user: User) -> Finding:
-    """Check that administrators are told, and that the programs for it are there."""
+    """Check that administrators get notices, and that the programs for it are there."""
     notify = config.notify
     faults = []
     if not (notify.to or notify.command):
-        faults.append(warn("put an address into notify.to: nobody is told of incidents"))
+        faults.append(warn("put an address into notify.to: nobody gets notices of incidents"))
     uses = []
     if notify.to and notify.transport == "sendmail":
         uses.append((notify.sendmail, os.X_OK))

@@ -1,4 +1,4 @@
-"""What postconf(1) prints of the Postfix that should ask us: our entry, its clients' services."""
+"""The Postfix that should ask us, by postconf(1): our entry, and its clients' services."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pcc.postfix.restrictions import permits
 
 
 class MailSystem:
-    """What postconf(1) tells; `problem` says why it tells nothing."""
+    """The output of postconf(1); `problem` says why there is none."""
 
     def __init__(self, config_directory: str) -> None:
         self.problem = ""
@@ -45,7 +45,7 @@ class MailSystem:
 
     @property
     def name(self) -> str:
-        """What our entry in master.cf is called."""
+        """The name of our entry in master.cf."""
         return self.entry.name if self.entry else our_entry.DEFAULT_NAME
 
     @property

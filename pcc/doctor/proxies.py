@@ -1,4 +1,4 @@
-"""Checks of proxies that tell Postfix whose mail they bring, by XCLIENT or the PROXY protocol.
+"""Checks of proxies that name their clients to Postfix, by XCLIENT or the PROXY protocol.
 
 A host that may use XCLIENT may be any account from any address.  Where it names no client, Postfix
 keeps the proxy's own verified name as that of every client; an exemption by that name, `localhost`

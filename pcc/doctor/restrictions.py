@@ -15,7 +15,7 @@ from pcc.postfix.configuration import LISTS, LISTS_AT_RCPT, Service, seconds, wo
 from pcc.postfix.restrictions import CHECK, WARN_IF_REJECT, PolicyCheck, policy_checks, steps
 
 TIMEOUT_SECONDS = 10
-"""What the snippet has; a decision takes 8 s at most."""
+"""As in the snippet; a decision takes 8 s at most."""
 
 SHORTEST_TIMEOUT_SECONDS = 9
 
@@ -28,7 +28,7 @@ OWNER_CHECKS = frozenset(
         "reject_sender_login_mismatch",
     )
 )
-"""What keeps a client that has logged in from another account's sender address."""
+"""Restrictions that keep a client from another account's sender address."""
 
 
 class Asking(NamedTuple):
@@ -113,8 +113,8 @@ def _checks_in(value: str) -> set[str]:
 def check_asking(asking: Asking, *, holds: bool, by_sender: bool) -> list[Finding]:
     """Make all checks of how we are asked.
 
-    `holds`: whether some policy's action is HOLD.  `by_sender`: whether accounts are told apart by
-    the sender address.
+    `holds`: whether some policy's action is HOLD.  `by_sender`: whether the sender address is the
+    account.
     """
     services, passed_over = asking.services, asking.passed_over
     findings = [

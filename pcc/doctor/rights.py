@@ -1,6 +1,6 @@
-"""What the service user may do, found out by being it.
+"""The rights of the service user, found out by being it.
 
-Permission bits don't tell all: there are access lists, read-only file systems
+Permission bits are not all: there are access lists, read-only file systems
 and mount options.  So root asks in a child process that has become the service
 user for good, without supplementary groups, as spawn(8) would start it.
 """
@@ -18,7 +18,7 @@ from pcc.doctor.files import is_read_only
 from pcc.errors import PccError
 
 ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LANG": "C"}
-"""What spawn(8) gives to the script."""
+"""As spawn(8) gives it to the script."""
 
 
 class User(NamedTuple):
@@ -46,7 +46,7 @@ def can_become(user: User) -> bool:
 def as_user(user: User, function: Callable[[], Any]) -> Any:
     """Return what `function` returns, called as `user`; something that JSON can carry.
 
-    Its environment is that of the script, too: libpq, for one, looks below HOME for certificates
+    Its environment is also that of the script: libpq, for one, looks below HOME for certificates,
     and ends where it may not look, as below root's.
     Raises PccError with the text of a PccError or OSError that it raised.
     """

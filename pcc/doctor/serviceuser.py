@@ -34,7 +34,7 @@ class ServiceUser(NamedTuple):
 
     @property
     def name(self) -> str:
-        """What the service user is called, or should be."""
+        """The name of the service user, or the name that it should have."""
         return self.user.name if self.user else USUAL
 
 

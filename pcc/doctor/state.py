@@ -12,7 +12,7 @@ from pcc.doctor.rights import User, hindrances
 from pcc.invocation import shell_word
 
 SIDE_FILES = ("-wal", "-shm", ".lock", ".notify", ".checkpoint")
-"""What SQLite and pcc keep beside the database."""
+"""SQLite and pcc keep these beside the database."""
 
 FULL_BYTES = 1_000_000
 """A verdict writes some pages, and the write-ahead log's index 32 KB at a time."""

@@ -1,9 +1,9 @@
-"""Writes a file as a whole: whoever opens it finds the old one or the new one, nothing between.
+"""Writes a file as a whole: a reader finds the old one or the new one, nothing between.
 
 The folder may belong to somebody else, the service user, who can put anything there under any name
-at any moment.  So the new file has a name that nobody can foresee, never an existing file or what
-a link leads to, is its maker's alone until it is given away, and gets its owner and mode by its
-descriptor: of what may meanwhile stand under its name root changes nothing.  It is on disk as a
+at any moment.  So the new file has a name that nobody can foresee, and is never an existing one or
+the target of a link. It is its maker's alone until it is given away. It gets its owner and mode by
+its descriptor, so that root changes nothing else that has its name meanwhile.  It is on disk as a
 whole before it takes its place.
 
 SQLite wants names, so databases are made another way (pcc/store/engine/creation.py).
@@ -22,8 +22,8 @@ from pcc.errors import PccError
 class NewFile:
     """A new file for `path`, of mode 0600; gone at the end of the `with` unless it took its place.
 
-    `name`: its path until then, which does not end like the file's, so that whoever collects such
-    files does not read half of it.  `file`: to be written to, in bytes.  All raises OSError.
+    `name`: its path until then, which does not end like the file's: a program that collects such
+    files never reads half of it.  `file`: to be written to, in bytes.  All raises OSError.
     """
 
     def __init__(self, path: str) -> None:
@@ -42,14 +42,14 @@ class NewFile:
             os.unlink(self.name)
 
     def take_place(self) -> None:
-        """Have it on disk, and then under its own name."""
+        """Sync the file, and then give it its own name."""
         self.file.flush()
         os.fsync(self.file.fileno())
         os.replace(self.name, self.path)
 
 
 def sync_folder(path: str) -> None:
-    """Have on disk, too, that a new file took its place at `path`.  Raises OSError."""
+    """Sync the folder, so that a new file at `path` survives a crash.  Raises OSError."""
     folder = os.path.dirname(path) or "."
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
@@ -59,9 +59,9 @@ def sync_folder(path: str) -> None:
 
 
 def replace_file(path: str, content: str, mode: int, *, keep_rights: bool = False) -> None:
-    """Write a file that a command was told to write, with these permissions.  Raises PccError.
+    """Write a file that an administrator named, with these permissions.  Raises PccError.
 
-    What is no file, /dev/stdout say, is not replaced.  With `keep_rights` group and permissions of
+    A device such as /dev/stdout is not replaced.  With `keep_rights` group and permissions of
     a file that is ours and there already stay as they are.
     """
     try:

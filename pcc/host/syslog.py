@@ -2,9 +2,9 @@
 
 The format is that of syslog(3) (RFC 3164): `<PRIORITY>Mmm dd hh:mm:ss NAME[PID]: TEXT`
 to the socket /dev/log, facility mail.  syslog(3) itself waits without limit
-when the log's reader is stuck, and starts anew when a signal interrupts it.
-Here a line waits for PATIENCE_SECONDS at most, and none waits after one that did
-so in vain; the first line that gets through again follows one that counts the lost ones.
+when the log's reader is stuck, and starts again when a signal interrupts it.
+Here a line waits for PATIENCE_SECONDS at most, and none waits after one that did so in vain. When
+the log is back, one line counts the lost ones.
 
 Where there is no /dev/log, as in most containers, Postfix's own postlog(1) gets the lines on its
 stdin, one to a line (see pcc/postfix/postlog.py).  Where Postfix has no log of its own either,

@@ -4,7 +4,7 @@ When the time is over TimeoutError is raised, an OSError as that of a socket is,
 and again every second while the work goes on all the same.  Its text continues a
 sentence: `took longer than 30 seconds`.  That ends what waits for the kernel, but
 not C code that does not return to the interpreter, a name service that hangs, for
-example: if that lasts much longer, the process ends, with status 1 and its stack
+example.  If that lasts much longer, the process ends, with status 1 and its stack
 on stderr.
 """
 

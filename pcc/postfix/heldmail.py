@@ -1,13 +1,13 @@
-"""Which mail in the queue is the one that was remembered when it was put on hold; no I/O.
+"""Finds in the queue the mail that was remembered when it was put on hold; no I/O.
 
-A row that has a queue id means the mail of that id, if it is the same mail and no later one with
-the same id: its transaction began (MAIL FROM, whole seconds) before the row was written, by no more
-than a session lasts, and its sender is the one remembered.  Postfix may have rewritten the sender
-(canonical maps, masquerading, a milter); then the login in the queue file decides.
+A row that has a queue id means the mail of that id, unless that is a later one with the same id.
+The same mail has the sender that was remembered, and its transaction began (MAIL FROM, whole
+seconds) before the row was written, by no more than a session lasts.  Postfix may have rewritten
+the sender (canonical maps, masquerading, a milter); then the login in the queue file decides.
 
-A row without a queue id (first recipient, at RCPT) means some mail on hold of the same sender
-whose transaction began in the minute before, which no row with an id means, and whose queue file
-names no other account.  That is never sure.
+A row without a queue id (first recipient, at RCPT) means some mail on hold of the same sender whose
+transaction began in the minute before. No row with an id means that mail, and its queue file names
+no other account.  That is never sure.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Postfix's queue: what is in it, and postsuper(1) and postqueue(1) to deal with what is on hold.
 
-The tools are those of the Postfix instance in a configuration directory, else in the environment's
-MAIL_CONFIG, else of the default one; postconf(1) says where they are.  Looking works for every user
-in authorized_mailq_users, all else needs root.  Queue ids are re-used, so whoever acts on one has
-compared the mail with what was remembered of it (pcc/postfix/heldmail.py) just before.
+The tools are those of the Postfix instance in a configuration directory, by default that of the
+environment's MAIL_CONFIG, or the usual one; postconf(1) says where they are.  Looking works for
+every user in authorized_mailq_users; changes need root.  Queue ids are re-used, so a caller
+compares the mail with what was remembered of it (pcc/postfix/heldmail.py) just before it acts.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _LOGIN = "named_attribute: sasl_username="
 
 
 class QueuedMail(NamedTuple):
-    """One mail in the queue, as `postqueue -j` tells it.
+    """One mail in the queue, as `postqueue -j` prints it.
 
     `arrived`: UTC seconds, whole ones, when the client said MAIL FROM.  `sender`: quoted as in
     RFC 5322, the null sender as empty_address_recipient.  `size`: bytes.
@@ -55,7 +55,7 @@ class Done(NamedTuple):
 
 
 class Names(NamedTuple):
-    """What Postfix makes complete addresses with: the parameters of these names."""
+    """The parameters with which Postfix completes addresses."""
 
     empty_address_recipient: str
     mydomain: str
@@ -88,7 +88,7 @@ class Queue:
 
     @cached_property
     def names(self) -> Names:
-        """What Postfix completes addresses with."""
+        """The parameters with which Postfix completes addresses."""
         values = self._parameters(*Names._fields)
         if values[-1].startswith("/"):  # a file whose first line is the value, as on Debian
             try:
@@ -114,7 +114,7 @@ class Queue:
         return self._supervise("-H", queue_ids)
 
     def deliver(self, queue_ids: Iterable[str]) -> None:
-        """Have deferred mails delivered now; without this they wait for the next queue run."""
+        """Deliver deferred mails now; without this they wait for the next queue run."""
         for queue_id in queue_ids:
             done = self._run("postqueue", ["-i", _checked(queue_id)])
             if done.returncode:

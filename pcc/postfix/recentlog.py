@@ -72,7 +72,7 @@ def _journal() -> RecentLog:
 def smtpd_complaint(lines: bytes, endpoint: str) -> bytes:
     """Return the last line in which smtpd(8) can't serve or can't ask us, b"" for none.
 
-    What was logged before Postfix last read its configuration is left out.
+    Lines from before Postfix last read its configuration don't count.
     """
     place = endpoint.partition(":")[2].encode()
     for line in reversed(lines.splitlines()):

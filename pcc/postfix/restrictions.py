@@ -34,13 +34,13 @@ PERMITS_SOME = frozenset(
         "permit_tls_clientcerts",
     )
 )
-"""What ends a list for some of the clients that have logged in."""
+"""These end a list for some of the clients that have logged in."""
 
 _HAS_ARGUMENT = re.compile(
     r"check_.*|permit_(?:dnswl|rhswl)_client|reject_rbl.*|reject_rhsbl_.*|sleep"
 )
 _ACCESS = re.compile(r"|check_address_map|check_(?!.*_(?:a|mx|ns)_access).*_access")
-"""What has an access map; smtpd(8) takes no OK from those of DNS records, which anybody makes."""
+"""These have an access map; smtpd(8) takes no OK from maps of DNS records, which anybody makes."""
 
 _ACTIONS = frozenset(
     "reject defer defer_if_reject defer_if_permit discard dunno hold filter bcc info prepend"

@@ -17,7 +17,7 @@ from pcc.admin.output import folded
 
 
 @pytest.mark.postfix
-def test_a_healthy_installation_is_ok_in_every_respect(patient: Patient) -> None:
+def test_doctor_finds_a_healthy_installation_ok(patient: Patient) -> None:
     unwell = {check: found for check, found in patient.healthy.items() if found != ("OK", "")}
     assert list(unwell) == ["answer through Postfix"]  # it doesn't run: see test_doctor_answer.py
     assert list(patient.healthy) == [
@@ -56,7 +56,7 @@ def test_a_healthy_installation_is_ok_in_every_respect(patient: Patient) -> None
 
 
 @pytest.mark.postfix
-def test_people_get_a_table_and_the_service_user_the_same_findings(patient: Patient) -> None:
+def test_doctor_prints_a_table_and_finds_the_same_as_service_user(patient: Patient) -> None:
     done = patient.doctor()
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("RESULT  CHECK")
@@ -67,7 +67,7 @@ def test_people_get_a_table_and_the_service_user_the_same_findings(patient: Pati
 
 
 @pytest.mark.postfix
-def test_on_a_terminal_each_fix_is_below_its_check_and_commands_are_whole(
+def test_doctor_on_a_terminal_puts_each_fix_below_its_check(
     patient: Patient,
 ) -> None:
     master(ENTRY, "pcc unix - n y - 1 spawn")(patient)
@@ -86,7 +86,7 @@ def test_on_a_terminal_each_fix_is_below_its_check_and_commands_are_whole(
     assert lines[-2:] == ["FAIL: master.cf entry", "WARN: answer through Postfix"]
 
 
-def test_a_note_is_folded_but_its_commands_are_not() -> None:
+def test_note_is_folded_and_its_commands_are_not() -> None:
     assert folded("do `mv a b c`, then that: it is wrong", 12) == [
         "do", "`mv a b c`,", "then that:", "it is wrong",
     ]  # fmt: skip
@@ -95,7 +95,7 @@ def test_a_note_is_folded_but_its_commands_are_not() -> None:
 
 
 @pytest.mark.postfix
-def test_another_user_is_told_to_be_root(patient: Patient) -> None:
+def test_doctor_asks_another_user_to_be_root(patient: Patient) -> None:
     done = patient.doctor("--json", user="nobody")
     findings = {row["check"]: row for row in json.loads(done.stdout)}
     assert findings["state folder"]["result"] == "FAIL" or findings["rights"]["result"] == "WARN"
@@ -382,7 +382,7 @@ CASES: dict[str, tuple[Break, tuple[str, ...], str, str]] = {
 
 @pytest.mark.postfix
 @pytest.mark.parametrize("name", CASES)
-def test_what_is_broken_in_postfix_turns_exactly_its_check(patient: Patient, name: str) -> None:
+def test_check_of_postfix_is_turned_by_exactly_its_faults(patient: Patient, name: str) -> None:
     breaking, checks, result, fix = CASES[name]
     breaking(patient)
     patient.postfix.write_config()
@@ -453,7 +453,7 @@ def test_exempt_name_of_a_proxy_is_found(
 
 
 @pytest.mark.postfix
-def test_sender_as_account_needs_a_check_that_it_is_the_clients_own(patient: Patient) -> None:
+def test_sender_as_account_needs_a_check_of_its_owner(patient: Patient) -> None:
     patient.configure('[policy]\naccount = "sender"')
     try:
         turned = patient.turned()
@@ -476,7 +476,7 @@ def test_sender_as_account_needs_a_check_that_it_is_the_clients_own(patient: Pat
 
 
 @pytest.mark.postfix
-def test_a_mail_system_where_nobody_logs_in_is_found(patient: Patient) -> None:
+def test_mail_system_where_nobody_logs_in_is_found(patient: Patient) -> None:
     master("smtpd_sasl_auth_enable=yes", "smtpd_sasl_auth_enable=no", 2)(patient)
     main(smtpd_authorized_xclient_hosts="")(patient)
     patient.postfix.write_config()
@@ -499,7 +499,7 @@ def test_a_mail_system_where_nobody_logs_in_is_found(patient: Patient) -> None:
         "ours",
     ],
 )
-def test_other_ways_to_write_it_are_as_good(patient: Patient, check: str) -> None:
+def test_policy_check_may_be_written_in_other_ways(patient: Patient, check: str) -> None:
     main(
         mua_data_restrictions=check.replace("{queue}", str(patient.postfix.queue_directory)),
         smtpd_restriction_classes="ours",

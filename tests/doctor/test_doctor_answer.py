@@ -1,6 +1,6 @@
 """`doctor` asks pcc through a running Postfix: every part of the way is broken in turn.
 
-Nothing but the answer may tell: the configuration is looked at by tests/doctor/test_doctor.py.
+Only the answer counts here: tests/doctor/test_doctor.py has the configuration.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def patient(running: Patient) -> Iterator[Patient]:
 
 
 @pytest.mark.postfix
-def test_a_running_postfix_is_asked_and_nothing_is_recorded(patient: Patient) -> None:
+def test_question_through_postfix_records_nothing(patient: Patient) -> None:
     before = snapshot(patient.pcc.folder)
     findings = patient.findings()
     assert {check: found for check, found in findings.items() if found != ("OK", "")} == {}
@@ -52,7 +52,7 @@ def test_a_running_postfix_is_asked_and_nothing_is_recorded(patient: Patient) ->
 
 
 @pytest.mark.postfix
-def test_the_service_user_is_told_that_only_root_can_ask(patient: Patient) -> None:
+def test_question_needs_root(patient: Patient) -> None:
     result, fix = patient.findings(user=patient.pcc.user)[CHECK]
     assert result == "WARN"
     assert fix == "run this as root: only then can pcc be asked through Postfix's socket"
@@ -89,7 +89,7 @@ NO_ANSWER: dict[str, tuple[Break, str]] = {
 
 @pytest.mark.postfix
 @pytest.mark.parametrize("name", NO_ANSWER)
-def test_what_keeps_pcc_from_answering_is_found(patient: Patient, name: str) -> None:
+def test_answer_that_never_comes_is_found(patient: Patient, name: str) -> None:
     breaking, words = NO_ANSWER[name]
     right = patient.postfix.master
     breaking(patient)
@@ -107,7 +107,7 @@ def test_what_keeps_pcc_from_answering_is_found(patient: Patient, name: str) -> 
 
 
 @pytest.mark.postfix
-def test_a_service_on_a_port_is_asked_there(patient: Patient) -> None:
+def test_service_on_a_port_is_asked_there(patient: Patient) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -124,7 +124,7 @@ def test_a_service_on_a_port_is_asked_there(patient: Patient) -> None:
 
 
 @pytest.mark.postfix
-def test_who_accepts_and_says_nothing_is_not_waited_for(patient: Patient, tmp_path: Path) -> None:
+def test_silence_is_not_waited_for(patient: Patient, tmp_path: Path) -> None:
     queue_directory = str(patient.postfix.queue_directory)
     with socket.socket(socket.AF_UNIX) as silent:
         silent.bind(str(tmp_path / "silent"))
@@ -148,7 +148,7 @@ def test_who_accepts_and_says_nothing_is_not_waited_for(patient: Patient, tmp_pa
         (f"unix:/{'long/' * 50}", "FAIL", "can't be asked: AF_UNIX path too long"),
     ],
 )
-def test_an_endpoint_that_can_not_be_reached_is_told(
+def test_endpoint_out_of_reach_is_found(
     patient: Patient, endpoint: str, result: str, words: str
 ) -> None:
     queue_directory = str(patient.postfix.queue_directory)
@@ -158,7 +158,7 @@ def test_an_endpoint_that_can_not_be_reached_is_told(
 
 
 @pytest.mark.postfix
-def test_a_stopped_postfix_is_to_be_started(patient: Patient) -> None:
+def test_stopped_postfix_is_to_be_started(patient: Patient) -> None:
     patient.postfix.stop()
     try:
         result, fix = patient.findings()[CHECK]

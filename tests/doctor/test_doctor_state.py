@@ -145,7 +145,7 @@ STATE_CASES: dict[str, tuple[Break, Break, str, str, str]] = {
 
 @pytest.mark.postfix
 @pytest.mark.parametrize("name", STATE_CASES)
-def test_what_is_broken_in_the_state_turns_exactly_its_check(patient: Patient, name: str) -> None:
+def test_check_of_the_state_is_turned_by_exactly_its_faults(patient: Patient, name: str) -> None:
     breaking, mending, checks, result, fix = STATE_CASES[name]
     (patient.pcc.state / "pcc.db.lock").touch(0o640)
     chown("pcc.db.lock", "service")(patient)
@@ -160,7 +160,7 @@ def test_what_is_broken_in_the_state_turns_exactly_its_check(patient: Patient, n
         mending(patient)
 
 
-def test_a_clock_that_was_never_set_is_found(tmp_path: Path) -> None:
+def test_clock_that_was_never_set_is_found(tmp_path: Path) -> None:
     (tmp_path / "pcc.toml").write_text('store = { database = "pcc.db" }')
     config = Config(read_values(str(tmp_path / "pcc.toml")))
     for now, result in ((1000, "FAIL"), (1767225600, "OK")):
@@ -171,7 +171,7 @@ def test_a_clock_that_was_never_set_is_found(tmp_path: Path) -> None:
 
 
 @pytest.mark.postfix
-def test_an_interpreter_out_of_the_service_users_reach_is_found(patient: Patient) -> None:
+def test_interpreter_out_of_reach_is_found(patient: Patient) -> None:
     private = public_folder("home")
     (private / "bin").mkdir()
     python = private / "bin" / "python"
@@ -198,7 +198,7 @@ def test_an_interpreter_out_of_the_service_users_reach_is_found(patient: Patient
 
 
 @pytest.mark.postfix
-def test_another_copy_of_pcc_has_a_doctor_of_its_own(patient: Patient) -> None:
+def test_copy_of_pcc_has_a_doctor_of_its_own(patient: Patient) -> None:
     other = public_folder("other")
     for name in ("pcc_policy.py", "schema.sql", "pcc"):
         run_as(["cp", "-a", patient.pcc.folder / name, other])
@@ -214,7 +214,7 @@ def test_another_copy_of_pcc_has_a_doctor_of_its_own(patient: Patient) -> None:
 
 
 @pytest.mark.postfix
-def test_code_that_the_service_user_can_not_read_is_found(patient: Patient) -> None:
+def test_code_out_of_reach_is_found(patient: Patient) -> None:
     module = patient.pcc.folder / "pcc" / "verdict" / "case.py"
     module.chmod(0o600)
     try:
@@ -226,7 +226,7 @@ def test_code_that_the_service_user_can_not_read_is_found(patient: Patient) -> N
 
 
 def commands(fix: str) -> list[str]:
-    """Return what a fix tells to type, in order."""
+    """Return the commands of a fix, in order."""
     return re.findall(r"`([^`]+)`", fix)
 
 
@@ -239,7 +239,7 @@ def follow(patient: Patient, fix: str) -> None:
 
 @pytest.mark.postfix
 @pytest.mark.parametrize("user", ["root", "postfix"])
-def test_a_state_folder_of_root_or_of_postfix_is_given_to_the_service_user(
+def test_state_folder_of_root_or_postfix_goes_to_the_service_user(
     patient: Patient, user: str
 ) -> None:
     chown(".", user)(patient)
@@ -259,7 +259,7 @@ def test_a_state_folder_of_root_or_of_postfix_is_given_to_the_service_user(
 
 
 @pytest.mark.postfix
-def test_without_a_service_user_what_lies_in_the_state_folder_is_looked_at_all_the_same(
+def test_state_folder_is_looked_into_without_a_service_user(
     patient: Patient,
 ) -> None:
     chown(".", "root")(patient)
@@ -278,7 +278,7 @@ def test_without_a_service_user_what_lies_in_the_state_folder_is_looked_at_all_t
 
 
 @pytest.mark.postfix
-def test_where_nobody_names_a_service_user_it_is_made(patient: Patient) -> None:
+def test_service_user_is_made_where_none_is_named(patient: Patient) -> None:
     chown(".", "root")(patient)
     master(f"user={patient.pcc.user}", "user=root")(patient)
     patient.postfix.write_config()
@@ -294,7 +294,7 @@ def test_where_nobody_names_a_service_user_it_is_made(patient: Patient) -> None:
 
 
 @pytest.mark.postfix
-def test_a_missing_state_folder_is_made_as_it_says(patient: Patient) -> None:
+def test_state_folder_that_is_missing_is_made(patient: Patient) -> None:
     moved = patient.pcc.state.with_name("moved")
     patient.pcc.state.rename(moved)
     try:
@@ -382,9 +382,7 @@ def kept(patient: Patient) -> Iterator[Patient]:
 
 @pytest.mark.postfix
 @pytest.mark.parametrize("name", GARBAGE)
-def test_a_database_that_is_none_is_put_aside_and_made_anew_as_it_says(
-    kept: Patient, name: str
-) -> None:
+def test_database_that_is_none_is_put_aside(kept: Patient, name: str) -> None:
     spoil, problem = GARBAGE[name]
     spoil(kept.database)
     turned = kept.turned()
@@ -400,7 +398,7 @@ def test_a_database_that_is_none_is_put_aside_and_made_anew_as_it_says(
 
 @pytest.mark.postfix
 @pytest.mark.parametrize(("version", "advice"), [(0, "run `{init}`"), (99, "use the newer pcc")])
-def test_a_database_of_another_version_is_not_thrown_away(
+def test_database_of_another_version_is_not_thrown_away(
     kept: Patient, version: int, advice: str
 ) -> None:
     kept.sql(f"PRAGMA user_version = {version}")
@@ -410,7 +408,7 @@ def test_a_database_of_another_version_is_not_thrown_away(
 
 
 @pytest.mark.postfix
-def test_a_log_left_by_a_crash_is_put_in_order_as_it_says(kept: Patient) -> None:
+def test_log_left_by_a_crash_is_put_in_order(kept: Patient) -> None:
     log, index = (kept.database.with_name(f"pcc.db-{side}") for side in ("wal", "shm"))
     with closing(sqlite3.connect(kept.database)) as connection:
         connection.execute(
@@ -430,7 +428,7 @@ def test_a_log_left_by_a_crash_is_put_in_order_as_it_says(kept: Patient) -> None
 
 
 @pytest.mark.postfix
-def test_a_missing_country_database_has_one_remedy(kept: Patient) -> None:
+def test_country_database_that_is_missing_has_one_remedy(kept: Patient) -> None:
     kept.countries.unlink()
     turned = kept.turned()
     assert list(turned) == ["country database"]
@@ -474,7 +472,7 @@ def test_side_files_of_the_wrong_owner_or_mode_are_found(kept: Patient, side_fil
 
 
 @pytest.mark.postfix
-def test_root_is_never_told_to_follow_a_link(kept: Patient) -> None:
+def test_link_is_never_followed_by_root(kept: Patient) -> None:
     target = kept.pcc.folder / "target"
     target.touch(0o644)
     links = [kept.pcc.state / name for name in ("pcc.db-wal", "pcc.db.lock", "pcc.db.notify")]
@@ -495,7 +493,7 @@ def test_root_is_never_told_to_follow_a_link(kept: Patient) -> None:
 
 
 @pytest.mark.postfix
-def test_a_state_folder_out_of_reach_is_one_fault(kept: Patient) -> None:
+def test_state_folder_out_of_reach_is_one_fault(kept: Patient) -> None:
     chmod(".", 0)(kept)
     turned = kept.differing(kept.findings())
     assert list(turned) == ["state folder"]
@@ -505,9 +503,7 @@ def test_a_state_folder_out_of_reach_is_one_fault(kept: Patient) -> None:
 
 @pytest.mark.postfix
 @pytest.mark.parametrize("content", [b"", b"no country database" * 100])
-def test_a_country_database_that_is_none_is_replaced_as_it_says(
-    kept: Patient, content: bytes
-) -> None:
+def test_country_database_that_is_none_is_replaced(kept: Patient, content: bytes) -> None:
     kept.countries.write_bytes(content)
     turned = kept.turned()
     assert list(turned) == ["country database"]
@@ -527,7 +523,7 @@ def test_a_country_database_that_is_none_is_replaced_as_it_says(
         ("country.mmdb", "country database"),
     ],
 )
-def test_a_fifo_in_place_of_a_file_is_found_at_once(kept: Patient, name: str, check: str) -> None:
+def test_fifo_in_place_of_a_file_is_found_at_once(kept: Patient, name: str, check: str) -> None:
     path = kept.pcc.state / name
     path.unlink(missing_ok=True)
     os.mkfifo(path, 0o640)
@@ -543,7 +539,7 @@ def test_a_fifo_in_place_of_a_file_is_found_at_once(kept: Patient, name: str, ch
 
 
 @pytest.mark.postfix
-def test_a_fifo_in_place_of_a_configuration_is_found_at_once(patient: Patient) -> None:
+def test_fifo_in_place_of_a_configuration_is_found_at_once(patient: Patient) -> None:
     patient.pcc.config.unlink()
     os.mkfifo(patient.pcc.config)
     try:
@@ -572,7 +568,7 @@ def mounted(kept: Patient) -> Iterator[Patient]:
 
 @pytest.mark.subprocess
 @pytest.mark.skipif(bool(missing()), reason=missing())
-def test_a_database_that_only_attributes_protect_is_found(kept: Patient) -> None:
+def test_database_protected_by_attributes_alone_is_found(kept: Patient) -> None:
     if run_as(["chattr", "+i", kept.database]).returncode:
         pytest.skip("chattr(1) is not allowed here")
     try:
@@ -585,7 +581,7 @@ def test_a_database_that_only_attributes_protect_is_found(kept: Patient) -> None
 
 @pytest.mark.subprocess
 @pytest.mark.skipif(bool(missing()), reason=missing())
-def test_a_read_only_file_system_is_called_so(mounted: Patient) -> None:
+def test_file_system_that_is_read_only_is_called_so(mounted: Patient) -> None:
     state = mounted.pcc.state
     mount(mounted, "size=100m")
     assert run_as(["mount", "-o", "remount,ro", state]).returncode == 0
@@ -609,7 +605,7 @@ def test_a_read_only_file_system_is_called_so(mounted: Patient) -> None:
         ("size=100m,nr_inodes=20", 1, "FAIL", "no inode left"),
     ],
 )
-def test_a_full_file_system_is_called_so(
+def test_file_system_that_is_full_is_called_so(
     mounted: Patient, options: str, filling: int, result: str, words: str
 ) -> None:
     state = mounted.pcc.state
@@ -625,7 +621,7 @@ def test_a_full_file_system_is_called_so(
 
 
 @pytest.mark.postfix
-def test_without_database_or_configuration_or_postfix_it_says_what_to_do(
+def test_doctor_says_what_to_do_where_something_is_missing(
     patient: Patient, tmp_path: Path
 ) -> None:
     moved = patient.database.with_name("away")
@@ -650,7 +646,7 @@ def test_without_database_or_configuration_or_postfix_it_says_what_to_do(
 
 
 @pytest.mark.postfix
-def test_it_changes_nothing_with_the_database_in_use_or_not(patient: Patient) -> None:
+def test_doctor_changes_nothing(patient: Patient) -> None:
     folders = (patient.pcc.folder, patient.postfix.folder)
     patient.pcc.config.touch()  # would be prepared again by any other command
     (patient.pcc.state / "pcc.db.lock").unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What postconf(1) prints, taken apart."""
+"""The output of postconf(1), taken apart."""
 
 from __future__ import annotations
 

@@ -61,16 +61,16 @@ def states(
     ("arrived", "state"),
     [
         (NOW, HELD),
-        (NOW + 1, REUSED),  # a mail that came after the one that was held
+        (NOW + 1, REUSED),  # a mail that came later
         (NOW - LONGEST_SESSION + 1, HELD),  # a client that took its time
         (NOW - LONGEST_SESSION, REUSED),
     ],
 )
-def test_a_mail_has_begun_before_it_was_held(arrived: int, state: str) -> None:
+def test_mail_has_begun_before_it_was_held(arrived: int, state: str) -> None:
     assert states([row("4AAAAA")], [mail("4AAAAA", arrived)])[0][0] == state
 
 
-def test_a_mail_that_has_gone_is_missing_and_one_in_another_queue_was_released() -> None:
+def test_mail_that_has_gone_is_missing_and_elsewhere_released() -> None:
     rows = [row("4AAAAA"), row("4BBBBB"), row("4CCCCC")]
     mails = [mail("4CCCCC"), mail("4BBBBB", queue_name="deferred")]
     assert states(rows, mails) == [(MISSING, ""), (RELEASED, "4BBBBB"), (HELD, "4CCCCC")]
@@ -85,9 +85,7 @@ def test_a_mail_that_has_gone_is_missing_and_one_in_another_queue_was_released()
         (None, UNSURE),
     ],
 )
-def test_the_login_decides_about_another_sender(
-    accounts: dict[str, str] | None, state: str
-) -> None:
+def test_login_decides_about_another_sender(accounts: dict[str, str] | None, state: str) -> None:
     assert states([row("4AAAAA")], [mail("4AAAAA", sender="else@example.org")], accounts) == [
         (state, "4AAAAA" if state != REUSED else "")
     ]
@@ -104,26 +102,26 @@ def test_the_login_decides_about_another_sender(
         (NOW, ALICE, "deferred", MISSING),
     ],
 )
-def test_without_a_queue_id_sender_and_minute_make_unsure(
+def test_row_without_queue_id_is_unsure_by_sender_and_minute(
     arrived: int, sender: str, queue_name: str, state: str
 ) -> None:
     mails = [mail("4AAAAA", arrived, sender=sender, queue_name=queue_name)]
     assert states([row("")], mails)[0][0] == state
 
 
-def test_without_a_queue_id_each_row_has_a_mail_of_its_own() -> None:
+def test_row_without_queue_id_has_a_mail_of_its_own() -> None:
     rows = [row("", at=NOW + second) for second in (0.5, 10.5, 20.5)]
     mails = [mail("4AAAAA", NOW + 20), mail("4BBBBB"), mail("4CCCCC", NOW + 10)]
     assert [id for _, id in states(rows, mails)] == ["4BBBBB", "4CCCCC", "4AAAAA"]
     assert [id for _, id in states(rows, mails[1:])] == ["4BBBBB", "4CCCCC", ""]
 
 
-def test_a_mail_with_a_known_queue_id_is_no_other_rows_mail() -> None:
+def test_mail_with_a_known_queue_id_is_no_other_rows() -> None:
     rows = [row("4AAAAA", account=BOB), row("")]
     assert states(rows, [mail("4AAAAA")]) == [(HELD, "4AAAAA"), (MISSING, "")]
 
 
-def test_without_a_queue_id_another_accounts_login_rules_a_mail_out() -> None:
+def test_row_without_queue_id_is_no_mail_of_another_login() -> None:
     mails = [mail("4AAAAA"), mail("4BBBBB")]
     accounts = {"4AAAAA": ALICE, "4BBBBB": BOB}
     rows = [row(""), row("", account=BOB), row("", at=NOW + 0.6)]
@@ -147,12 +145,12 @@ def test_without_a_queue_id_another_accounts_login_rules_a_mail_out() -> None:
         ("x@[192.0.2.1]", "x@[192.0.2.1]"),
     ],
 )
-def test_a_sender_is_recognised_as_postqueue_prints_it(sender: str, queued: str) -> None:
+def test_sender_is_recognised_as_postqueue_prints_it(sender: str, queued: str) -> None:
     assert unquoted(queued) in spellings(sender, NAMES)
 
 
 @pytest.mark.parametrize("queue_id", ["ALL", "-", "", "../../etc", "4AAAAA\nALL", "--help"])
-def test_what_is_no_queue_id_never_gets_to_postsuper(queue_id: str) -> None:
+def test_postsuper_gets_nothing_that_is_no_queue_id(queue_id: str) -> None:
     with pytest.raises(QueueError, match="not a queue id"):
         Queue().delete([queue_id])
 
@@ -198,14 +196,14 @@ def test_held_mail_of_every_sender_is_found_again(
     account = holding.blocked()
     queue_ids = holding.send(account, *SENDERS, options=" SMTPUTF8")
     found = holding.data("held", account)
-    # Without a queue id the null sender and MAILER-DAEMON of one minute can't be told apart.
+    # Without a queue id the null sender and MAILER-DAEMON of one minute look the same.
     state, order = (UNSURE, sorted) if stage == "recipient" else (HELD, list)
     assert {entry["state"] for entry in found} == {state}
     assert order(entry["queue_id"] for entry in found) == order(queue_ids)
 
 
 @pytest.mark.postfix
-def test_further_recipients_bring_the_queue_id_at_rcpt_stage(holding: Holding) -> None:
+def test_recipients_after_the_first_bring_the_queue_id(holding: Holding) -> None:
     holding.ask_at("recipient")
     account = holding.blocked()
     [queue_id] = holding.send(account, recipients=["one@example.net", "two@example.net"])
@@ -222,7 +220,7 @@ def test_further_recipients_bring_the_queue_id_at_rcpt_stage(holding: Holding) -
 
 
 @pytest.mark.postfix
-def test_a_mail_that_is_still_being_received_is_missing_for_now(holding: Holding) -> None:
+def test_mail_still_being_received_is_missing_for_now(holding: Holding) -> None:
     holding.ask_at("data")
     account = holding.blocked()
     with Session(holding.mta.submission) as session:
@@ -241,7 +239,7 @@ def test_a_mail_that_is_still_being_received_is_missing_for_now(holding: Holding
 
 
 @pytest.mark.postfix
-def test_the_service_user_sees_held_mail_of_all_accounts(holding: Holding) -> None:
+def test_service_user_sees_held_mail_of_all_accounts(holding: Holding) -> None:
     holding.ask_at("data")
     accounts = [holding.blocked(), holding.blocked()]
     queue_ids = [holding.send(account)[0] for account in accounts]
@@ -295,13 +293,13 @@ def test_held_can_be_read_on_a_narrow_terminal(holding: Holding) -> None:
 
 
 @pytest.mark.postfix
-def test_nothing_held_is_no_failure_even_without_a_queue(holding: Holding) -> None:
+def test_held_without_mail_or_queue_is_no_failure(holding: Holding) -> None:
     done = holding.admin("held", "nobody@example.org", "--mail-config", "/nonexistent")
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 @pytest.mark.postfix
-def test_who_may_not_see_the_queue_gets_what_the_database_knows(holding: Holding) -> None:
+def test_user_who_may_not_see_the_queue_gets_the_rows(holding: Holding) -> None:
     holding.ask_at("data")
     account = holding.blocked()
     [queue_id] = holding.send(account)
@@ -318,7 +316,7 @@ def test_who_may_not_see_the_queue_gets_what_the_database_knows(holding: Holding
 
 
 @pytest.mark.postfix
-def test_the_postfix_instance_is_the_operators_choice(holding: Holding) -> None:
+def test_postfix_instance_is_the_operators_choice(holding: Holding) -> None:
     holding.ask_at("data")
     account = holding.blocked()
     [queue_id] = holding.send(account)
@@ -335,7 +333,7 @@ def test_the_postfix_instance_is_the_operators_choice(holding: Holding) -> None:
 
 
 @pytest.mark.postfix
-def test_root_sees_the_queue_while_postfix_is_down(holding: Holding) -> None:
+def test_queue_is_seen_by_root_while_postfix_is_down(holding: Holding) -> None:
     holding.ask_at("data")
     account = holding.blocked()
     holding.send(account)
