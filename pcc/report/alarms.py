@@ -20,7 +20,7 @@ from pcc.config import Limit, Policy, checks
 from pcc.history import DAY, History, Place, Seen, Unchanged
 from pcc.replay.advice import CLOUDS
 from pcc.report.world import world
-from pcc.rule import Rule
+from pcc.rule import MOST_MAILS, MOST_PLACES, Rule
 from pcc.store.sightings import Sighting
 
 if TYPE_CHECKING:
@@ -38,7 +38,8 @@ SOON = DAY
 
 JOURNEY = "14d"
 
-_RULE = re.compile(r"max_(countries|addresses) ([0-9]+) in (\S+)")
+_KEYS = [key for _, key in (*MOST_PLACES, *MOST_MAILS)]
+_RULE = re.compile(rf"({'|'.join(_KEYS)}) ([0-9]+) in (\S+)")
 
 
 class Cure(NamedTuple):
@@ -131,7 +132,7 @@ def alarm(
 class _Crossed:
     """A limit that was crossed, and the mail that did.
 
-    `of`: what was limited, "countries" or "addresses"; `most`: how many were allowed.
+    `key`: of the limit, "max_countries" for example; `most`: how many it allowed.
     """
 
     def __init__(self, config: Config, incident: IncidentRow, known: Evidence) -> None:
@@ -139,7 +140,7 @@ class _Crossed:
         assert found is not None
         self.incident = incident
         self.known = known
-        self.of, self.window_text = found[1], found[3]
+        self.key, self.window_text = found[1], found[3]
         self.most = int(found[2])
         self.countries = incident.countries.split(",")
         self.policy = config.policy_for(incident.account)
@@ -183,8 +184,11 @@ def _client_exemption(command: Command, crossed: _Crossed) -> Cure | None:
         ]
         if len(others) == len(crossed.known.sightings):
             continue
-        places = {row.country for row in others} & set(crossed.countries)
-        left = len(places) if crossed.of == "countries" else len(others)
+        left = len(others)  # at least as many as there are networks
+        if crossed.key == "max_countries":
+            left = len({row.country for row in others} & set(crossed.countries))
+        elif crossed.key.endswith("_mails"):
+            left = sum(row.mails for row in others)
         if left <= crossed.most:
             return Cure(
                 "client",
@@ -197,7 +201,7 @@ def _client_exemption(command: Command, crossed: _Crossed) -> Cure | None:
 
 def _familiarity(crossed: _Crossed) -> Cure | None:
     """Make countries familiar sooner, or at all."""
-    if crossed.of != "countries" or crossed.policy.familiar_after == 1:
+    if crossed.key != "max_countries" or crossed.policy.familiar_after == 1:
         return None
     if not crossed.is_prevented_by(familiar_after=1):
         return None
@@ -211,7 +215,7 @@ def _familiarity(crossed: _Crossed) -> Cure | None:
 
 def _group(crossed: _Crossed, again: list[str]) -> Cure | None:
     """Count two neighbours as one, if it was seen in both again later."""
-    if crossed.of != "countries":
+    if crossed.key != "max_countries":
         return None
     policy = crossed.policy
     free = [name for name in again if name not in policy.group_of]
@@ -269,7 +273,7 @@ def _override(config: Config, crossed: _Crossed) -> Cure | None:
 
 def _raised(crossed: _Crossed) -> str:
     """Return the keys with the limit raised by one, "" if today's configuration has none such."""
-    key = f"max_{crossed.of}"
+    key = crossed.key
     limits = crossed.policy.limits
     matching = [
         number
@@ -282,10 +286,14 @@ def _raised(crossed: _Crossed) -> str:
         return f"{key} = {crossed.most + 1}"
     further = []
     for number, limit in enumerate(limits[1:], start=1):
-        values = {name: getattr(limit, name) for name in ("max_countries", "max_addresses")}
+        values = {name: getattr(limit, name) for name in _KEYS}
         if number == matching[0]:
             values[key] += 1
         pairs = [f"{name} = {value}" for name, value in values.items() if value]
+        if limit.familiar_after != crossed.policy.familiar_after:
+            pairs.append(f"familiar_after = {limit.familiar_after}")
+        if limit.observes:
+            pairs.append('mode = "observe"')
         further.append(f'{{ {", ".join(pairs)}, window = "{limit.window_text}" }}')
     return f"limit = [{', '.join(further)}]"
 

@@ -22,6 +22,8 @@ def cures(site: Site, account: str = JOE) -> dict[str, str]:
 
 EARLIER = [(TODAY - days * DAY, code) for days in (5, 4) for code in ("ES", "FR")]
 
+AT_HOME = [(TODAY - days * DAY, "ES") for days in (5, 4, 3)]
+
 CURES = [
     ("client", PLAIN, [], "ES FR BR", "mail-1.google.com"),
     ("familiar_after", PLAIN, EARLIER, "ES FR BR", "unknown"),
@@ -38,6 +40,7 @@ CURES = [
         "unknown",
     ),
     ("override", "max_countries = 0\nmax_addresses = 2\n", [], "ES FR BR", "unknown"),
+    ("override", "max_countries = 0\nmax_foreign_mails = 2\n", AT_HOME, "FR BR DE", "unknown"),
     (
         "override",
         f'{PLAIN}[[override]]\naccounts = ["@example.org"]\nmax_countries = 2\n',
