@@ -5,7 +5,7 @@ from outside are escaped and stand in angle brackets:
 
     blocked account=<user@example.org> client_address=<203.0.113.9> country=BR
         countries=ES,FR,BR,VN rule=<max_countries 3 in 2d> action=REJECT
-        queue_id=4F2ABC instance=<1b7.5f.0>
+        queue_id=4F2ABC instance=1b7.5f.0 network=AS64500
 
 Callers log an error that every mail would repeat once per process.
 """
@@ -32,21 +32,27 @@ def blocked(
     account: str,
     request: PolicyRequest,
     country: str,
+    network: str,
     countries: Sequence[str],
     rule: str,
     action: str,
 ) -> None:
     """Tell that this mail made its account cross a limit and be blocked."""
     details = _crossing(account, request, country, countries, rule)
-    log(WARNING, f"blocked {details} action={action}{_mail(request)}")
+    log(WARNING, f"blocked {details} action={action}{_mail(request)}{_network(network)}")
 
 
 def observed(
-    account: str, request: PolicyRequest, country: str, countries: Sequence[str], rule: str
+    account: str,
+    request: PolicyRequest,
+    country: str,
+    network: str,
+    countries: Sequence[str],
+    rule: str,
 ) -> None:
     """Tell that this mail would have blocked its account in enforce mode."""
     details = _crossing(account, request, country, countries, rule)
-    log(WARNING, f"observed {details} action=DUNNO{_mail(request)}")
+    log(WARNING, f"observed {details} action=DUNNO{_mail(request)}{_network(network)}")
 
 
 def refused(account: str, request: PolicyRequest, rule: str, action: str) -> None:
@@ -147,6 +153,10 @@ def _crossing(
         f"account=<{escaped(account)}> {_client(request)} country={country}"
         f" countries={','.join(countries)} rule=<{rule}>"
     )
+
+
+def _network(network: str) -> str:
+    return f" network={network}" if network else ""
 
 
 def _client(request: PolicyRequest) -> str:

@@ -91,7 +91,8 @@ class Incidents:
         blocks.add_event(database, account, what, "pcc", detail, now)
         channels = notice_channels(self._config)
         blocks.add_notice(database, incident, account, what, channels, now)
-        details = (account, case.request, case.country, crossing.countries, crossing.rule)
+        crossed = (crossing.countries, crossing.rule)
+        details = (account, case.request, case.country, case.network, *crossed)
         if policy.observes:
             verdict.then(maillog.observed, *details)
         else:
@@ -107,9 +108,8 @@ class Incidents:
         )
         detail = f"{crossing.rule}: {','.join(crossing.countries)}"
         blocks.add_event(self._database, account, "observed", "pcc", detail, now)
-        verdict.then(
-            maillog.observed, account, request, case.country, crossing.countries, crossing.rule
-        )
+        crossed = (crossing.countries, crossing.rule)
+        verdict.then(maillog.observed, account, request, case.country, case.network, *crossed)
 
     def _refuse(self, case: Case, now: float) -> Verdict:
         """Refuse a mail; the try is counted after the reply."""

@@ -9,6 +9,7 @@ from checkout import Site, address, is_refusal
 from incidents import JOE, TODAY, learn, send_mails
 from mmdb import write_database
 from simulator import DAY, SentMail
+from systemlog import system_log
 
 pytestmark = pytest.mark.subprocess
 
@@ -116,6 +117,20 @@ def test_watch_list_has_the_accounts_with_the_most_unfamiliar_places(site: Site)
     assert sorted(watch[0]["countries"]) == ["BR", "DE", "ES", "FR", "VN"]
     text = site.admin("report").stdout
     assert "Watch list: most unfamiliar countries and networks in 30 days\n" in text
+
+
+def test_network_of_the_crossing_mail_is_in_the_log(tmp_path: Path) -> None:
+    records = {"11.2.0.0/16": {"autonomous_system_number": 24940}}
+    write_database(tmp_path / "asn.mmdb", records, "GeoLite2-ASN")
+    databases = '[country]\ndatabase = "country.mmdb"\nnetworks = "asn.mmdb"\nhosting = ""\n'
+    policy = "[policy]\nmax_countries = 1\nfamiliar_after = 0\n"
+    site = Site(tmp_path, f'{policy}{databases}[store]\ndatabase = "pcc.db"\n[notify]\nto = []\n')
+    with system_log() as log:
+        for account, countries in ((JOE, "ES FR"), ("ann@example.org", "ES BR")):
+            send_mails(site, account, countries)
+        lines = [line for line in log.lines() if "blocked account=" in line]
+    assert [line.rpartition(" ")[2] for line in lines] == ["network=AS24940", "network=11.3.0.0/16"]
+    site.close()
 
 
 def test_networks_are_counted_and_named(tmp_path: Path) -> None:
