@@ -238,11 +238,11 @@ def test_every_exit_status_is_explained() -> None:
     assert f"{service.DECISION_SECONDS} seconds" in page
 
 
-INCIDENT = "account since rule countries client_address action held tries expires"
+INCIDENT = "account since rule countries client_address action held tries last_try expires"
 KEYS = {
     "block joe@example.org": "blocked",
     "list": INCIDENT,
-    "list --history": f"{INCIDENT} ended",
+    "list --history": f"{INCIDENT} ended lifted_by reason",
     "show joe@example.org": "account blocked exempt_until sightings events",
     "check ann@example.org 11.1.0.1": "account client_address country action would_block rule"
     " countries because",
@@ -257,7 +257,7 @@ KEYS = {
     "notify": "sent failed",
     "cleanup": "sightings incidents",
     "doctor": "check result fix",
-    "replay LOG": "parsed unparsed settings accounts",
+    "replay LOG": "parsed unparsed settings accounts mails_without_country",
     "unblock joe@example.org": "unblocked released deleted missing unsure",
     "forget joe@example.org": "account removed",
 }

@@ -14,7 +14,7 @@ from pcc.store import incidents
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
-    from pcc.store.incidents import IncidentRow
+    from pcc.store.incidents import Ends, IncidentRow
 
 
 _STATES = """\
@@ -34,8 +34,9 @@ def add_commands(commands: Commands) -> None:
         "list",
         list_accounts,
         "list blocked accounts",
-        "Shows since when and why each account is blocked, how many mails were held, and how many\n"
-        "were stopped (TRIES, held ones included).\n\n" + _STATES,
+        "Shows since when and why each account is blocked, how many mails were held, how many\n"
+        "were stopped (TRIES, held ones included), and when the last one was.  With --history\n"
+        "also when a block ended, by whom and why.\n\n" + _STATES,
     )
     parser.add_argument(
         "--observed",
@@ -50,31 +51,19 @@ def list_accounts(context: Context, options: argparse.Namespace) -> int:
     mode = "observe" if options.observed else "enforce"
     if options.history:
         rows = incidents.all_incidents(context.database, mode)
+        ends = incidents.ends(context.database)
     else:
         rows = incidents.open_incidents(context.database, mode, context.now)
-    context.output.data([_incident_data(row, history=options.history) for row in rows])
+        ends = None
+    context.output.data([_as_data(row, ends) for row in rows])
     if rows:
-        _show_incidents(context, rows)
+        _show_incidents(context, rows, ends)
     elif context.output.is_terminal:
         context.output.say("No account is blocked." if mode == "enforce" else "None is observed.")
     return DONE
 
 
-def _show_incidents(context: Context, rows: list[IncidentRow]) -> None:
-    columns = ["STATE", "ACCOUNT", "SINCE", "RULE", "COUNTRIES", "CLIENT ADDRESS", "ACTION"]
-    columns += ["HELD", "TRIES", "EXPIRES"]
-    lines = [_incident_line(context, row) for row in rows]
-    fewer = ["STATE", "SINCE", "ACCOUNT AND RULE", "HELD", "TRIES"]
-    shorter = [
-        [narrow_state(line[0]), line[2], Lines((line[1], crossed(row))), *line[7:9]]
-        for line, row in zip(lines, rows, strict=True)
-    ]
-    context.output.table(columns, lines, [("", (fewer, shorter))])
-    account = rows[0].account if len(rows) == 1 else "ACCOUNT"
-    context.output.hint("Where it was seen, and what happened:", context.command("show", account))
-
-
-def _incident_data(row: IncidentRow, *, history: bool = False) -> dict[str, Any]:
+def _as_data(row: IncidentRow, ends: Ends | None) -> dict[str, Any]:
     data = {
         "account": row.account,
         "since": rfc3339(row.began),
@@ -84,21 +73,42 @@ def _incident_data(row: IncidentRow, *, history: bool = False) -> dict[str, Any]
         "action": row.action,
         "held": row.held,
         "tries": row.tries,
+        "last_try": rfc3339(row.last_try),
         "expires": rfc3339(row.expires),
     }
-    return {**data, "ended": rfc3339(row.ended)} if history else data
+    if ends is None:
+        return data
+    end = ends.get((row.account, row.ended))
+    return {
+        **data,
+        "ended": rfc3339(row.ended),
+        "lifted_by": end.by if end else None,
+        "reason": end.detail if end else None,
+    }
 
 
-def _incident_line(context: Context, row: IncidentRow) -> list[Any]:
-    return [
-        state(context, row),
-        row.account,
-        Moment(row.began),
-        row.rule,
-        row.countries,
-        row.client_address,
-        row.action,
-        row.held,
-        row.tries,
-        Moment(row.expires) if row.expires else None,
-    ]
+def _show_incidents(context: Context, rows: list[IncidentRow], ends: Ends | None) -> None:
+    columns = ["STATE", "ACCOUNT", "SINCE", "RULE", "COUNTRIES", "CLIENT ADDRESS", "ACTION"]
+    columns += ["HELD", "TRIES", "LAST TRY", "EXPIRES"]
+    fewer = ["STATE", "SINCE", "ACCOUNT AND RULE", "HELD", "TRIES"]
+    lines: list[list[Any]] = []
+    shorter: list[list[Any]] = []
+    for row in rows:
+        end = (ends or {}).get((row.account, row.ended))
+        word = "expired" if end and end.what == "expired" else state(context, row)
+        since = Moment(row.began)
+        line = [word, row.account, since, row.rule, row.countries, row.client_address, row.action]
+        line += [row.held, row.tries, Moment(row.last_try) if row.last_try else None]
+        line += [Moment(row.expires) if row.expires else None]
+        about = [row.account, crossed(row)]
+        if ends is not None:
+            line += [Moment(row.ended) if row.ended else None]
+            line += [end.by, end.detail] if end else [None, None]
+            about += [f"by {end.by}: {end.detail}".removesuffix(": ")] if end else []
+        lines.append(line)
+        shorter.append([narrow_state(word), since, Lines(about), row.held, row.tries])
+    if ends is not None:
+        columns += ["ENDED", "BY", "REASON"]
+    context.output.table(columns, lines, [("", (fewer, shorter))])
+    account = rows[0].account if len(rows) == 1 else "ACCOUNT"
+    context.output.hint("Where it was seen, and what happened:", context.command("show", account))

@@ -99,6 +99,19 @@ class EventRow(NamedTuple):
     detail: str
 
 
+Ends = dict[tuple[str, float | None], EventRow]
+"""What ended incidents, by account and time."""
+
+
+def ends(database: Database) -> Ends:
+    """Return the events that ended incidents, each recorded at the time of the end itself."""
+    rows = database.rows(
+        "SELECT account, at, what, who, detail FROM event"
+        " WHERE what IN ('unblocked', 'expired', 'cleared') ORDER BY at, id"
+    )
+    return {(str(row[0]), row[1]): EventRow(*row[1:]) for row in rows}
+
+
 def open_incidents(database: Database, mode: str, now: float) -> list[IncidentRow]:
     """Return the incidents of a mode that are in force, oldest first."""
     return _incidents(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 
 import pytest
 from checkout import Site, address
@@ -28,25 +29,41 @@ def test_list_shows_who_is_blocked_since_when_and_why(site: Site) -> None:
         "action",
         "held",
         "tries",
+        "last_try",
         "expires",
     ]
     assert row["since"].endswith("Z")
     assert row["countries"] == ["ES", "FR"]
     header, line = site.admin("list").stdout.splitlines()
-    assert header.split() == (
-        "STATE ACCOUNT SINCE RULE COUNTRIES CLIENT ADDRESS ACTION HELD TRIES EXPIRES".split()
-    )
+    columns = "STATE ACCOUNT SINCE RULE COUNTRIES CLIENT ADDRESS ACTION HELD TRIES LAST TRY EXPIRES"
+    assert header.split() == columns.split()
     assert line.startswith("BLOCKED  joe@example.org  ")
     assert "\t" not in line
 
 
 def test_list_has_lifted_blocks_with_history(site: Site) -> None:
     site.cross("joe@example.org")
-    site.admin("unblock", "joe@example.org")
-    assert site.data("list") == []
+    site.admin("unblock", "joe@example.org", "--reason", "a \x1b[31mjourney")
+    site.cross("ann@example.org")
+    assert [row["account"] for row in site.data("list")] == ["ann@example.org"]
+    lifted, blocked = site.data("list", "--history")
+    assert lifted["ended"] >= lifted["last_try"]
+    assert (lifted["lifted_by"], lifted["reason"]) == ("root", "a \x1b[31mjourney")
+    assert (blocked["ended"], blocked["lifted_by"], blocked["reason"]) == (None, None, None)
+    header, first, second = site.admin("list", "--history").stdout.splitlines()
+    assert header.endswith("  ENDED                    BY    REASON")
+    assert first.startswith("lifted") and first.endswith("  root  a \\x1b[31mjourney")
+    assert second.startswith("BLOCKED") and re.search(r"  -  +-  +-$", second)
+
+
+def test_list_says_that_a_block_expired_with_history(site: Site) -> None:
+    site.configure('familiar_after = 0\nmax_countries = 1\nblock_for = "1s"')
+    site.cross("joe@example.org")
+    time.sleep(1.1)
+    assert site.admin("cleanup").returncode == 0
     (row,) = site.data("list", "--history")
-    assert row["ended"]
-    assert site.admin("list", "--history").stdout.splitlines()[1].startswith("lifted")
+    assert (row["lifted_by"], row["reason"]) == ("pcc", "expired")
+    assert site.admin("list", "--history").stdout.splitlines()[1].startswith("expired ")
 
 
 def test_list_and_show_say_why_a_block_stops_no_mail(site: Site) -> None:
