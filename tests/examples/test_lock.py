@@ -243,6 +243,12 @@ def test_sessions_of_a_blocked_account_end(stack: ExitStack) -> None:
     assert run("end_sessions.py", *config, account="*@example.org").returncode == 1
 
 
+def test_sudoers_takes_the_lines_for_the_commands_that_need_root() -> None:
+    require("" if shutil.which("visudo") else "sudo is not installed")
+    command = ["visudo", "-c", "-f", str(ON_INCIDENT / "sudoers")]
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 0
+
+
 def documented_keys() -> set[str]:
     """Return the keys of an incident that the guide has in its table."""
     guide = (ROOT / "docs" / "on-incident.md").read_text()
