@@ -74,7 +74,6 @@ NOT_YET: tuple[str, ...] = (
     "tests/places/",
     "tests/replay/",
     "tests/store/",
-    "tests/verdict/",
 )
 """Files and folders whose prose is still to be put into plain English.  This list only shrinks."""
 

@@ -88,14 +88,14 @@ PLAIN: dict[str, Any] = {"familiar_after": 0}
         ({**PLAIN, "min_mails": 2, "max_countries": 1}, "ES FR FR ES", True),
     ],
 )
-def test_a_limit_counts_distinct_countries(
+def test_limit_counts_distinct_countries(
     options: dict[str, Any], countries: str, crosses: bool
 ) -> None:
     account = Account(policy(**options))
     assert bool(account.mails(countries, NOON)) is crosses
 
 
-def test_the_crossing_names_the_rule_and_the_countries_in_the_order_they_were_seen() -> None:
+def test_crossing_names_the_rule_and_the_countries_in_the_order_they_were_seen() -> None:
     crossing = Account(policy(**PLAIN)).mails("VN ES BR FR", NOON)
     assert crossing is not None
     assert crossing.rule == "max_countries 3 in 2d"
@@ -103,7 +103,7 @@ def test_the_crossing_names_the_rule_and_the_countries_in_the_order_they_were_se
 
 
 @pytest.mark.parametrize(("age", "crosses"), [(2 * DAY, True), (2 * DAY + 1, False)])
-def test_a_country_counts_until_the_window_has_passed_since_it_was_last_seen(
+def test_country_counts_until_the_window_has_passed_since_it_was_last_seen(
     age: int, crosses: bool
 ) -> None:
     account = Account(policy(max_countries=1, **PLAIN))
@@ -111,7 +111,7 @@ def test_a_country_counts_until_the_window_has_passed_since_it_was_last_seen(
     assert bool(account.mail("FR", NOON + age).crossing) is crosses
 
 
-def test_the_shorter_window_of_a_further_limit_counts_for_itself() -> None:
+def test_shorter_window_of_a_further_limit_counts_for_itself() -> None:
     account = Account(policy([{"max_countries": 2, "window": "1h"}], **PLAIN))
     assert not account.mails("ES FR", NOON)
     assert not account.mail("BR", NOON + 2 * HOUR).crossing
@@ -137,14 +137,14 @@ def test_familiar_countries_count_as_one_together() -> None:
     assert account.mail("VN", NOON + HOUR).crossing
 
 
-def test_a_mail_from_a_familiar_country_never_crosses_a_limit_on_countries() -> None:
+def test_mail_from_a_familiar_country_never_crosses_a_limit_on_countries() -> None:
     account = settled(policy(max_countries=1), "ES")
     assert not account.mail("BR", NOON).crossing
     assert not account.mail("ES", NOON + 60).crossing
     assert account.mail("BR", NOON + 120).crossing  # BR and home are two
 
 
-def test_a_country_is_familiar_only_from_the_next_utc_day_on() -> None:
+def test_country_is_familiar_only_from_the_next_utc_day_on() -> None:
     account = Account(policy(max_countries=1))
     account.mail("ES", NOON)
     assert account.mail("FR", NOON + 11 * HOUR).crossing
@@ -159,7 +159,7 @@ def test_a_country_is_familiar_only_from_the_next_utc_day_on() -> None:
 
 
 @pytest.mark.parametrize(("seen_days", "familiar"), [(1, False), (2, False), (3, True)])
-def test_familiar_after_asks_for_so_many_earlier_days(seen_days: int, familiar: bool) -> None:
+def test_familiar_after_is_a_number_of_earlier_days(seen_days: int, familiar: bool) -> None:
     account = Account(policy(max_countries=1, familiar_after=3, window="1h"))
     for day in range(seen_days):
         account.mail("ES", NOON - (5 - day) * DAY)
@@ -167,7 +167,7 @@ def test_familiar_after_asks_for_so_many_earlier_days(seen_days: int, familiar: 
     assert (account.mail("ES", NOON + 60).crossing is None) is familiar
 
 
-def test_a_day_makes_familiar_only_within_the_keep_time() -> None:
+def test_day_makes_familiar_only_within_the_keep_time() -> None:
     for days_ago, familiar in ((30, True), (31, False)):
         account = Account(policy(max_countries=1, window="1h"))
         account.mail("ES", NOON - days_ago * DAY)
@@ -175,13 +175,13 @@ def test_a_day_makes_familiar_only_within_the_keep_time() -> None:
         assert (account.mail("ES", NOON + 60).crossing is None) is familiar
 
 
-def test_a_group_is_familiar_when_one_of_its_members_is() -> None:
+def test_group_is_familiar_when_one_of_its_members_is() -> None:
     account = settled(policy(max_countries=1, country_groups=[["ES", "PT"]]), "ES")
     account.mail("FR", NOON)
     assert not account.mail("PT", NOON + 60).crossing
 
 
-def test_what_was_unfamiliar_when_an_incident_began_is_learnt_only_after_it_ended() -> None:
+def test_place_that_was_unfamiliar_when_an_incident_began_is_learnt_only_after_it_ended() -> None:
     account = settled(policy(max_countries=1, mode="observe", window="30d"), "ES")
     assert account.mail("BR", NOON).begins
     for day in range(1, 5):
@@ -195,13 +195,13 @@ def test_what_was_unfamiliar_when_an_incident_began_is_learnt_only_after_it_ende
     assert rule.familiarity(account.history.countries["BR"]) == 1
 
 
-def test_an_incident_begins_once() -> None:
+def test_incident_begins_once() -> None:
     account = Account(policy(mode="observe", max_countries=1, **PLAIN))
     begun = [account.mail(country, NOON).begins for country in "ES FR BR VN FR".split()]
     assert begun == [False, True, False, False, False]
 
 
-def test_an_observed_incident_ends_when_it_is_no_longer_true_and_counting_starts_afresh() -> None:
+def test_observed_incident_ends_when_it_is_no_longer_true_and_counting_starts_afresh() -> None:
     account = Account(policy(mode="observe", max_countries=2, window="1h", **PLAIN))
     account.mails("ES FR BR", NOON)
     judgement = account.mail("VN", NOON + 2 * HOUR)
@@ -210,14 +210,14 @@ def test_an_observed_incident_ends_when_it_is_no_longer_true_and_counting_starts
     assert account.history.generation == 1
 
 
-def test_what_was_only_observed_blocks_when_the_mode_becomes_enforce() -> None:
+def test_observed_incident_blocks_when_the_mode_becomes_enforce() -> None:
     account = Account(policy(mode="observe", max_countries=1, **PLAIN))
     account.mails("ES FR", NOON)
     account.policy = policy(max_countries=1, **PLAIN)
     assert account.mail("FR", NOON + 60).begins
 
 
-def test_a_block_that_has_expired_ends_and_counting_starts_afresh() -> None:
+def test_block_that_has_expired_ends_and_counting_starts_afresh() -> None:
     account = Account(policy(max_countries=1, **PLAIN))
     account.mails("ES FR", NOON)
     account.history.expires = NOON + HOUR
@@ -249,7 +249,7 @@ def mail_addresses(account: Account, count: int, at: float, country: str = "ES")
     ]
 
 
-def test_a_limit_counts_distinct_addresses_within_one_country() -> None:
+def test_limit_counts_distinct_addresses_within_one_country() -> None:
     account = Account(policy([{"max_addresses": 3, "window": "1h"}]))
     assert mail_addresses(account, 4, NOON) == [False, False, False, True]
     crossing = account.mail("ES", NOON + 60, "address 1").crossing
@@ -265,12 +265,12 @@ def test_familiar_addresses_do_not_count_nor_cross() -> None:
     assert not account.mail("ES", NOON + 31, "address 0").crossing
 
 
-def test_new_addresses_count_in_a_familiar_country_too() -> None:
+def test_new_addresses_also_count_in_a_familiar_country() -> None:
     account = settled(policy([{"max_addresses": 3, "window": "1h"}]), "ES")
     assert mail_addresses(account, 4, NOON)[-1]
 
 
-def test_a_country_that_is_ignored_later_no_longer_counts() -> None:
+def test_country_that_is_ignored_later_no_longer_counts() -> None:
     account = Account(policy(max_countries=1, **PLAIN))
     account.mail("ES", NOON)
     account.policy = policy(max_countries=1, ignore_countries=["ES"], **PLAIN)
@@ -284,7 +284,7 @@ def shifted(account: Account, now: float) -> None:
             seen.last_seen -= seconds
 
 
-def test_a_clock_that_jumps_back_neither_blocks_nor_forgets() -> None:
+def test_clock_that_jumps_back_neither_blocks_nor_forgets() -> None:
     account = Account(policy([{"max_countries": 2, "window": "1h"}], max_countries=0, **PLAIN))
     account.mails("ES FR DE", NOON, gap=8 * HOUR)  # never two within an hour
     shifted(account, NOON - 8 * HOUR)
@@ -293,7 +293,7 @@ def test_a_clock_that_jumps_back_neither_blocks_nor_forgets() -> None:
     assert account.mail("BR", NOON - 8 * HOUR).crossing
 
 
-def test_a_clock_that_leapt_a_year_ahead_and_back_leaves_what_was_before_as_it_was() -> None:
+def test_clock_that_leapt_a_year_ahead_and_back_leaves_what_was_before_as_it_was() -> None:
     account = Account(policy(max_countries=2, **PLAIN))
     account.mail("ES", NOON)
     account.mail("FR", NOON + 365 * DAY)
@@ -302,7 +302,7 @@ def test_a_clock_that_leapt_a_year_ahead_and_back_leaves_what_was_before_as_it_w
     assert seen == {"ES": NOON, "FR": NOON + HOUR}
 
 
-def test_a_mail_is_a_repeat_only_while_it_changes_nothing() -> None:
+def test_mail_is_a_repeat_only_while_it_changes_nothing() -> None:
     account = Account(policy([{"max_countries": 2, "window": "1h"}]))
     account.mail("ES", NOON)
     place = account.place("ES", NOON, "", "", False)
@@ -318,7 +318,7 @@ def test_a_mail_is_a_repeat_only_while_it_changes_nothing() -> None:
     assert not is_repeat(NOON + 60)
 
 
-def test_a_place_whose_country_was_corrected_stays_as_familiar_as_it_was() -> None:
+def test_place_whose_country_was_corrected_stays_as_familiar_as_it_was() -> None:
     assert joined_days("20002 20000", "20003 20000") == "20003 20002 20000"
     assert joined_days("", "20003") == "20003"
 
@@ -335,7 +335,7 @@ def test_a_place_whose_country_was_corrected_stays_as_familiar_as_it_was() -> No
         ({"familiar_after": 0, "min_mails": 3}, 0, 60, True),
     ],
 )
-def test_what_adds_to_what_counts_is_more_than_a_count(
+def test_mail_that_adds_to_what_counts_is_more_than_a_count(
     options: dict[str, Any], days: int, pause: float, adds: bool
 ) -> None:
     account = Account(policy(**options))
@@ -370,7 +370,7 @@ def test_networks_count_within_the_window_alone() -> None:
     assert networks(account, "AS1 AS2 AS3 AS4 AS5", NOON, gap=301) == [""] * 5
 
 
-def test_a_familiar_network_counts_and_crosses_no_limit_on_networks() -> None:
+def test_familiar_network_counts_and_crosses_no_limit_on_networks() -> None:
     account = Account(policy([{"max_networks": 2, "window": "1d", "familiar_after": 2}]))
     for days in (3, 2):
         account.mail("ES", NOON - days * DAY, network="AS1")
@@ -379,7 +379,7 @@ def test_a_familiar_network_counts_and_crosses_no_limit_on_networks() -> None:
     assert account.mail("ES", NOON + 700, network="AS1").crossing is None
 
 
-def test_without_a_network_no_limit_on_networks_is_crossed() -> None:
+def test_address_without_a_network_crosses_no_limit_on_networks() -> None:
     account = Account(policy([{"max_networks": 1, "window": "1d"}, {"max_hosting_mails": 1}]))
     account.mail("ES", NOON - 2 * DAY)
     assert not any(
@@ -388,7 +388,7 @@ def test_without_a_network_no_limit_on_networks_is_crossed() -> None:
     )
 
 
-def test_an_address_in_a_familiar_network_is_familiar() -> None:
+def test_address_in_a_familiar_network_is_familiar() -> None:
     account = Account(policy([{"max_addresses": 3, "window": "1h"}]))
     account.mail("ES", NOON - DAY, "address 0", network="AS1")
     of_telephone = [
@@ -403,7 +403,7 @@ def test_an_address_in_a_familiar_network_is_familiar() -> None:
     assert [crossing is not None for crossing in crossed] == [False, False, False, True]
 
 
-def test_a_limit_has_a_familiarity_of_its_own() -> None:
+def test_limit_has_a_familiarity_of_its_own() -> None:
     limits = [{"max_countries": 1, "window": "3d", "familiar_after": 2}]
     account = Account(policy(limits, max_countries=1, window="2d"))
     account.mail("FR", NOON - DAY)
@@ -415,7 +415,7 @@ def test_a_limit_has_a_familiarity_of_its_own() -> None:
     assert crossing.rule == "max_countries 1 in 3d"  # one day is enough for the other
 
 
-def test_a_limit_that_observes_blocks_nobody_and_hides_nothing() -> None:
+def test_limit_that_observes_blocks_nobody_and_hides_nothing() -> None:
     limits = [{"max_networks": 1, "window": "1h", "mode": "observe"}]
     account = Account(policy(limits, max_countries=2))
     account.mail("ES", NOON, network="AS1")
@@ -429,7 +429,7 @@ def test_a_limit_that_observes_blocks_nobody_and_hides_nothing() -> None:
     assert account.mail("BR", NOON + 4, "address in BR", network="AS3").begins
 
 
-def test_a_limit_that_observes_lets_places_become_familiar_and_ends_by_itself() -> None:
+def test_limit_that_observes_lets_places_become_familiar_and_ends_by_itself() -> None:
     limits = [{"max_networks": 1, "window": "1h", "mode": "observe"}]
     account = Account(policy(limits))
     account.mail("ES", NOON, network="AS1")
@@ -459,7 +459,7 @@ def mails(account: Account, count: int, at: float, country: str, **place: Any) -
         ("max_hosting_mails", "ES", {"network": "AS9", "hosting": True}),
     ],
 )
-def test_the_mail_that_makes_one_more_crosses_a_limit_on_mails(
+def test_mail_that_makes_one_more_crosses_a_limit_on_mails(
     key: str, country: str, place: dict[str, Any]
 ) -> None:
     account = settled(policy([{key: 25, "window": "1h"}], familiar_after=3), "ES", days=3)
@@ -506,7 +506,7 @@ def test_moments_are_as_many_as_the_largest_limit_needs() -> None:
     assert account.history.mails == {"hosting": "", "foreign": ""}
 
 
-def test_a_mail_that_a_limit_counts_is_no_repeat() -> None:
+def test_mail_that_a_limit_counts_is_no_repeat() -> None:
     account = settled(policy([{"max_foreign_mails": 9, "window": "1h"}]), "ES")
     for country, is_repeat in (("BR", False), ("ES", True)):
         account.mail(country, NOON)
@@ -538,7 +538,7 @@ def test_familiarity_is_the_earlier_days_that_count(days: str, expected: int) ->
     assert familiarity(days, 20000, 19970) == expected
 
 
-def test_an_incident_leaves_to_each_limit_what_was_familiar_to_it() -> None:
+def test_incident_leaves_to_each_limit_what_was_familiar_to_it() -> None:
     limits = [{"max_networks": 1, "window": "1h", "familiar_after": 1}]
     account = Account(policy(limits, max_countries=0, familiar_after=3))
     for days in (3, 2):

@@ -53,7 +53,7 @@ class Writer:
         return self.process.stdout.readline().decode().strip()
 
     def move(self) -> float:
-        """Have the log moved; return the seconds that the process was kept by it."""
+        """Make the process move its log; return the seconds that this kept it."""
         assert self.process.stdin is not None
         self.process.stdin.write(b"\n")
         self.process.stdin.flush()
@@ -90,7 +90,7 @@ def log_length(path: str) -> int:
     return os.stat(f"{path}-wal").st_size
 
 
-def test_the_log_is_emptied_while_the_process_goes_on(path: str) -> None:
+def test_log_is_emptied_while_the_process_goes_on(path: str) -> None:
     writer = Writer(path)
     writer.move()
     assert within(10, lambda: log_length(path) == 0)
@@ -99,7 +99,7 @@ def test_the_log_is_emptied_while_the_process_goes_on(path: str) -> None:
     writer.end()
 
 
-def test_who_writes_meanwhile_keeps_only_the_child_waiting(path: str) -> None:
+def test_writer_keeps_only_the_child_waiting(path: str) -> None:
     """And the child has nothing of the connection, or Postfix would wait for it to end."""
     writer = Writer(path)
     with open(f"{path}.lock") as turn:
@@ -116,7 +116,7 @@ def test_who_writes_meanwhile_keeps_only_the_child_waiting(path: str) -> None:
     writer.end()
 
 
-def test_who_ends_meanwhile_leaves_the_child_its_log(path: str) -> None:
+def test_process_that_ends_meanwhile_leaves_the_child_its_log(path: str) -> None:
     """Else the child would write what is in it over what others have written since."""
     writer = Writer(path)
     with open(f"{path}.lock") as turn:
@@ -136,7 +136,7 @@ def is_waiting(children: list[int]) -> bool:
     return "flock" in waited_for or "locks" in waited_for
 
 
-def test_a_reader_that_stays_does_not_keep_writers_waiting(path: str) -> None:
+def test_reader_that_stays_does_not_keep_writers_waiting(path: str) -> None:
     with closing(sqlite3.connect(path, isolation_level=None)) as reader:
         reader.execute("BEGIN")
         reader.execute("SELECT * FROM event").fetchall()
@@ -157,7 +157,7 @@ def test_a_reader_that_stays_does_not_keep_writers_waiting(path: str) -> None:
     assert waited < 0.3
 
 
-def test_one_child_at_a_time(path: str) -> None:
+def test_child_is_one_at_a_time(path: str) -> None:
     writer = Writer(path)
     with open(f"{path}.checkpoint", "w") as other:
         fcntl.flock(other, fcntl.LOCK_EX)

@@ -32,7 +32,7 @@ def limits() -> str:
     return "familiar_after = 0\nmax_countries = 1\n"
 
 
-def test_a_process_notices_that_its_database_was_removed(site: Site) -> None:
+def test_process_notices_that_its_database_was_removed(site: Site) -> None:
     process = site.policy()
     assert is_pass(process.ask("joe", address("ES")))
     for path in site.folder.glob("pcc.db*"):
@@ -41,7 +41,7 @@ def test_a_process_notices_that_its_database_was_removed(site: Site) -> None:
     assert process.end() == 74
 
 
-def test_a_process_notices_that_its_database_was_replaced_and_the_next_uses_the_new(
+def test_process_notices_that_its_database_was_replaced_and_the_next_uses_the_new(
     site: Site,
 ) -> None:
     assert is_pass(site.ask("joe", address("ES")))
@@ -55,7 +55,7 @@ def test_a_process_notices_that_its_database_was_replaced_and_the_next_uses_the_
     assert is_pass(site.ask("joe", address("ES", 2)))
 
 
-def test_the_schema_version_is_checked_when_the_file_is_opened(site: Site) -> None:
+def test_schema_version_is_checked_when_the_file_is_opened(site: Site) -> None:
     later = SCHEMA_VERSION + 6
     connection = sqlite3.connect(site.database)
     connection.execute(f"PRAGMA user_version = {later}")
@@ -83,14 +83,14 @@ def layout(path: Path) -> list[Any]:
     return [*tables, *indexes]
 
 
-def test_there_is_a_schema_of_every_earlier_version() -> None:
+def test_schema_of_every_earlier_version_is_kept() -> None:
     assert {path.name for path in SCHEMAS.iterdir()} == {
         f"{version}.sql" for version in range(1, SCHEMA_VERSION)
     }
 
 
 @pytest.mark.parametrize("version", range(1, SCHEMA_VERSION))
-def test_an_init_brings_an_older_database_up_to_date(site: Site, version: int) -> None:
+def test_init_brings_an_older_database_up_to_date(site: Site, version: int) -> None:
     old = site.folder / "old.db"
     # Names that a later version changed, and columns that it added.
     window, more = ("window", "") if version == 1 else ("window_seconds", ", turns")
@@ -136,13 +136,13 @@ def test_an_init_brings_an_older_database_up_to_date(site: Site, version: int) -
     assert is_pass(site.ask("joe@example.org", address("ES")))
 
 
-def test_an_init_leaves_what_is_there_as_it_is(site: Site) -> None:
+def test_init_leaves_existing_rows_as_they_are(site: Site) -> None:
     site.ask("joe", address("ES"))
     assert create_or_upgrade(str(site.database)) == "unchanged"
     assert site.mails("joe") == {address("ES"): 1}
 
 
-def test_an_init_does_not_touch_somebody_else_s_file(tmp_path: Path) -> None:
+def test_init_does_not_touch_somebody_else_s_file(tmp_path: Path) -> None:
     path = tmp_path / "other.db"
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE precious (value)")
@@ -153,7 +153,7 @@ def test_an_init_does_not_touch_somebody_else_s_file(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_an_init_takes_nothing_in_from_a_database_that_is_gone(tmp_path: Path) -> None:
+def test_init_takes_nothing_in_from_a_database_that_is_gone(tmp_path: Path) -> None:
     path = tmp_path / "pcc.db"
     create_or_upgrade(str(path))
     log = tmp_path / "pcc.db-wal"
@@ -226,7 +226,7 @@ def test_root_s_own_groups_open_nothing_to_the_service_user() -> None:
         ("unshare --map-root-user", 0, ""),
     ],
 )
-def test_root_that_may_not_act_as_the_service_user_is_told(
+def test_root_that_may_not_act_as_the_service_user_gets_a_message(
     before: str, owner: int, said: str
 ) -> None:
     site = Site(public_folder("confined"))
@@ -248,7 +248,7 @@ def test_root_that_may_not_act_as_the_service_user_is_told(
 
 
 @as_root
-def test_whatever_root_s_command_makes_belongs_to_the_service_user() -> None:
+def test_file_of_root_s_command_belongs_to_the_service_user() -> None:
     site = Site(public_folder("owners"), "familiar_after = 0\n")
     for path in (site.folder, *site.folder.glob("pcc.db*")):
         os.chown(path, 65534, 65534)
@@ -266,8 +266,8 @@ def test_whatever_root_s_command_makes_belongs_to_the_service_user() -> None:
     assert set(owners.values()) == {65534}
 
 
-def test_a_log_that_takes_no_lines_keeps_no_mail_waiting(site: Site) -> None:
-    name = f"pcc-{os.getpid()}"  # another pcc of this machine may log, too
+def test_log_that_takes_no_lines_keeps_no_mail_waiting(site: Site) -> None:
+    name = f"pcc-{os.getpid()}"  # another pcc of this machine may also log
     site.configure(f'familiar_after = 0\nmax_countries = 1\n[log]\nname = "{name}"\n')
     with system_log(listens=False) as log:
         process = site.policy()

@@ -86,7 +86,7 @@ def test_joined_account_keeps_one_block_and_the_held_mail_of_all(site: Site) -> 
     join(site, PLAIN + hold)
     [block] = site.data("list")
     assert (block["account"], block["held"], block["tries"]) == (JOE, 5, 5)
-    assert block["expires"] is None  # the one that an administrator must lift
+    assert block["expires"] is None  # an administrator must lift it
     assert rows(
         site,
         "SELECT DISTINCT incident.account, held.account FROM held"

@@ -1,4 +1,4 @@
-"""Who may read and write what, and that root's commands can't be led astray by the service user."""
+"""The rights on files, and that the service user can't lead root's commands astray."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ needs_world = pytest.mark.skipif(bool(world.missing()), reason=world.missing() o
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda source: str(source.relative_to(ROOT)))
-def test_no_shell_no_eval_and_nothing_deserialised(source: Path) -> None:
+def test_source_has_no_shell_no_eval_and_deserialises_nothing(source: Path) -> None:
     for node in ast.walk(ast.parse(source.read_text("utf-8"))):
         if isinstance(node, ast.Call):
             name = getattr(node.func, "id", getattr(node.func, "attr", ""))
@@ -62,7 +62,7 @@ def site() -> Iterator[World]:
 
 
 def modes(folder: Path) -> dict[str, str]:
-    """Who may do what with the files of a folder, those that may do too much only."""
+    """The files of a folder with too many rights, and these rights."""
     return {
         file.name: oct(file.stat().st_mode & 0o777)
         for file in folder.rglob("*")
@@ -71,7 +71,7 @@ def modes(folder: Path) -> dict[str, str]:
 
 
 @pytest.mark.subprocess
-def test_what_pcc_keeps_is_for_the_service_user_and_its_group_alone(site: World) -> None:
+def test_state_is_for_the_service_user_and_its_group_alone(site: World) -> None:
     running = site.policy()
     assert is_refusal(running.ask(THIEF, address("ES")))
     running.ask("somebody@example.org", address("FR"))
@@ -87,7 +87,7 @@ def test_what_pcc_keeps_is_for_the_service_user_and_its_group_alone(site: World)
 
 
 @pytest.mark.subprocess
-def test_the_prepared_form_is_read_by_those_who_may_read_the_configuration(site: World) -> None:
+def test_prepared_form_is_read_by_those_who_may_read_the_configuration(site: World) -> None:
     site.config.chmod(0o640)
     shutil.chown(site.config, "root", site.user)
     assert site.admin("init").returncode == 0
@@ -101,7 +101,7 @@ def test_the_prepared_form_is_read_by_those_who_may_read_the_configuration(site:
 @pytest.mark.parametrize(
     "name", ["pcc.db.lock", "pcc.db.notify", "pcc.db-wal", "pcc.db-shm", "pcc.db.version1"]
 )
-def test_a_link_in_the_state_folder_gives_away_nothing_of_roots(
+def test_link_in_the_state_folder_gives_away_nothing_of_roots(
     site: World, name: str, link: str
 ) -> None:
     secret = site.folder / "secret"
@@ -123,7 +123,7 @@ def test_a_link_in_the_state_folder_gives_away_nothing_of_roots(
 
 
 @pytest.mark.subprocess
-def test_a_database_that_links_elsewhere_gives_away_nothing_of_roots(site: World) -> None:
+def test_database_that_links_elsewhere_gives_away_nothing_of_roots(site: World) -> None:
     secret = site.folder / "secret"
     secret.write_text("root:secret\n")
     secret.chmod(0o600)
@@ -137,7 +137,7 @@ def test_a_database_that_links_elsewhere_gives_away_nothing_of_roots(site: World
 
 
 @pytest.mark.subprocess
-def test_another_user_can_read_nothing(site: World) -> None:
+def test_other_user_can_read_nothing(site: World) -> None:
     done = subprocess.run(
         ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "cat", site.database],
         capture_output=True,

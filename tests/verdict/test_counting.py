@@ -47,7 +47,7 @@ def ask(verdicts: Verdicts, country: str, now: float) -> str:
 
 
 @pytest.mark.parametrize("before", [0.1, 2.1, 5, 10])
-def test_a_mail_that_waits_to_be_counted_keeps_its_country_in_the_window(
+def test_mail_that_waits_to_be_counted_keeps_its_country_in_the_window(
     process: Callable[[], Verdicts], before: float
 ) -> None:
     one, other = process(), process()
@@ -56,7 +56,7 @@ def test_a_mail_that_waits_to_be_counted_keeps_its_country_in_the_window(
     assert ask(other, "FR", START + WINDOW + 0.1) == "REJECT"
 
 
-def test_a_mail_is_counted_before_its_country_could_leave_a_window() -> None:
+def test_mail_is_counted_before_its_country_could_leave_a_window() -> None:
     assert counting.LONGEST_SECONDS < SETTLED_SECONDS
     assert counting.GROUP_SECONDS < counting.FAILURE_PAUSE_SECONDS
 
@@ -111,7 +111,7 @@ def test_mail_that_two_processes_answered_counts_once(process: Callable[[], Verd
     assert [row[1] for row in sightings_of(one)] == [2]
 
 
-def test_old_mail_of_the_log_leaves_what_is_newer(process: Callable[[], Verdicts]) -> None:
+def test_old_mail_of_the_log_leaves_newer_times(process: Callable[[], Verdicts]) -> None:
     one = process()
     count(one, "old", START - 5)
     one.counts.write()

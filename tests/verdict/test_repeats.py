@@ -1,7 +1,7 @@
 """Repeats: mail that changes nothing but counts is answered after one look, and never wrongly.
 
-What makes a repeat of a mail is written down by the mail before it.  Each test lets a mail be
-recorded, makes it older than what is too fresh to rely on, changes something, and sends the next.
+Each mail writes down the facts that make a repeat of the next one.  Each test sends a mail, makes
+its row older than rows that are too fresh to rely on, changes something, and sends the next.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def sql(site: Site, *statements: str) -> None:
 
 
 def pass_minutes(site: Site, minutes: int = 1) -> None:
-    """Have all that was recorded be a minute older, or more."""
+    """Make all that was recorded a minute older, or more."""
     seconds = 60 * minutes
     for table in ("sighting", "place"):
         times = f"first_seen = first_seen - {seconds}, last_seen = last_seen - {seconds}"
@@ -63,7 +63,7 @@ def not_at_the_turn_of_the_hour() -> None:
         time.sleep(seconds_left_of_the_hour() + 1)
 
 
-def test_a_repeat_is_counted_once_whoever_asks_again(make: Callable[..., Site]) -> None:
+def test_repeat_is_counted_once_by_any_process(make: Callable[..., Site]) -> None:
     site = make()
     assert is_pass(site.ask(instance="1.1.0"))
     pass_minutes(site)
@@ -75,7 +75,7 @@ def test_a_repeat_is_counted_once_whoever_asks_again(make: Callable[..., Site]) 
     assert site.mails() == {address("ES"): 2}
 
 
-def test_a_repeat_leaves_what_a_close_look_would_have_left(make: Callable[..., Site]) -> None:
+def test_repeat_leaves_the_same_rows_as_a_close_look(make: Callable[..., Site]) -> None:
     site = make()
     assert is_pass(site.ask())
     pass_minutes(site)
@@ -87,10 +87,10 @@ def test_a_repeat_leaves_what_a_close_look_would_have_left(make: Callable[..., S
     assert seen["last_seen"] > seen["first_seen"]
 
 
-def test_that_a_sighting_is_on_disk_is_certain_when_a_second_mail_was_counted(
+def test_sighting_is_certainly_on_disk_when_a_second_mail_was_counted(
     make: Callable[..., Site],
 ) -> None:
-    """What another process has just recorded may not be: its mail is answered after a sync."""
+    """Rows that another process has just recorded may not be: it answers its mail after a sync."""
     site = make()
 
     def is_certain() -> bool:
@@ -106,7 +106,7 @@ def test_that_a_sighting_is_on_disk_is_certain_when_a_second_mail_was_counted(
     assert site.mails() == {address("ES"): 3}
 
 
-def test_a_block_stops_the_repeats(make: Callable[..., Site]) -> None:
+def test_block_stops_the_repeats(make: Callable[..., Site]) -> None:
     site = make()
     assert is_pass(site.ask())
     pass_minutes(site)
@@ -122,9 +122,7 @@ def test_a_block_stops_the_repeats(make: Callable[..., Site]) -> None:
     ("kind", "value"),
     [("account", ACCOUNT), ("domain", "example.org"), ("client", address("ES"))],
 )
-def test_from_an_exemption_on_nothing_is_recorded(
-    make: Callable[..., Site], kind: str, value: str
-) -> None:
+def test_exemption_ends_the_recording(make: Callable[..., Site], kind: str, value: str) -> None:
     site = make()
     assert is_pass(site.ask())
     pass_minutes(site)
@@ -137,7 +135,7 @@ def test_from_an_exemption_on_nothing_is_recorded(
     assert site.mails() == {address("ES"): 2}
 
 
-def test_by_its_name_a_client_is_exempt_from_where_others_are_not(
+def test_client_is_exempt_by_its_name_at_an_address_where_others_are_not(
     make: Callable[..., Site],
 ) -> None:
     site = make(LIMITS + 'exempt_clients = [".example.net"]\n')
@@ -150,7 +148,7 @@ def test_by_its_name_a_client_is_exempt_from_where_others_are_not(
     assert site.mails() == {address("ES"): 2}
 
 
-def test_a_tighter_limit_holds_for_the_next_process(make: Callable[..., Site]) -> None:
+def test_tighter_limit_holds_for_the_next_process(make: Callable[..., Site]) -> None:
     site = make()
     for country in ("ES", "FR"):
         assert is_pass(site.ask(client_address=address(country)))
@@ -160,14 +158,14 @@ def test_a_tighter_limit_holds_for_the_next_process(make: Callable[..., Site]) -
     assert is_refusal(site.ask(client_address=address("FR")))
 
 
-def test_what_the_same_configuration_records_leaves_the_repeats(make: Callable[..., Site]) -> None:
+def test_mail_under_the_same_configuration_leaves_the_repeats(make: Callable[..., Site]) -> None:
     site = make()
     for country in ("ES", "FR"):
         assert is_pass(site.ask(client_address=address(country)))
     assert repeats(site) == [address("ES"), address("FR")]
 
 
-def test_another_country_database_is_asked(make: Callable[..., Site]) -> None:
+def test_new_country_database_is_asked(make: Callable[..., Site]) -> None:
     site = make()
     for country in ("ES", "FR"):
         assert is_pass(site.ask(client_address=address(country)))
@@ -199,7 +197,7 @@ def test_mail_from_home_may_leave_a_traveller_at_the_limit(make: Callable[..., S
     assert is_refusal(site.ask(client_address=address("FR")))
 
 
-def test_the_end_of_a_window_ends_the_repeats(make: Callable[..., Site]) -> None:
+def test_end_of_a_window_ends_the_repeats(make: Callable[..., Site]) -> None:
     site = make("max_countries = 2\nwindow = '30s'\n")
     assert is_pass(site.ask())
     with closing(sqlite3.connect(site.database)) as connection:
@@ -207,7 +205,7 @@ def test_the_end_of_a_window_ends_the_repeats(make: Callable[..., Site]) -> None
     assert 0 < until <= seen + 10.1
 
 
-def test_a_clock_that_jumps_back_ends_the_repeats(make: Callable[..., Site]) -> None:
+def test_clock_that_jumps_back_ends_the_repeats(make: Callable[..., Site]) -> None:
     site = make()
     assert is_pass(site.ask())
     for table in ("sighting", "place"):

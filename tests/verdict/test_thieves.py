@@ -104,7 +104,7 @@ def test_telephone_with_two_hundred_addresses_of_its_provider_is_never_stopped(
         months.site.close()
 
 
-def test_two_new_countries_a_day_are_stopped_within_eight_days(months: Months) -> None:
+def test_thief_with_two_new_countries_a_day_is_stopped_within_eight_days(months: Months) -> None:
     months.at_home(3)
     for day in range(3, 11):
         passed = [months.mail(day * DAY + 36000 * n, 100 + 2 * day + n) for n in range(2)]

@@ -47,7 +47,7 @@ def hop(process: PolicyProcess, countries: str, account: str = "joe@example.org"
     return [is_refusal(process.ask(account, address(country))) for country in countries.split()]
 
 
-def test_the_mail_from_one_country_too_many_is_refused_and_all_after_it(make: Any) -> None:
+def test_mail_from_one_country_too_many_is_refused_and_all_after_it(make: Any) -> None:
     site = make()
     process = site.policy()
     assert hop(process, "ES FR BR VN ES") == [False, False, False, True, True]
@@ -60,7 +60,7 @@ def test_the_mail_from_one_country_too_many_is_refused_and_all_after_it(make: An
     assert block["tries"] == 3
 
 
-def test_the_reason_follows_the_action(make: Any) -> None:
+def test_reason_follows_the_action(make: Any) -> None:
     site = make(PLAIN + 'max_countries = 1\nreason = "5.7.1 Ask Ann."\n')
     process = site.policy()
     process.ask("joe", address("ES"))
@@ -76,7 +76,7 @@ def test_the_reason_follows_the_action(make: Any) -> None:
         ("HOLD", "HOLD"),
     ],
 )
-def test_any_action_of_access_5_is_answered(make: Any, action: str, reply: str) -> None:
+def test_action_of_access_5_is_answered(make: Any, action: str, reply: str) -> None:
     site = make(PLAIN + f'max_countries = 1\naction = "{action}"\nreason = "5.7.1 Ask Ann."\n')
     process = site.policy()
     process.ask("joe", address("ES"))
@@ -128,7 +128,7 @@ def test_mail_that_pcc_does_not_look_at_passes_and_leaves_no_trace(
         ),
     ],
 )
-def test_the_account_is_the_normalised_login(
+def test_account_is_the_normalised_login(
     make: Any, toml: str, attributes: dict[str, str], account: str
 ) -> None:
     site = make(PLAIN + toml)
@@ -167,7 +167,7 @@ def test_recipients_and_stages_of_one_mail_are_one_mail(make: Any) -> None:
     assert site.mails("joe") == {address("ES"): 2}
 
 
-def test_a_retry_in_a_fresh_process_is_not_counted_again(make: Any) -> None:
+def test_retry_in_a_fresh_process_is_not_counted_again(make: Any) -> None:
     site = make()
     mail = new_instance()
     for _ in range(2):
@@ -184,7 +184,7 @@ def test_mails_without_an_instance_are_mails_of_their_own(make: Any) -> None:
     assert site.mails("joe") == {address("ES"): 3}
 
 
-def test_every_mail_is_counted_on_a_normal_end(make: Any) -> None:
+def test_mail_is_counted_on_a_normal_end(make: Any) -> None:
     site = make()
     process = site.policy()
     for number in range(700):
@@ -225,13 +225,13 @@ def test_ipv6_addresses_are_recorded_as_their_network(make: Any) -> None:
     assert sorted(site.mails("joe").values()) == [1, 1, 9]
 
 
-def test_an_ipv4_mapped_address_is_the_ipv4_address(make: Any) -> None:
+def test_ipv4_mapped_address_is_the_ipv4_address(make: Any) -> None:
     site = make()
     site.ask("joe", "::ffff:" + address("ES"))
     assert site.mails("joe") == {address("ES"): 1}
 
 
-def test_unblocking_starts_afresh_for_that_account_alone(make: Any) -> None:
+def test_unblock_starts_afresh_for_that_account_alone(make: Any) -> None:
     site = make()
     process = site.policy()
     hop(process, "ES FR BR VN", "joe")
@@ -258,7 +258,7 @@ def test_observe_records_one_incident_and_lets_the_mail_pass(make: Any) -> None:
     assert site.data("list", "--observed") == []
 
 
-def test_a_block_expires_and_counting_starts_afresh(make: Any) -> None:
+def test_block_expires_and_counting_starts_afresh(make: Any) -> None:
     site = make(PLAIN + 'block_for = "1s"\nmax_countries = 1\n')
     process = site.policy()
     assert hop(process, "ES FR FR") == [False, True, True]
@@ -314,7 +314,7 @@ def test_block_gets_no_longer_than_30_days_or_block_for(
     assert load(str(path)).policy.block_seconds(before * 86400) == lasts * 86400
 
 
-def test_an_exemption_lets_even_a_blocked_account_send_while_it_lasts(make: Any) -> None:
+def test_exemption_lets_even_a_blocked_account_send_while_it_lasts(make: Any) -> None:
     site = make()
     process = site.policy()
     hop(process, "ES FR BR VN")
@@ -324,7 +324,7 @@ def test_an_exemption_lets_even_a_blocked_account_send_while_it_lasts(make: Any)
     assert hop(process, "ES FR BR VN") == [False, False, False, True]
 
 
-def test_an_override_holds_for_its_accounts_alone(make: Any) -> None:
+def test_override_holds_for_its_accounts_alone(make: Any) -> None:
     site = make(
         PLAIN + '[[override]]\naccounts = ["ceo@example.org", "@sales.example.org"]\n'
         "max_countries = 1\n"
@@ -355,7 +355,7 @@ def test_mail_is_held_up_to_the_limit_and_refused_from_then_on(make: Any) -> Non
 
 
 @pytest.mark.parametrize("processes", [50])
-def test_of_first_mails_at_the_same_instant_exactly_max_countries_pass(
+def test_first_mails_at_the_same_instant_pass_exactly_max_countries(
     make: Any, processes: int
 ) -> None:
     site = make("familiar_after = 0\nmax_countries = 5\n")
@@ -377,7 +377,7 @@ def test_of_first_mails_at_the_same_instant_exactly_max_countries_pass(
     assert block["tries"] == processes - 5
 
 
-def test_a_replaced_country_database_is_used_for_new_addresses_at_once(make: Any) -> None:
+def test_replaced_country_database_is_used_for_new_addresses_at_once(make: Any) -> None:
     site = make()
     process = site.policy()
     process.ask("joe", address("ES", 1))
@@ -390,7 +390,7 @@ def test_a_replaced_country_database_is_used_for_new_addresses_at_once(make: Any
 
 
 @pytest.mark.parametrize("damage", ["missing", "rubbish", "empty", "folder"])
-def test_without_a_country_database_mail_passes_and_blocks_hold(make: Any, damage: str) -> None:
+def test_mail_passes_and_blocks_hold_without_a_country_database(make: Any, damage: str) -> None:
     site = make()
     hop(site.policy(), "ES FR BR VN")
     site.countries.unlink()
@@ -403,7 +403,7 @@ def test_without_a_country_database_mail_passes_and_blocks_hold(make: Any, damag
     assert is_pass(process.ask("ann@example.org", address("ES")))
 
 
-def test_a_request_split_over_packets_is_judged_whole(make: Any) -> None:
+def test_request_split_over_packets_is_judged_whole(make: Any) -> None:
     site = make()
     process = site.policy()
     for piece in request_text("joe", address("ES")):
@@ -413,7 +413,7 @@ def test_a_request_split_over_packets_is_judged_whole(make: Any) -> None:
     assert site.mails("joe") == {address("ES"): 1}
 
 
-def test_many_requests_on_one_connection_are_answered_in_order(make: Any) -> None:
+def test_requests_on_one_connection_are_answered_in_order(make: Any) -> None:
     site = make()
     process = site.policy()
     countries = ["ES", "FR", "BR", "VN", "DE"]
@@ -434,7 +434,7 @@ def test_many_requests_on_one_connection_are_answered_in_order(make: Any) -> Non
         "GET / HTTP/1.1\nHost: x\n\n",
     ],
 )
-def test_a_malformed_request_gets_no_reply(make: Any, text: str) -> None:
+def test_malformed_request_gets_no_reply(make: Any, text: str) -> None:
     site = make()
     process = site.policy()
     process.send(text)
@@ -444,7 +444,7 @@ def test_a_malformed_request_gets_no_reply(make: Any, text: str) -> None:
     assert process.end() == 76
 
 
-def test_an_end_within_a_request_gets_no_reply(make: Any) -> None:
+def test_end_within_a_request_gets_no_reply(make: Any) -> None:
     process = make().policy()
     process.send("request=smtpd_access_policy\n")
     process.socket.shutdown(1)
@@ -489,7 +489,7 @@ def future_database(site: Site) -> None:
         (future_database, 74),
     ],
 )
-def test_in_trouble_nothing_reaches_the_socket(make: Any, trouble: Any, status: int) -> None:
+def test_socket_gets_nothing_in_trouble(make: Any, trouble: Any, status: int) -> None:
     site = make()
     trouble(site)
     process = site.policy()
@@ -501,7 +501,7 @@ def test_in_trouble_nothing_reaches_the_socket(make: Any, trouble: Any, status: 
     assert str(site.config) in complaint or str(site.database) in complaint
 
 
-def test_a_bug_ends_without_a_reply_or_a_traceback_on_the_socket(make: Any, tmp_path: Path) -> None:
+def test_bug_ends_without_a_reply_or_a_traceback_on_the_socket(make: Any, tmp_path: Path) -> None:
     site = make()
     copy = tmp_path / "copy"
     copy.mkdir()
@@ -552,7 +552,7 @@ def test_blocks_hold_when_nothing_can_be_written(make: Any) -> None:
     assert process.end() == 74
 
 
-def test_a_corrected_country_database_corrects_what_is_known_of_an_address(make: Any) -> None:
+def test_corrected_country_database_corrects_what_is_known_of_an_address(make: Any) -> None:
     site = make("familiar_after = 0\nmax_countries = 1\n")
     process = site.policy()
     process.ask("joe", address("ES"))
@@ -565,7 +565,7 @@ def test_a_corrected_country_database_corrects_what_is_known_of_an_address(make:
     assert {row["country"] for row in site.data("show", "joe")["sightings"]} == {"PT"}
 
 
-def test_a_missing_country_database_makes_known_addresses_unknown_too(make: Any) -> None:
+def test_missing_country_database_also_makes_known_addresses_unknown(make: Any) -> None:
     site = make()
     process = site.policy()
     process.ask("joe", address("ES"))
@@ -576,7 +576,7 @@ def test_a_missing_country_database_makes_known_addresses_unknown_too(make: Any)
     assert site.mails("joe") == {address("ES"): 1}
 
 
-def test_a_retry_of_a_refused_mail_is_one_try(make: Any) -> None:
+def test_retry_of_a_refused_mail_is_one_try(make: Any) -> None:
     site = make("familiar_after = 0\nmax_countries = 1\n")
     site.ask("joe", address("ES"))
     for number in range(2):
@@ -587,7 +587,7 @@ def test_a_retry_of_a_refused_mail_is_one_try(make: Any) -> None:
 
 
 @pytest.mark.parametrize("login", ["joe@example.org.", "JOE@Example.Org", " joe@example.org"])
-def test_other_spellings_of_a_login_are_the_same_account(make: Any, login: str) -> None:
+def test_spellings_of_a_login_are_the_same_account(make: Any, login: str) -> None:
     site = make("familiar_after = 0\nmax_countries = 1\n")
     process = site.policy()
     process.ask("joe@example.org", address("ES"))
