@@ -66,7 +66,7 @@ class Limit(Record):
 
 
 class Policy(Record):
-    """What holds for one account: `[policy]`, or that with an `[[override]]` over it.
+    """The rules for one account: `[policy]`, or that with an `[[override]]` over it.
 
     `block_for`: seconds, 0 until an administrator lifts it.  `familiar_after`:
     that of `[policy]`.  `group_of`: the name of a country's group, for the
@@ -145,7 +145,7 @@ class Policy(Record):
 
 
 class Notify(Record):
-    """Who is told of incidents, and how.
+    """The administrators who get notices, and the way to them.
 
     `sender`: the `from` option.  `smtp`: host and port.
     """
@@ -239,12 +239,12 @@ class Config(Record):
 
     @property
     def this_host(self) -> str:
-        """What records of held mail call this host; "" where it shares its database with none."""
+        """The name of this host in records of held mail; "" where none shares its database."""
         return (self.store_host or posix.uname().nodename) if self.is_on_server else ""
 
     @property
     def state_path(self) -> str:
-        """What pcc's files beside the database are called after, their folder included.
+        """The path that pcc's files beside the database are named after.
 
         Those of a database on a server lie beside the country database.
         """

@@ -1,4 +1,4 @@
-"""What hosts that share a database should have the same in their pcc.toml, as text to compare.
+"""The settings that hosts with one database should share, as text to compare.
 
 One key a value: `policy.max_countries` is `5`, `limit 1.window` is `10m`.  Each host leaves its own
 in the database (`init` and `cleanup` write it), so that doctor can compare.
@@ -29,10 +29,10 @@ OWN = frozenset(
         "verbose",
     )
 )
-"""What may be each host's own."""
+"""Each host may have these as it likes."""
 
-DERIVED = frozenset(("limits", "narrowest_window", "window", "windows"))
-"""What follows from other values, or is taken apart here."""
+DERIVED = frozenset(("limits", "mail_limits", "narrowest_window", "window", "windows"))
+"""These follow from other values, or are taken apart here."""
 
 
 def settings(config: Config) -> dict[str, str]:

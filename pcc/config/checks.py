@@ -1,8 +1,8 @@
-"""What the values of pcc.toml must be: one check for each kind of value.
+"""The checks of pcc.toml, one for each kind of value.
 
 A check takes a value as TOML has it and returns it as the records of
 pcc/config/__init__.py have it, or raises Wrong with the rule that the value breaks.
-Checks that take arguments return the check.  Only whoever parses TOML imports
+Checks that take arguments return the check.  Only programs that parse TOML import
 this module.
 """
 
@@ -40,14 +40,14 @@ ARGUMENTS = {
     "PREPEND": (":", "a header"),
     "REDIRECT": ("@", "a mail address"),
 }
-"""What must be in the text of an action, and what it is: without it Postfix lets the mail pass."""
+"""The sign that an action's text must have, and its name: without it Postfix lets the mail pass."""
 
 
 class Wrong(Exception):
     """A value breaks a rule.
 
-    The text is where and the rule: `policy.window must be ...`.  Whoever knows
-    more of where the value is puts it in front with `inside()`.
+    The text is place and rule: `policy.window must be ...`.  `inside()` puts the outer
+    part of the place in front.
     """
 
     def __init__(self, rule: str, place: str = "") -> None:
@@ -139,7 +139,7 @@ def one_of(*choices: str) -> Check:
 
 
 def list_of(check: Check, what: str) -> Check:
-    """Return the check for a list; `what` tells in a message what it is a list of."""
+    """Return the check for a list; `what` names the items in a message."""
 
     def check_all(value: Any) -> tuple[Any, ...]:
         if not isinstance(value, list):

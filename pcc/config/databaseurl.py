@@ -52,7 +52,7 @@ class ServerAddress:
         if self.scheme == "postgresql":
             return  # libpq knows its parameters itself
         if len(self.hosts) > 1:
-            raise ValueError("must have one host; a proxy in front of several is one, too")
+            raise ValueError("must have one host; a proxy in front of several also is one")
         for name in self.parameters:
             if name not in (*MYSQL_PARAMETERS, "password_file"):
                 known = ", ".join((*MYSQL_PARAMETERS, "password_file"))

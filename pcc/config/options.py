@@ -2,9 +2,9 @@
 
 `read_values()` reads a file into the plain values that the records of
 pcc/config/__init__.py are made of.  Every key is optional.  A key that is not in the
-table, a value of another type or out of its range is a ConfigError that names
-file, key, rule and value; items of lists are counted from one.  Only whoever
-parses TOML imports this module.
+table, or a value of another type or out of its range, is a ConfigError.  That names
+file, key, rule and value.  Items of lists are counted from one.  Only programs that
+parse TOML import this module.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _COUNTED = {
     "max_hosting_mails": 0,
     "max_foreign_mails": 0,
 }
-"""What a limit is about, and the default of [policy]; 0 is off."""
+"""The keys of a limit, one for each thing that it counts, with the defaults of [policy]."""
 
 _LIMIT: Options = {
     "mode": ("enforce", checks.one_of("enforce", "observe")),

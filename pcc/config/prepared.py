@@ -1,19 +1,19 @@
 """Loads the configuration, from the prepared form of its pcc.toml where there is one.
 
 Parsing TOML costs more than a bare interpreter, and every policy connection is
-a new process: so the checked values are kept beside the file in a prepared
-form, as Postfix keeps its maps.
+a new process.  The checked values are therefore kept beside the file in a
+prepared form, as Postfix keeps its maps.
 
-`pcc.toml.prepared` holds a line that tells what it was made by and of which
-file, and the marshalled values.  It is used only when
+`pcc.toml.prepared` holds a line about its maker and its file, and the
+marshalled values.  It is used only when
 
 - this version of pcc and of Python made it,
 - pcc.toml has the device, inode, owner, size and times that it had then,
 - it is a plain file of the owner of pcc.toml, to which nobody else can write,
-- and root uses root's only: marshal is no shield against who writes it.
+- and root uses root's only: marshal is no shield against its writer.
 
-So whoever could forge it could have changed pcc.toml itself.  It says nothing
-about the folder: who may replace files there may replace pcc.toml, too.
+So a user who can forge it can also change pcc.toml itself.  The folder is not
+looked at: a user who may replace files there may also replace pcc.toml.
 Otherwise the TOML is parsed as if the prepared form were not there.
 """
 
@@ -48,7 +48,7 @@ def load(path: str) -> Config:
     identity = _identity(path)
     values = read(path)
     if values is None:
-        from pcc.config import options  # with tomli dearer than a bare interpreter
+        from pcc.config import options  # with tomli this costs more than a bare interpreter
 
         values = options.read_values(path)
     return Config({**values, "identity": identity})
@@ -61,7 +61,7 @@ def _identity(path: str) -> int:
     except OSError:
         return 0
     version = int.from_bytes(VERSION.encode(), "big")
-    # Of numbers: the same in all processes.
+    # A hash of numbers is the same in all processes.
     times = (source.st_mtime_ns, source.st_ctime_ns)  # a file that was away has another ctime
     return hash((version, source.st_dev, source.st_ino, source.st_size, *times))
 

@@ -1,4 +1,4 @@
-"""What hosts that share a database should have the same."""
+"""Settings that hosts with one database should share."""
 
 from __future__ import annotations
 
@@ -66,3 +66,10 @@ def test_settings_can_be_kept_as_json_and_name_nothing_of_a_hosts_own(tmp_path: 
     assert json.loads(json.dumps(found)) == found
     assert set(Config.__slots__) >= OWN
     assert not OWN & set(found)
+
+
+def test_settings_are_the_same_text_for_the_same_file(tmp_path: Path) -> None:
+    text = LIMIT + '[[limit]]\nmax_foreign_mails = 50\n[[override]]\naccounts = ["joe"]\n'
+    first, second = of(tmp_path, text), of(tmp_path, text)
+    assert first == second
+    assert not [value for value in first.values() if " object at " in value]

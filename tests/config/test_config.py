@@ -49,13 +49,13 @@ def message(path: Path) -> str:
 
 
 @pytest.mark.parametrize("bad", BAD_CONFIGS, ids=lambda bad: bad.stem)
-def test_a_fault_is_told_in_one_sentence(bad: Path) -> None:
+def test_fault_gets_one_sentence(bad: Path) -> None:
     expected = bad.read_bytes().split(b"\n")[0].decode()
     assert f"# expected: {message(bad)}" == expected
     assert expected.isprintable()
 
 
-def test_there_is_a_bad_configuration_for_every_key() -> None:
+def test_key_has_a_bad_configuration() -> None:
     told = "\n".join(bad.read_bytes().split(b"\n")[0].decode() for bad in BAD_CONFIGS)
     for section, known in {"policy": options.POLICY, **options.SECTIONS}.items():
         for key in known:
@@ -63,14 +63,14 @@ def test_there_is_a_bad_configuration_for_every_key() -> None:
 
 
 @pytest.mark.parametrize("key", ["account", "domains", "exempt_accounts", "exempt_clients"])
-def test_what_is_for_all_accounts_is_refused_in_an_override(path: Path, key: str) -> None:
+def test_key_for_all_accounts_is_refused_in_an_override(path: Path, key: str) -> None:
     path.write_text(f'[[override]]\naccounts = ["ceo@example.org"]\n{key} = []\n')
     rule = "is for all accounts: it belongs in [policy]"
     assert message(path) == f"override[1].{key} {rule}, got []"
 
 
 @pytest.mark.parametrize(("code", "right"), sorted(MISTAKEN.items()))
-def test_a_code_that_is_often_mistaken_is_refused_with_the_right_one(
+def test_country_code_that_is_often_mistaken_is_refused_with_the_right_one(
     path: Path, code: str, right: str
 ) -> None:
     assert code not in CODES
@@ -82,26 +82,26 @@ def test_a_code_that_is_often_mistaken_is_refused_with_the_right_one(
     )
 
 
-def test_there_are_as_many_countries_as_in_iso_3166_and_kosovo() -> None:
+def test_country_codes_are_those_of_iso_3166_and_kosovo() -> None:
     assert len(CODES) == 249 + 1
     assert all(len(code) == 2 and code.isalpha() and code.isupper() for code in CODES)
 
 
-def test_a_missing_file_is_told_with_what_to_do(path: Path) -> None:
+def test_missing_file_is_an_error_with_the_cure(path: Path) -> None:
     assert message(path) == (
         "can't be read: No such file or directory: "
         "copy the pcc.toml that comes with pcc there, or name yours with --config"
     )
 
 
-def test_a_folder_is_no_configuration(path: Path) -> None:
+def test_folder_is_no_configuration(path: Path) -> None:
     path.mkdir()
     assert message(path) == "can't be read: Is a directory"
 
 
 @pytest.mark.subprocess
 @pytest.mark.skipif(os.geteuid() != 0, reason="not root")
-def test_a_file_that_the_service_user_may_not_read_is_told_with_the_user(
+def test_file_that_the_service_user_may_not_read_is_an_error_with_the_user(
     deployment: Deployment,
 ) -> None:
     deployment.write_config("").chmod(0o600)
@@ -124,12 +124,14 @@ def test_a_file_that_the_service_user_may_not_read_is_told_with_the_user(
     ("content", "line"),
     [(b"\xff", 1), (b"[policy]\n# \xe9\n", 2), (b"a\r\nb\r\n\xed\xa0\x80", 3), (b"\n\n\n\xc3", 4)],
 )
-def test_what_is_not_utf_8_is_told_with_its_line(path: Path, content: bytes, line: int) -> None:
+def test_file_that_is_not_utf_8_is_an_error_with_the_line(
+    path: Path, content: bytes, line: int
+) -> None:
     path.write_bytes(content)
     assert message(path) == f"is not UTF-8 (at line {line})"
 
 
-def test_a_number_of_thousands_of_digits_is_an_error_and_no_crash(path: Path) -> None:
+def test_number_of_thousands_of_digits_is_an_error_and_no_crash(path: Path) -> None:
     path.write_text(f"[policy]\nmax_countries = {'9' * 5000}\n")
     told = message(path)
     too_long = "is not valid TOML: Exceeds the limit"
@@ -138,7 +140,7 @@ def test_a_number_of_thousands_of_digits_is_an_error_and_no_crash(path: Path) ->
     assert len(told) < 200
 
 
-def test_a_file_with_a_byte_order_mark_and_crlf_is_read(path: Path) -> None:
+def test_file_with_a_byte_order_mark_and_crlf_is_read(path: Path) -> None:
     path.write_bytes(b"\xef\xbb\xbf[policy]\r\nmax_countries = 4\r\n")
     assert load(str(path)).policy.limits[0].max_countries == 4
 
@@ -227,7 +229,7 @@ def values(record: Any, names: Any) -> dict[str, Any]:
     return {name: getattr(record, name) for name in names}
 
 
-def test_an_empty_file_has_the_documented_defaults(path: Path) -> None:
+def test_empty_file_has_the_documented_defaults(path: Path) -> None:
     config = read(path, "")
     assert values(config, DEFAULTS) == DEFAULTS
     assert values(config.policy, POLICY_DEFAULTS) == POLICY_DEFAULTS
@@ -237,7 +239,7 @@ def test_an_empty_file_has_the_documented_defaults(path: Path) -> None:
     assert config.policy.windows == (172800,)
 
 
-def test_no_value_of_a_record_is_untested() -> None:
+def test_values_of_records_are_all_tested() -> None:
     assert {*DEFAULTS, "identity", "path", "policy", "notify"} == set(Config.__slots__)
     derived = {"limits", "mail_limits", "windows", "narrowest_window"}
     assert {*POLICY_DEFAULTS, *derived} == set(type(load(str(SHIPPED)).policy).__slots__)
@@ -253,7 +255,7 @@ SHIPPED_LIMITS = [
 ]
 
 
-def test_the_shipped_file_says_the_defaults_and_five_further_limits(path: Path) -> None:
+def test_shipped_file_says_the_defaults_and_five_further_limits(path: Path) -> None:
     shipped = Config(options.read_values(str(SHIPPED)))
     default = read(path, "")
     names = set(Config.__slots__) - {"identity", "path", "policy", "notify"}
@@ -268,7 +270,7 @@ def test_the_shipped_file_says_the_defaults_and_five_further_limits(path: Path) 
     assert not any(limit.observes for limit in shipped.policy.limits)
 
 
-def test_the_shipped_file_shows_every_key_once_with_its_default() -> None:
+def test_shipped_file_shows_every_key_once_with_its_default() -> None:
     import tomli
 
     document = tomli.loads(SHIPPED.read_text(encoding="utf-8"))
@@ -281,7 +283,7 @@ def test_the_shipped_file_shows_every_key_once_with_its_default() -> None:
     assert document == expected
 
 
-def test_every_key_of_the_shipped_file_has_one_comment() -> None:
+def test_key_of_the_shipped_file_has_one_comment() -> None:
     head, *lines = SHIPPED.read_text(encoding="utf-8").split("\n[policy]\n")[1].splitlines()
     section = "policy"
     above = ""
@@ -297,7 +299,7 @@ def test_every_key_of_the_shipped_file_has_one_comment() -> None:
         above = line
 
 
-def test_the_commented_override_of_the_shipped_file_works(path: Path) -> None:
+def test_commented_override_of_the_shipped_file_works(path: Path) -> None:
     text = SHIPPED.read_text(encoding="utf-8")
     text = re.sub(r"^#(\[\[override|accounts|max_countries)", r"\1", text, flags=re.MULTILINE)
     [(accounts, policy)] = read(path, text).overrides
@@ -322,7 +324,7 @@ def test_the_commented_override_of_the_shipped_file_works(path: Path) -> None:
         ("36500d", 3153600000),
     ],
 )
-def test_a_duration_is_a_postfix_time(path: Path, text: str, seconds: int) -> None:
+def test_duration_is_a_postfix_time(path: Path, text: str, seconds: int) -> None:
     config = read(
         path, f'[policy]\nwindow = "{text}"\nblock_for = "{text}"\n[store]\nkeep_sightings="{text}"'
     )
@@ -353,12 +355,12 @@ def test_a_duration_is_a_postfix_time(path: Path, text: str, seconds: int) -> No
         ("OK", "OK"),
     ],
 )
-def test_an_action_is_one_of_access_5(path: Path, text: str, action: str) -> None:
+def test_action_is_one_of_access_5(path: Path, text: str, action: str) -> None:
     assert read(path, f'[policy]\naction = "{text}"').policy.action == action
 
 
 @pytest.mark.parametrize("text", ["350 no", "650", "55", "5500", "5\u0665\u0665", "permit", "OKAY"])
-def test_anything_else_is_no_action(path: Path, text: str) -> None:
+def test_action_is_nothing_else(path: Path, text: str) -> None:
     path.write_text(f'[policy]\naction = "{text}"')
     assert message(path) == (
         f'policy.action must be REJECT, HOLD or another action of access(5), got "{text}"'
@@ -394,7 +396,7 @@ def test_accounts_and_domains_are_compared_in_lower_case(path: Path) -> None:
         ("example.org", "GR\u00dcN", "gr\u00fcn@example.org"),
     ],
 )
-def test_a_login_becomes_an_account(
+def test_login_becomes_an_account(
     path: Path, default_domain: str, login: str, account: str
 ) -> None:
     config = read(path, f'[policy]\ndefault_domain = "{default_domain}"')
@@ -440,7 +442,7 @@ def test_spellings_of_a_login_are_one_account(
     assert config.normalised_account(account) == account
 
 
-def test_an_account_that_pcc_toml_names_may_be_spelt_like_a_login(path: Path) -> None:
+def test_account_that_pcc_toml_names_may_be_spelt_like_a_login(path: Path) -> None:
     config = read(
         path,
         '[policy]\naccount = "sender"\nlogin_spellings = ["domain\\\\user"]\n'
@@ -496,7 +498,7 @@ def test_exempt_clients_are_networks_and_names(path: Path) -> None:
     assert config.exempt_names == (".google.com", "mail.example.org")
 
 
-def test_a_group_of_countries_is_called_after_its_members(path: Path) -> None:
+def test_group_of_countries_is_called_after_its_members(path: Path) -> None:
     config = read(path, '[policy]\ncountry_groups = [["ES", "pt"], ["DE", "AT", "CH"], []]')
     assert config.policy.group_of == {
         "ES": "ES+PT",
@@ -528,7 +530,7 @@ def test_relative_paths_count_from_the_folder_of_the_file(
         assert config.notify.command == (f"{folder}/bin/tell", "./x")
 
 
-def test_a_command_without_a_slash_is_looked_for_on_path(path: Path) -> None:
+def test_command_without_a_slash_is_looked_for_on_path(path: Path) -> None:
     assert read(path, '[notify]\ncommand = ["logger", "-t"]').notify.command == ("logger", "-t")
 
 
@@ -545,7 +547,7 @@ def test_smtp_is_a_host_and_a_port(path: Path, text: str, host: str, port: int) 
     assert read(path, f'[notify]\nsmtp = "{text}"').notify.smtp == (host, port)
 
 
-def test_nobody_can_change_a_configuration(path: Path) -> None:
+def test_configuration_can_not_be_changed(path: Path) -> None:
     config = read(path, "")
     with pytest.raises(AttributeError, match="Config can't be changed"):
         config.verbose = True
@@ -605,13 +607,13 @@ window = "1m"
         ("x@sub.example.com", [(4, 0, 86400, "1d"), (2, 0, 86400, "1d"), (0, 5, 3600, "1h")]),
     ],
 )
-def test_the_first_override_that_names_an_account_wins(
+def test_first_override_that_names_an_account_wins(
     path: Path, account: str, limits: list[tuple[int, int, int, str]]
 ) -> None:
     assert limits_of(read(path, OVERRIDES).policy_for(account)) == limits
 
 
-def test_a_limit_has_familiar_after_window_and_mode_of_policy_unless_it_has_its_own(
+def test_limit_has_familiar_after_window_and_mode_of_policy_unless_it_has_its_own(
     path: Path,
 ) -> None:
     config = read(
@@ -650,7 +652,7 @@ def test_asn_is_another_name_for_networks(path: Path, text: str, networks: str) 
     assert read(path, f"[country]\n{text}\n").networks_database == networks
 
 
-def test_an_override_changes_only_what_it_says(path: Path) -> None:
+def test_override_changes_only_what_it_says(path: Path) -> None:
     config = read(path, OVERRIDES)
     assert config.policy_for("ceo@example.org").action == "HOLD"
     changed = config.policy_for("x@example.net")
@@ -658,7 +660,7 @@ def test_an_override_changes_only_what_it_says(path: Path) -> None:
     assert changed.reason == config.policy.reason
 
 
-def test_an_override_takes_every_other_key_of_policy(path: Path) -> None:
+def test_override_takes_every_other_key_of_policy(path: Path) -> None:
     lines = [
         'mode = "observe"',
         "max_countries = 7",

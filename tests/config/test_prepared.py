@@ -82,14 +82,14 @@ def other_user() -> str:
     return "nobody"
 
 
-# What it says.
+# Its values.
 
 
-def test_the_values_are_those_of_the_file(path: str) -> None:
+def test_form_has_the_values_of_the_file(path: str) -> None:
     assert prepared.read(path) == options.read_values(path)
 
 
-def test_every_kind_of_value_comes_back_as_it_was(path: str) -> None:
+def test_form_gives_every_kind_of_value_back_as_it_was(path: str) -> None:
     Path(path).write_text(
         '[policy]\ndomains = ["example.org"]\nexempt_clients = ["192.0.2.0/24", "::/0", ".x.org"]\n'
         'ignore_countries = ["ES"]\ncountry_groups = [["DE", "AT"]]\nreason = "gr\u00fcn"\n'
@@ -101,14 +101,14 @@ def test_every_kind_of_value_comes_back_as_it_was(path: str) -> None:
     assert prepared.read(path) == values == options.read_values(path)
 
 
-def test_the_shipped_file_can_be_prepared(path: str) -> None:
+def test_shipped_file_can_be_prepared(path: str) -> None:
     shutil.copy(CHECKOUT / "pcc.toml", path)
     assert prepared.renew(path)[1] == ""
     assert prepared.read(path) == options.read_values(path)
 
 
 @pytest.mark.subprocess
-def test_a_process_that_uses_it_parses_nothing(path: str) -> None:
+def test_process_that_uses_the_form_parses_nothing(path: str) -> None:
     program = (
         f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); from pcc.config import prepared\n"
         f"print(prepared.load({path!r}).policy.limits[0].max_countries, *sorted(sys.modules))"
@@ -120,14 +120,14 @@ def test_a_process_that_uses_it_parses_nothing(path: str) -> None:
     assert not {"tomli", "pcc.config.options", "pcc.config.checks", "os", "re"} & set(modules)
 
 
-def test_a_file_with_a_fault_gets_no_form(path: str) -> None:
+def test_file_with_a_fault_gets_no_form(path: str) -> None:
     Path(path).write_text("[policy]\nmax_countries = -1\n")
     with pytest.raises(ConfigError):
         prepared.renew(path)
     assert not in_use(path)
 
 
-def test_a_missing_file_is_the_error_of_reading_it(tmp_path: Path) -> None:
+def test_missing_file_is_the_error_of_reading_it(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="can't be read: No such file"):
         prepared.renew(str(tmp_path / "pcc.toml"))
 
@@ -172,7 +172,7 @@ def replace_by_a_link(path: str) -> None:
 @pytest.mark.parametrize(
     "change", [rewrite, rewrite_and_put_the_time_back, touch, append, replace, replace_by_a_link]
 )
-def test_a_changed_file_is_parsed(path: str, change: Callable[[str], None]) -> None:
+def test_changed_file_is_parsed(path: str, change: Callable[[str], None]) -> None:
     time.sleep(0.02)
     change(path)
     assert not in_use(path)
@@ -182,7 +182,7 @@ def test_a_changed_file_is_parsed(path: str, change: Callable[[str], None]) -> N
     assert in_use(path)
 
 
-def test_a_file_is_read_when_a_change_would_give_it_another_time(path: str) -> None:
+def test_file_is_read_when_a_change_would_give_it_another_time(path: str) -> None:
     """The times of files stand still for up to 10 ms: until then two changes may have the same."""
     for text in (OTHER, TOML) * 3:
         Path(path).write_text(text)
@@ -190,7 +190,7 @@ def test_a_file_is_read_when_a_change_would_give_it_another_time(path: str) -> N
         assert os.stat(form(path)).st_ctime_ns - os.stat(path).st_ctime_ns > 10_000_000
 
 
-def test_a_change_between_reading_and_writing_leaves_a_form_that_is_not_used(path: str) -> None:
+def test_change_between_reading_and_writing_leaves_a_form_that_is_not_used(path: str) -> None:
     source = os.stat(path)
     values = options.read_values(path)
     time.sleep(0.02)
@@ -200,13 +200,13 @@ def test_a_change_between_reading_and_writing_leaves_a_form_that_is_not_used(pat
     assert max_countries(path) == 5
 
 
-def test_a_change_of_the_mode_has_it_made_again(path: str) -> None:
+def test_change_of_the_mode_makes_the_form_again(path: str) -> None:
     time.sleep(0.02)
     os.chmod(path, 0o600)
     assert not in_use(path)
 
 
-def test_a_link_to_the_file_is_followed(path: str) -> None:
+def test_link_to_the_file_is_followed(path: str) -> None:
     folder = public_folder("link")
     link = str(folder / "pcc.toml")
     os.symlink(path, link)
@@ -349,7 +349,7 @@ FORMS = [
 
 
 @pytest.mark.parametrize("change", FORMS)
-def test_a_form_that_is_not_as_it_was_written_is_ignored(
+def test_form_that_is_not_as_it_was_written_is_ignored(
     path: str, change: Callable[[str], None]
 ) -> None:
     change(path)
@@ -358,13 +358,13 @@ def test_a_form_that_is_not_as_it_was_written_is_ignored(
 
 
 @pytest.mark.parametrize("change", [form for form in FORMS if form is not a_folder])
-def test_whatever_is_in_its_place_is_replaced(path: str, change: Callable[[str], None]) -> None:
+def test_form_replaces_whatever_is_in_its_place(path: str, change: Callable[[str], None]) -> None:
     change(path)
     assert prepared.renew(path)[1] == ""
     assert in_use(path)
 
 
-def test_a_form_that_can_not_be_written_is_told_and_leaves_nothing(path: str) -> None:
+def test_form_that_can_not_be_written_leaves_nothing_and_the_cause_is_returned(path: str) -> None:
     a_folder(path)
     values, problem = prepared.renew(path)
     assert problem == "Is a directory"
@@ -373,7 +373,7 @@ def test_a_form_that_can_not_be_written_is_told_and_leaves_nothing(path: str) ->
     assert names == ["pcc.toml", "pcc.toml.prepared"]
 
 
-def test_any_path_to_the_folder_will_do(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_to_the_folder_may_be_any(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(os.path.dirname(path))
     folder = os.path.dirname(path)
     around = f"{folder}/../{os.path.basename(folder)}/pcc.toml"
@@ -387,7 +387,7 @@ def test_any_path_to_the_folder_will_do(path: str, monkeypatch: pytest.MonkeyPat
 
 @as_root
 @pytest.mark.parametrize("mode", [0o600, 0o640, 0o644, 0o664, 0o666])
-def test_the_form_has_the_owners_and_the_readers_of_the_file(path: str, mode: int) -> None:
+def test_form_has_the_owners_and_the_readers_of_the_file(path: str, mode: int) -> None:
     user = pwd.getpwnam(service_user())
     os.chown(path, user.pw_uid, user.pw_gid)
     os.chmod(path, mode)
@@ -398,12 +398,12 @@ def test_the_form_has_the_owners_and_the_readers_of_the_file(path: str, mode: in
 
 
 @as_root
-def test_the_service_user_uses_the_form_that_root_has_made(path: str) -> None:
+def test_service_user_uses_the_form_that_root_has_made(path: str) -> None:
     assert as_user(service_user(), lambda: (in_use(path), max_countries(path))) == (True, 4)
 
 
 @as_root
-def test_the_service_user_may_own_the_file_and_make_the_form(path: str) -> None:
+def test_service_user_may_own_the_file_and_make_the_form(path: str) -> None:
     user = pwd.getpwnam(service_user())
     os.chown(os.path.dirname(path), user.pw_uid, user.pw_gid)
     os.chown(path, user.pw_uid, user.pw_gid)
@@ -423,7 +423,7 @@ def test_root_unmarshals_nothing_that_another_user_owns(path: str) -> None:
 
 
 @as_root
-def test_a_group_that_the_owner_is_not_in_does_not_widen_the_readers(path: str) -> None:
+def test_group_that_the_owner_is_not_in_does_not_widen_the_readers(path: str) -> None:
     """The owner can't give its file to that group, and its own group is another one."""
     user = pwd.getpwnam(service_user())
     os.chown(os.path.dirname(path), user.pw_uid, user.pw_gid)
@@ -435,7 +435,7 @@ def test_a_group_that_the_owner_is_not_in_does_not_widen_the_readers(path: str) 
 
 
 @as_root
-def test_the_form_is_made_by_the_owner_of_the_file_or_root(path: str) -> None:
+def test_form_is_made_by_the_owner_of_the_file_or_root(path: str) -> None:
     os.chmod(os.path.dirname(path), 0o777)
     os.unlink(form(path))
     assert as_user(other_user(), lambda: prepared.renew(path)[1]) == "it belongs to another user"
@@ -456,14 +456,14 @@ def forged(path: str) -> bytes:
     return content.replace(str(temporary).encode(), path.encode(), 1)
 
 
-def test_the_forgery_of_these_tests_would_be_used_if_its_owner_were_right(path: str) -> None:
+def test_forgery_of_these_tests_would_be_used_if_its_owner_were_right(path: str) -> None:
     Path(form(path)).write_bytes(forged(path))
     os.chmod(form(path), 0o644)
     assert load(path).verbose
 
 
 def plant(path: str, content: bytes) -> str:
-    """Put a form in place as whoever runs this can; return how far that went."""
+    """Put a form in place with the rights of this user; return how far that went."""
     try:
         if os.path.exists(form(path)):
             os.unlink(form(path))
@@ -476,7 +476,7 @@ def plant(path: str, content: bytes) -> str:
 
 @as_root
 @pytest.mark.parametrize("attacker", [service_user(), other_user()])
-def test_a_folder_of_root_lets_nobody_plant_a_form(path: str, attacker: str) -> None:
+def test_folder_of_root_lets_nobody_plant_a_form(path: str, attacker: str) -> None:
     content = forged(path)
     os.chmod(form(path), 0o644)
     assert as_user(attacker, lambda: plant(path, content)) == "Permission denied"
@@ -486,9 +486,7 @@ def test_a_folder_of_root_lets_nobody_plant_a_form(path: str, attacker: str) -> 
 @as_root
 @pytest.mark.parametrize("attacker", [service_user(), other_user()])
 @pytest.mark.parametrize("mode", [0o777, 0o1777], ids=["writable", "sticky"])
-def test_a_form_planted_in_a_folder_for_all_is_not_used(
-    path: str, attacker: str, mode: int
-) -> None:
+def test_form_planted_in_a_folder_for_all_is_not_used(path: str, attacker: str, mode: int) -> None:
     content = forged(path)
     os.unlink(form(path))
     os.chmod(os.path.dirname(path), mode)
@@ -499,7 +497,7 @@ def test_a_form_planted_in_a_folder_for_all_is_not_used(
 
 @as_root
 @pytest.mark.parametrize("make", [a_pipe, a_link, a_folder])
-def test_what_another_user_puts_there_keeps_nobody_waiting(
+def test_file_that_another_user_puts_there_keeps_nobody_waiting(
     path: str, make: Callable[[str], None]
 ) -> None:
     os.chmod(os.path.dirname(path), 0o777)
@@ -531,7 +529,7 @@ def test_root_writes_the_form_through_nobody_elses_link(path: str) -> None:
 
 
 @as_root
-def test_who_may_write_the_file_changes_what_is_read_and_no_more(path: str) -> None:
+def test_user_who_may_write_the_file_changes_its_values_and_no_more(path: str) -> None:
     """A group-writable pcc.toml: its group can change it, which ends the use of the form."""
     user = pwd.getpwnam(other_user())
     os.chown(path, 0, user.pw_gid)
@@ -552,7 +550,7 @@ def test_who_may_write_the_file_changes_what_is_read_and_no_more(path: str) -> N
     assert max_countries(path) == 5
 
 
-def test_a_form_that_was_made_for_other_records_is_not_used(path: str) -> None:
+def test_form_that_was_made_for_other_records_is_not_used(path: str) -> None:
     kept = Path(form(path))
     assert b"'hold_limit'" in kept.read_bytes()
     kept.write_bytes(kept.read_bytes().replace(b"'hold_limit', ", b"", 1))
