@@ -122,13 +122,11 @@ CREATE TABLE held (
 
 CREATE INDEX held_by_account ON held (account);
 
--- What the mail of a blocked account goes on coming from.
+-- Where the mail of a blocked account came from, and goes on coming from: at most 500 addresses.
 CREATE TABLE attempt (
     account   TEXT    NOT NULL,
     incident  INTEGER NOT NULL REFERENCES incident (id),
     address   TEXT    NOT NULL,  -- as in sighting
-    country   TEXT    NOT NULL,  -- as in sighting; empty: not looked up
-    network   TEXT    NOT NULL,  -- as in sighting
     mails     INTEGER NOT NULL,  -- how many were stopped
     first_try REAL    NOT NULL,  -- seconds
     last_try  REAL    NOT NULL,  -- seconds

@@ -243,7 +243,7 @@ KEYS = {
     "block joe@example.org": "blocked",
     "list": INCIDENT,
     "list --history": f"{INCIDENT} ended lifted_by reason",
-    "show joe@example.org": "account blocked exempt_until sightings events",
+    "show joe@example.org": "account blocked exempt_until sightings events attempts",
     "check ann@example.org 11.1.0.1": "account client_address country action would_block rule"
     " countries because",
     "exempt add domain example.net": "kind value until by reason",

@@ -6,6 +6,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from pcc.admin import DONE, NOT_DONE
+from pcc.admin.attempts import Attempts
 from pcc.admin.commands import add_command, typed
 from pcc.admin.exemption import CONFIGURATION, Shown, of_account
 from pcc.admin.incident import crossed, narrow_state, state
@@ -45,9 +46,12 @@ def show(context: Context, options: argparse.Namespace) -> int:
     blocking = block if block and block.blocks(context.now) else None
     until = _exempt_until(exempting)
     where = Whereabouts(context, seen)
-    context.output.data(_account_data(account, blocking, until, seen, events, where))
+    tries = incidents.attempts_of(database, blocking) if blocking else []
+    attempts = Attempts(context, tries)
+    data = _account_data(account, blocking, until, seen, events, where)
+    context.output.data({**data, "attempts": attempts.data()})
     if seen or events or block or exempting:
-        _show_to_people(context, account, block, exempting, seen, events, where)
+        _show_to_people(context, account, block, exempting, seen, events, where, attempts)
     by_hand = [row for row in exempting if row.kind == "account" and row.by != CONFIGURATION]
     if not (seen or events or block or by_hand):
         question = context.whole_login(account)
@@ -104,11 +108,13 @@ def _show_to_people(
     seen: Any,
     events: Any,
     where: Whereabouts,
+    attempts: Attempts,
 ) -> None:
     output = context.output
     output.title(account)
     if block:
         _show_block(context, block)
+        attempts.show()
     else:
         output.say("Not blocked.")
     for row in exempting:

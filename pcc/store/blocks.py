@@ -8,8 +8,13 @@ from __future__ import annotations
 
 from pcc.history import CLOCK_SLACK
 
+MOST_ATTEMPTS = 500
+"""Addresses that are kept of the mail that one incident stopped."""
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pcc.config import Policy
     from pcc.protocol import PolicyRequest
     from pcc.rule import Crossing
@@ -154,16 +159,20 @@ def hold(
     instance: str,
     request: PolicyRequest,
     host: str,
+    address: str,
     now: float,
 ) -> None:
-    """Remember a mail that is put on hold on this host, and count it as a try."""
+    """Remember a mail that is put on hold on this host, and count it as a try.
+
+    `address`: the client's, as recorded.
+    """
     database.write(
         "INSERT INTO held (incident, instance, account, queue_id, sender, at, state, host)"
         " VALUES (?, ?, ?, ?, ?, ?, 'held', ?)",
         (incident, instance, account, request.queue_id, request.sender, now, host),
     )
     database.write("UPDATE incident SET held = held + 1 WHERE id = ?", (incident,))
-    count_tries(database, incident, 1, now, instance)
+    count_tries(database, account, incident, [(now, address)], instance)
 
 
 def remember_queue_id(database: Database, incident: int, instance: str, queue_id: str) -> None:
@@ -175,24 +184,56 @@ def remember_queue_id(database: Database, incident: int, instance: str, queue_id
 
 
 def count_tries(
-    database: Database, incident: int, tries: int, last_try: float, instance: str
+    database: Database,
+    account: str,
+    incident: int,
+    tries: Sequence[tuple[float, str]],
+    instance: str,
 ) -> None:
     """Add mails that were stopped because of an incident; `instance` is the latest one's.
+
+    `tries`: when each was sent, in that order, and from which address, as recorded.
 
     A block that began in the future did so before the clock jumped back: it is
     made to begin now, or it would last longer by that jump.
     """
+    last_try = tries[-1][0]
     database.write(
         "UPDATE incident SET tries = tries + ?, instance = ?,"
         " last_try = CASE WHEN last_try > ? THEN last_try ELSE ? END,"
         " expires = CASE WHEN expires > 0 AND began > ? THEN expires - began + ?"
         " ELSE expires END, began = CASE WHEN began > ? THEN ? ELSE began END WHERE id = ?",
         (
-            *(tries, instance, last_try, last_try),
+            *(len(tries), instance, last_try, last_try),
             *(last_try + CLOCK_SLACK, last_try, last_try + CLOCK_SLACK, last_try),
             incident,
         ),
     )
+    times: dict[str, list[float]] = {}
+    for at, address in tries:
+        if address:
+            times.setdefault(address, []).append(at)
+    for address, sent in times.items():
+        key = account, incident, address
+        is_known = database.write(
+            "UPDATE attempt SET mails = mails + ?,"
+            " last_try = CASE WHEN last_try > ? THEN last_try ELSE ? END"
+            " WHERE account = ? AND incident = ? AND address = ?",
+            (len(sent), sent[-1], sent[-1], *key),
+        )
+        if not is_known and _has_room(database, account, incident):
+            database.write(
+                "INSERT INTO attempt (account, incident, address, mails, first_try, last_try)"
+                " VALUES (?, ?, ?, ?, ?, ?)",
+                (*key, len(sent), sent[0], sent[-1]),
+            )
+
+
+def _has_room(database: Database, account: str, incident: int) -> bool:
+    """Whether another address of an incident's stopped mail is kept."""
+    query = "SELECT count(*) FROM attempt WHERE account = ? AND incident = ?"
+    row = database.row(query, (account, incident))
+    return row is None or row[0] < MOST_ATTEMPTS
 
 
 def add_event(

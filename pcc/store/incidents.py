@@ -74,6 +74,15 @@ class SightingRow(NamedTuple):
     last_seen: float
 
 
+class AttemptRow(NamedTuple):
+    """Mail that an incident stopped, from one address."""
+
+    address: str
+    mails: int
+    first_try: float
+    last_try: float
+
+
 class HeldRow(NamedTuple):
     """A mail that was put on hold; `state` is as last known.
 
@@ -181,6 +190,16 @@ def events_of(database: Database, account: str) -> list[EventRow]:
         "SELECT at, what, who, detail FROM event WHERE account = ? ORDER BY id", (account,)
     )
     return [EventRow(*row) for row in rows]
+
+
+def attempts_of(database: Database, incident: IncidentRow) -> list[AttemptRow]:
+    """Return where the mail that an incident stopped came from, the latest first."""
+    rows = database.rows(
+        "SELECT address, mails, first_try, last_try FROM attempt"
+        " WHERE account = ? AND incident = ? ORDER BY last_try DESC, address",
+        (incident.account, incident.id),
+    )
+    return [AttemptRow(*row) for row in rows]
 
 
 def held_mail(database: Database, account: str = "") -> list[HeldRow]:

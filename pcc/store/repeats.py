@@ -84,7 +84,9 @@ def line(
     account: str, address: str, instance: str, client_name: str, now: float, incident: int | str
 ) -> str:
     """Return how the log has a mail, or one that an incident stopped, which is "" otherwise."""
-    # The account is last: a login may have any character but an end of line.
+    # The account is last: a login may have any character but an end of line.  So may the others
+    # of a request that Postfix has not made.
+    instance, client_name = instance.replace(FIELD, "?"), client_name.replace(FIELD, "?")
     return FIELD.join((repr(now), address, instance, client_name, str(incident), account))
 
 

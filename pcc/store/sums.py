@@ -82,7 +82,7 @@ def _fold(database: Database, batch: list[Row], now: float) -> None:
 def _add(database: Database, batch: list[Row], now: float) -> None:
     """Add rows of the log to the sums, in the turn of their accounts."""
     mails: dict[tuple[str, ...], list[Mail]] = {}
-    tries: dict[int, list[Mail]] = {}
+    tries: dict[tuple[str, int], list[Mail]] = {}
     latest: dict[str, int] = {}
     for writer, number, text in batch:
         key = (writer, number)
@@ -96,28 +96,30 @@ def _add(database: Database, batch: list[Row], now: float) -> None:
         latest[writer] = number
         for line in text.split("\n"):
             at, address, instance, client_name, incident, account = line.split(FIELD, 5)
-            mail = float(at), instance, client_name
             if incident:
-                tries.setdefault(int(incident), []).append(mail)
+                attempt = float(at), instance, address
+                tries.setdefault((account, int(incident)), []).append(attempt)
             else:
+                mail = float(at), instance, client_name
                 mails.setdefault((account, address), []).append(mail)
     database.write_many(_WRITE_FOLDED, [(writer, number, now) for writer, number in latest.items()])
     _add_mails(database, mails)
-    for number, of_incident in tries.items():
-        row = database.row("SELECT instance FROM incident WHERE id = ?", (number,))
-        if row and (count := _different(of_incident, row[0])):
-            last, instance, _ = of_incident[-1]
-            blocks.count_tries(database, number, count, last, instance)
+    for (account, incident_id), of_incident in tries.items():
+        row = database.row("SELECT instance FROM incident WHERE id = ?", (incident_id,))
+        if row and (sent := _different(of_incident, row[0])):
+            attempts = [(at, address) for at, _, address in sent]
+            blocks.count_tries(database, account, incident_id, attempts, sent[-1][1])
 
 
-def _different(mails: list[Mail], latest: str) -> int:
-    """Put mails in their order; return how many there are; `latest` is the instance before them."""
+def _different(mails: list[Mail], latest: str) -> list[Mail]:
+    """Put mails in their order; return each once; `latest` is the instance before them."""
     mails.sort()
-    count = 0
-    for _, instance, _ in mails:
-        count += instance != latest
-        latest = instance
-    return count
+    different = []
+    for mail in mails:
+        if mail[1] != latest:
+            different.append(mail)
+        latest = mail[1]
+    return different
 
 
 def _add_mails(database: Database, mails: dict[tuple[str, ...], list[Mail]]) -> None:
@@ -136,7 +138,7 @@ def _add_mails(database: Database, mails: dict[tuple[str, ...], list[Mail]]) -> 
     ):
         account, address, country, network, last_seen, days, instance, client_name, teaches = row
         here = mails[account, address]
-        count = _different(here, instance)
+        count = len(_different(here, instance))
         first, last = here[0][0], here[-1][0]
         if last >= last_seen:
             last_seen, instance, client_name = here[-1]

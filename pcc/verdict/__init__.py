@@ -109,9 +109,9 @@ class Counts:
         """Count a mail from an address and country that count already."""
         self._add(repeats.line(account, address, instance, client_name, now, ""), now)
 
-    def add_try(self, incident: int, account: str, instance: str, now: float) -> None:
+    def add_try(self, incident: int, account: str, address: str, instance: str, now: float) -> None:
         """Count a mail that was refused because of an incident."""
-        self._add(repeats.line(account, "", instance, "", now, incident), now)
+        self._add(repeats.line(account, address, instance, "", now, incident), now)
 
     def _add(self, line: str, now: float) -> None:
         if not self._lines:

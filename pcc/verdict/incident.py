@@ -126,7 +126,7 @@ class Incidents:
         self._remember(case, action)
         if case.instance == incident.instance:  # Postfix's retry
             return Verdict(action)
-        self._counts.add_try(incident.id, case.account, case.instance, now)
+        self._counts.add_try(incident.id, case.account, case.address, case.instance, now)
         return _refusal(case, incident, action)
 
     def _hold(self, case: Case, now: float) -> Verdict | None:
@@ -171,9 +171,11 @@ class Incidents:
             limit = policy.hold_limit
             if not limit or blocks.held_count(database, incident) < limit:
                 host = self._config.this_host
-                blocks.hold(database, incident, case.account, case.instance, request, host, now)
+                account, instance = case.account, case.instance
+                blocks.hold(database, incident, account, instance, request, host, case.address, now)
                 return "HOLD"
-        blocks.count_tries(database, incident, 1, now, case.instance)
+        tries = [(now, case.address)]
+        blocks.count_tries(database, case.account, incident, tries, case.instance)
         return stopping_action(policy)
 
 

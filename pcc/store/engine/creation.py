@@ -80,8 +80,6 @@ UPGRADES = {
             account TEXT NOT NULL,
             incident INTEGER NOT NULL,
             address TEXT NOT NULL,
-            country TEXT NOT NULL,
-            network TEXT NOT NULL,
             mails INTEGER NOT NULL,
             first_try REAL NOT NULL,
             last_try REAL NOT NULL,
