@@ -484,7 +484,7 @@ def test_mails_are_counted_once_although_the_answer_to_their_commit_is_lost(
         verdicts = Verdicts(config, database, Lookup(str(site.countries), "", "", print))
         for number, home in enumerate(homes * 2):
             verdicts.counts.add_mail(USER, home, "ES", f"first.{number}", "unknown", now)
-            verdicts.counts.add_try(block.id, USER, f"try.{number}", now)
+            verdicts.counts.add_try(block.id, USER, "192.0.2.1", f"try.{number}", now)
         for number in range(2):
             carried.loses = lost
             with pytest.raises(StoreError):
