@@ -14,10 +14,14 @@ from pcc.admin.output import local_time, rfc3339
 from pcc.config.checks import duration_seconds
 from pcc.errors import PccError
 from pcc.escaping import escaped
-from pcc.places.memory import CountryMemory
-from pcc.replay.advice import Outcome, about_unlocated, advice, are_unlocated
-from pcc.replay.judging import Replay, grid, pasts
+from pcc.places.database import COUNTRIES, describe
+from pcc.places.memory import LookupOfMany
+from pcc.replay.advice import about_unlocated, advice, are_unlocated
+from pcc.replay.heights import heights, limit_stops
+from pcc.replay.judging import Replay, pasts
 from pcc.replay.logfiles import BACKWARDS_SECONDS, STDIN, Log, in_order
+from pcc.replay.outcomes import outcomes_of
+from pcc.replay.settings import grid
 from pcc.replay.submissions import Tally
 from pcc.store import exemptions, imports
 from pcc.wording import quantity, verb
@@ -27,11 +31,21 @@ if TYPE_CHECKING:
 
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
-    from pcc.replay.advice import Pattern
-    from pcc.replay.judging import Setting, Stop
+    from pcc.replay.judging import Stop
+    from pcc.replay.outcomes import Outcome, Pattern
+    from pcc.replay.settings import Setting
+
+MOST_NAMED = 10
+"""Accounts that are named after an import."""
+
+MOST_SHOWN = 4
+"""Addresses, and networks, that are shown of an account."""
 
 LONGEST_SHOWN = 300
 """Characters of a line that could not be read which are shown."""
+
+TRIED = ("max_countries", "max_networks", "max_hosting_mails", "max_foreign_mails")
+"""The keys of a limit of which other numbers can be tried."""
 
 UNREADABLE_ONE_IN = 10
 """Where more than one in so many submissions can't be read, replay has not done what it should."""
@@ -45,15 +59,21 @@ says otherwise.  Dates without a year get one: the last line is no later than th
 change.
 
 The submissions in them are judged by the same rule and configuration as mail is, as if mode were
-"enforce", from an empty database; exemptions in the database hold.  Without the options it
-judges the limits that are configured; --max-countries and --window, each a list, replace the
-limit of [policy] by each combination in turn: overrides and further limits hold as they are.
+"enforce", from an empty database; exemptions in the database hold.  Without options it judges the
+limits that are configured.  --window and the options that begin with --max-, each a list, replace
+what [policy] has by each combination in turn: overrides and further limits hold as they are.
 
   pcc_admin.py replay --learn 7d --max-countries 1,2,3,5 --window 1d,2d,7d /var/log/mail.log*
 
+For each limit it prints how high accounts got: the median, the 99th and the 99.9th percentile, the
+highest of all, and of those that do not look stolen.  A limit just above that would have blocked
+no owner.  It also prints how many accounts one limit blocks that no other does, and accounts that
+look stolen over weeks but cross no limit.
+
 --import fills the database with the history, so that pcc knows from the first day on which
 countries are familiar for whom.  It blocks nobody.  Accounts that pcc has ever blocked or
-observed are left alone, and what is new to an account that looks stolen is not made familiar.
+observed are left alone.  Of accounts that the same replay would have blocked the days are left
+out, so that nothing becomes familiar to them.
 The same logs may be imported again: mails that the database has are not counted twice.
 
 Any local user can write a line to syslog that looks like Postfix's (see logger(1)).  Where users
@@ -71,9 +91,14 @@ def add_commands(commands: Commands) -> None:
         _ABOUT,
     )
     parser.add_argument("logs", metavar="LOG", nargs="+", help="a mail log, or - for stdin")
-    parser.add_argument(
-        "--max-countries", type=_numbers, default=[], metavar="N,...", help="limits to try"
-    )
+    for key in TRIED:
+        parser.add_argument(
+            f"--{key.replace('_', '-')}",
+            type=_numbers,
+            default=[],
+            metavar="N,...",
+            help=f"numbers to try for {key}",
+        )
     parser.add_argument(
         "--window", type=_windows, default=[], metavar="TIME,...", help="windows to try, e.g. 1d,2d"
     )
@@ -94,7 +119,8 @@ def add_commands(commands: Commands) -> None:
 
 def replay(context: Context, options: argparse.Namespace) -> int:
     """Judge the mails of logs, show what follows, and import them if asked to."""
-    settings = grid(context.config_path, options.max_countries, options.window)
+    tried = {key: getattr(options, key) for key in TRIED}
+    settings = grid(context.config_path, tried, options.window)
     if options.imports:
         with context.database:
             pass  # what can't be written is better told now than after all has been read
@@ -107,15 +133,11 @@ def replay(context: Context, options: argparse.Namespace) -> int:
     with _progress(context, logs) as advance:
         for mail in in_order(logs, tally, advance):
             judge.mail(mail)
-    stops = judge.stops
-    outcomes = [
-        Outcome(setting, [stop for stop in stops if stop.number == number], judge.latest)
-        for number, setting in enumerate(settings)
-    ]
-    data = _data(tally, outcomes)
-    data["mails_without_country"] = judge.unlocated.total()
+    outcomes = outcomes_of(judge)
+    keys = [key for key, numbers in tried.items() if numbers]
+    data = _data(tally, judge, outcomes)
     if tally.parsed:
-        _show(context, judge, outcomes, learnt=options.learn > 0)
+        _show(context, judge, outcomes, keys, learnt=options.learn > 0)
         _tell_who_was_not_judged(context, judge)
     if options.imports:
         data["imported"] = _import(context, judge, outcomes)
@@ -142,15 +164,18 @@ def _open(context: Context, paths: Sequence[str]) -> list[Log]:
 def _replay(
     context: Context, settings: list[Setting], learn_until: float, *, imports_too: bool
 ) -> Replay:
-    countries = CountryMemory(context.config.country_database)
     config = context.config
+    describe(config.country_database, COUNTRIES)  # without it nothing can be judged
+    lookup = LookupOfMany(
+        config.country_database, config.networks_database, config.hosting_list, context.complain
+    )
     has_database = imports_too or config.is_on_server or os.path.exists(config.store_database)
     rows = exemptions.all_exemptions(context.database) if has_database else []
 
     def stored(account: str) -> dict[str, imports.Stored]:
         return imports.stored_addresses(context.database, account)
 
-    return Replay(settings, countries.country, rows, learn_until, stored if imports_too else None)
+    return Replay(settings, lookup, rows, learn_until, stored if imports_too else None)
 
 
 @contextmanager
@@ -178,44 +203,77 @@ def _ignore(read: int) -> None:
 # What is shown.
 
 
-def _data(tally: Tally, outcomes: list[Outcome]) -> dict[str, Any]:
+def _data(tally: Tally, judge: Replay, outcomes: list[Outcome]) -> dict[str, Any]:
     return {
         "parsed": tally.parsed,
         "unparsed": tally.unparsed,
         "settings": [
             {
-                "max_countries": outcome.setting.max_countries,
+                "max_countries": outcome.setting.most["max_countries"],
                 "window": outcome.setting.window,
                 "accounts_blocked": len(outcome.stops),
                 "mails_stopped": outcome.mails_stopped,
+                **outcome.setting.most,
+                "accounts_look_stolen": len(outcome.stolen),
+                "limits": [row._asdict() for row in limit_stops(judge, number)],
+                "missed": [
+                    {"account": found.account.name, "countries": found.countries}
+                    for found in outcome.missed
+                ],
             }
-            for outcome in outcomes
+            for number, outcome in enumerate(outcomes)
         ],
         "accounts": [
             {
                 "account": stop.account.name,
-                "max_countries": outcome.setting.max_countries,
+                "max_countries": outcome.setting.most["max_countries"],
                 "window": outcome.setting.window,
                 "at": rfc3339(stop.at),
                 "countries": stop.crossing.countries,
                 "client_address": stop.client.address,
                 "mails_stopped": stop.mails_stopped,
+                **outcome.setting.most,
+                "rule": stop.crossing.rule,
+                "networks": stop.networks,
+                "mails": stop.mails,
+                "looks_stolen": found.looks_stolen,
             }
             for outcome in outcomes
-            for stop in outcome.stops
+            for stop, found in outcome.pairs
         ],
+        "heights": [
+            {
+                **row._asdict(),
+                "accounts": [{"account": name, "height": height} for name, height in row.accounts],
+            }
+            for row in heights(judge, _stolen(outcomes))
+        ],
+        "mails_without_country": judge.unlocated.total(),
+        "mails_without_network": judge.without_network,
     }
 
 
-def _show(context: Context, judge: Replay, outcomes: list[Outcome], *, learnt: bool) -> None:
-    """Show people the grid, the accounts, and what to do."""
+def _stolen(outcomes: list[Outcome]) -> set[str]:
+    """Return the accounts that look stolen, whether any setting would have stopped them or not."""
+    names = {stop.account.name for outcome in outcomes for stop in outcome.stolen}
+    return names | {found.account.name for outcome in outcomes for found in outcome.missed}
+
+
+def _show(
+    context: Context, judge: Replay, outcomes: list[Outcome], keys: list[str], *, learnt: bool
+) -> None:
+    """Show people the grid, the accounts, the limits, and what to do."""
     output = context.output
+    shown = ["max_countries", *[key for key in keys if key != "max_countries"]]
+    names = [key.upper().replace("_", " ") for key in shown]
+    first, *further = names
     output.table(
-        ["MAX COUNTRIES", "WINDOW", "ACCOUNTS BLOCKED", "LOOK STOLEN", "MAILS STOPPED"],
+        [first, "WINDOW", *further, "ACCOUNTS BLOCKED", "LOOK STOLEN", "MAILS STOPPED"],
         [
             [
-                outcome.setting.max_countries,
+                outcome.setting.most[shown[0]],
                 outcome.setting.window,
+                *[outcome.setting.most[key] for key in shown[1:]],
                 len(outcome.stops),
                 len(outcome.stolen),
                 outcome.mails_stopped,
@@ -225,14 +283,33 @@ def _show(context: Context, judge: Replay, outcomes: list[Outcome], *, learnt: b
     )
     output.say("")
     if any(outcome.stops for outcome in outcomes):
-        columns = ["ACCOUNT", "BLOCKED AT", "BY", "COUNTRIES", "CLIENT ADDRESS", "ALL ADDRESSES"]
-        columns += ["MAILS STOPPED", "LOOKS"]
+        columns = ["ACCOUNT", "BLOCKED AT", "BY", "COUNTRIES", "NETWORKS", "CLIENT ADDRESS"]
+        columns += ["ALL ADDRESSES", "MAILS BEFORE", "MAILS STOPPED", "LOOKS"]
         output.table(columns, _stop_lines(outcomes))
         output.say("")
+    if len(outcomes) == 1:
+        rows = limit_stops(judge, 0)
+        output.table(["LIMIT", "ACCOUNTS BLOCKED", "BY THIS ONE ALONE"], rows)
+        output.say("")
+    output.table(
+        ["HOW HIGH ACCOUNTS GOT", "MEDIAN", "P99", "P99.9", "HIGHEST", "NOT STOLEN", "ACCOUNTS"],
+        [
+            [
+                f"{row.key} in {row.window}, familiar_after {row.familiar_after}",
+                *(row.median, row.p99, row.p999, row.highest, row.honest),
+                ", ".join([f"{name} {height}" for name, height in row.accounts]),
+            ]
+            for row in heights(judge, _stolen(outcomes))
+        ],
+    )
+    output.say("")
     mails, unlocated = judge.mails, judge.unlocated
     sentences = about_unlocated(mails, unlocated, context.config.country_database)
-    if judge.stops or not are_unlocated(mails, unlocated):
-        sentences += advice(outcomes, learnt=learnt)
+    if judge.without_network and judge.needs_networks:
+        without = quantity(judge.without_network, "mail")
+        sentences.append(f"{without} had no network: limits on networks could not judge them.")
+    if any(outcome.stops for outcome in outcomes) or not are_unlocated(mails, unlocated):
+        sentences += advice(outcomes, tried=keys, learnt=learnt)
     for sentence in sentences:
         output.say(sentence)
 
@@ -249,34 +326,35 @@ def _tell_who_was_not_judged(context: Context, judge: Replay) -> None:
 
 def _stop_lines(outcomes: list[Outcome]) -> list[list[Any]]:
     """Return a line for each mail that blocked an account, with all settings that it did."""
-    alike: dict[tuple[str, float, int], list[tuple[Setting, Stop, Pattern]]] = {}
+    alike: dict[tuple[str, float, int], list[tuple[Stop, Pattern]]] = {}
     for outcome in outcomes:
-        for stop, found in zip(outcome.stops, outcome.patterns, strict=True):
+        for stop, found in outcome.pairs:
             key = (stop.account.name, stop.at, stop.mails_stopped)
-            alike.setdefault(key, []).append((outcome.setting, stop, found))
-    return [
-        [
-            account,
-            local_time(at),
-            ", ".join(_rules(same)),
-            ",".join(same[0][1].crossing.countries),
-            f"{same[0][1].client.address} ({same[0][1].country})",
-            _addresses(same[0][1]),
-            mails,
-            "stolen" if same[0][2].looks_stolen else "not stolen",
-        ]
-        for (account, at, mails), same in sorted(alike.items(), key=lambda item: item[0])
-    ]
+            alike.setdefault(key, []).append((stop, found))
+    lines = []
+    for (account, at, mails), same in sorted(alike.items(), key=lambda item: item[0]):
+        stop, found = same[0]
+        lines.append(
+            [
+                account,
+                local_time(at),
+                ", ".join(dict.fromkeys(other.crossing.rule for other, _ in same)),
+                ",".join(stop.crossing.countries),
+                _some(stop.networks, len(stop.networks)),
+                f"{stop.client.address} ({stop.country})",
+                _some(stop.addresses, stop.address_count),
+                stop.mails - 1,
+                mails,
+                "stolen" if found.looks_stolen else "not stolen",
+            ]
+        )
+    return lines
 
 
-def _rules(same: list[tuple[Setting, Stop, Pattern]]) -> list[str]:
-    """Return the limits that were crossed, each once."""
-    return list(dict.fromkeys(stop.crossing.rule for _, stop, _ in same))
-
-
-def _addresses(stop: Stop) -> str:
-    more = stop.address_count - len(stop.addresses)
-    return ", ".join(stop.addresses) + (f" and {more} more" if more else "")
+def _some(names: list[str], count: int) -> str:
+    shown = names[:MOST_SHOWN]
+    more = count - len(shown)
+    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def _complain(context: Context, tally: Tally, logs: list[Log]) -> None:
@@ -329,15 +407,9 @@ def _listed(years: list[int]) -> str:
 # Import.
 
 
-def _import(context: Context, judge: Replay, outcomes: list[Outcome]) -> dict[str, int]:
+def _import(context: Context, judge: Replay, outcomes: list[Outcome]) -> dict[str, Any]:
     """Add the history to the database, and tell what was done."""
-    thefts: dict[str, Stop] = {}
-    for outcome in outcomes:
-        for stop in outcome.stolen:
-            known = thefts.setdefault(stop.account.name, stop)
-            if stop.at < known.at:
-                thefts[stop.account.name] = stop
-    done = imports.add_past(context.database, pasts(judge, thefts))
+    done = imports.add_past(context.database, pasts(judge))
     say = context.output.say
     say("")
     say(
@@ -351,10 +423,14 @@ def _import(context: Context, judge: Replay, outcomes: list[Outcome]) -> dict[st
             f" {verb(done.left_alone, 'it', 'them')} before: what it has seen itself since then"
             " counts."
         )
-    if thefts:
-        names = ", ".join(escaped(name) for name in sorted(thefts)[:10])
-        say(f"What was new to accounts that look stolen is not made familiar: {names}.")
-    return {**done._asdict(), "look_stolen": len(thefts)}
+    blocked = sorted(account.name for account in judge.accounts if account.stops)
+    if blocked:
+        accounts = quantity(len(blocked), "account")
+        names = ", ".join(escaped(name) for name in blocked[:MOST_NAMED])
+        names += f" and {len(blocked) - MOST_NAMED} more" if len(blocked) > MOST_NAMED else ""
+        say(f"The days of {accounts} that would have been blocked were left out: {names}.")
+    stolen = {stop.account.name for outcome in outcomes for stop in outcome.stolen}
+    return {**done._asdict(), "look_stolen": len(stolen), "days_left_out": blocked}
 
 
 # Options.

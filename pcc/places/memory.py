@@ -1,36 +1,62 @@
-"""The countries of very many addresses: each network of the country database is looked up but once.
+"""Where very many addresses are, for a command that reads months of mail at once.
 
-For a command that reads months of mail at once.  What was said of a network stays, whatever becomes
-of the database meanwhile.
+Each network of a database is looked up but once.  What was said of it stays, whatever becomes of
+the database meanwhile.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from pcc.address import located
-from pcc.places.database import COUNTRIES, Database
+from pcc.places.database import COUNTRIES, NETWORKS, Database
+from pcc.places.lookup import Lookup
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pcc.places.database import Kind
+
+
+class LookupOfMany(Lookup):
+    """A Lookup that remembers all that it was asked."""
+
+    def __init__(
+        self, countries: str, networks: str, hosting: str, complain: Callable[[str], None]
+    ) -> None:
+        super().__init__(countries, networks, hosting, complain)
+        self._countries = _Remembered(countries, COUNTRIES)
+        self._networks = _Remembered(networks, NETWORKS) if networks else None
 
 
 class CountryMemory:
     """The countries of addresses, by the country database at a path."""
 
     def __init__(self, path: str) -> None:
-        self._database = Database(path, COUNTRIES, mapped=True)
-        self._known: dict[int, dict[int, dict[int, str]]] = {4: {}, 16: {}}
+        self._database = _Remembered(path, COUNTRIES)
 
     def country(self, packed: bytes) -> str:
-        """Return the ISO 3166 code for a packed address, "" if there is none.
+        """Return the ISO 3166 code, "" if there is none; raises CountryError."""
+        return self._database.find(packed)[0] or ""
 
-        Raises CountryError.
-        """
+
+class _Remembered(Database):
+    __slots__ = ("_known",)
+
+    def __init__(self, path: str, kind: Kind) -> None:
+        super().__init__(path, kind, mapped=True)
+        # By size, by the bits to the right, and by those to the left: what was found.
+        self._known: dict[int, dict[int, dict[int, tuple[Any, int]]]] = {4: {}, 16: {}}
+
+    def find(self, packed: bytes) -> tuple[Any, int]:
         packed = located(packed)
-        size = len(packed)
-        networks = self._known[size]  # by the bits to the right, then by those to the left
+        networks = self._known[len(packed)]
         number = int.from_bytes(packed, "big")
-        for shift, countries in networks.items():
-            country = countries.get(number >> shift)
-            if country is not None:
-                return country
-        found, bits = self._database.find(packed)
-        shift = max(0, size * 8 - bits)
-        networks.setdefault(shift, {})[number >> shift] = found or ""
-        return found or ""
+        for shift, answers in networks.items():
+            answer = answers.get(number >> shift)
+            if answer is not None:
+                return answer
+        answer = super().find(packed)
+        shift = max(0, len(packed) * 8 - answer[1])
+        networks.setdefault(shift, {})[number >> shift] = answer
+        return answer

@@ -1,11 +1,10 @@
 """What the limits would have done: the rule of a verdict, on the mails of a log, in memory.
 
-A grid of settings is judged in one pass.  A setting is the configuration with another limit in
-`[policy]`, and mode "enforce" there; overrides and further limits hold as they are.  As long as an
-account is blocked by none of them its history is the same for all, and is kept once; from its block
-on a setting needs none, unless the block ends by itself (`block_for`), when a history of its own
-goes on.  A mail is first judged by the few limits that none of the others can be crossed without,
-and repeated mail not at all.
+A grid of settings is judged in one pass.  As long as nobody is blocked an account's history is the
+same under every setting, and is kept once: of each measure (see `settings`) the highest count says
+which limits were crossed, and the first mail that went over one is where a setting stops the
+account.  From there on a setting needs no history, unless the block ends by itself (`block_for`):
+then one of its own goes on.  Mail that repeats what is known is hardly looked at.
 
 A block lasts until the end of the log or until `block_for` has passed.  `config.account` is taken
 to be the login: the line of the log has no sender.  Exemptions in the database hold for the mails
@@ -14,33 +13,30 @@ until they end.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, deque
 from copy import copy
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
-from pcc.config import Config, Policy
-from pcc.config.options import checked_values, read_document
-from pcc.history import History
+from pcc.history import DAY, History
 from pcc.replay.past import Client, Past
+from pcc.replay.settings import Rules
 from pcc.replay.submissions import text
-from pcc.rule import MOST_MAILS, MOST_PLACES, Rule, record
+from pcc.rule import Rule, record
 from pcc.store.imports import AccountPast
 from pcc.store.sightings import Sighting
 from pcc.verdict.case import exemption_of_account
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
 
-    from pcc.config import Limit, Record
-    from pcc.history import Place
-    from pcc.replay.past import CountryOf, LoggedAddress
+    from pcc.config import Policy
+    from pcc.places.lookup import Lookup
+    from pcc.replay.past import LoggedAddress
+    from pcc.replay.settings import Setting
     from pcc.replay.submissions import Submission
     from pcc.rule import Crossing
     from pcc.store.exemptions import ExemptionRow
     from pcc.store.imports import Stored
-
-KEYS = tuple(key for _, key in (*MOST_PLACES, *MOST_MAILS))
-"""What a limit may limit."""
 
 CLIENTS_KEPT = 50_000
 """Clients of which it is remembered what is to be done with their mail."""
@@ -49,74 +45,44 @@ ADDRESSES_KEPT = 4
 """Of those that a stopped account was seen at, how many are named."""
 
 
-class Setting(NamedTuple):
-    """One limit of the grid, and the configuration with it; `window` as it was written."""
-
-    max_countries: int
-    window: str
-    config: Config
-
-    def __str__(self) -> str:
-        return f"{self.max_countries} in {self.window}"
-
-
-def grid(path: str, max_countries: Sequence[int], windows: Sequence[str]) -> list[Setting]:
-    """Return every combination; what is empty stays as pcc.toml has it.
-
-    Raises ConfigError.
-    """
-    document = read_document(path)
-    limit = Config(checked_values(path, document)).policy.limits[0]
-    settings = []
-    for most in max_countries or [limit.max_countries]:
-        for window in windows or [limit.window_text]:
-            changes = {"max_countries": most, "window": window, "mode": "enforce"}
-            changed = {**document, "policy": {**document.get("policy", {}), **changes}}
-            settings.append(Setting(most, window, Config(checked_values(path, changed))))
-    return settings
-
-
 class Stop:
     """The first time that a setting would have blocked an account.
 
     `number`: of the setting.  `addresses`: some of those that it was seen at
     within the limit's window, the latest first, and `address_count` of them
-    all.  `countries`: those that counted.
+    all.  `networks`: those that it was seen in within it.  `mails`: how many of
+    the account had come by then.
     """
 
     __slots__ = (
-        "_mails_before",
-        "_mails_stopped",
-        "account",
-        "address_count",
-        "addresses",
-        "at",
-        "client",
-        "country",
-        "crossing",
-        "number",
+        *("_mails_stopped", "account", "address_count", "addresses", "at", "client", "country"),
+        *("crossing", "mails", "networks", "number"),
     )
 
     def __init__(
         self, account: Account, number: int, crossing: Crossing, client: Client, now: float
     ) -> None:
+        past = account.past
+        since = now - crossing.limit.window
         self.account = account
         self.number = number
         self.crossing = crossing
         self.client = client
         self.at = now
-        self.country = account.past.addresses[client.recorded].country
-        seen = list(account.past.since(now - crossing.limit.window))
+        self.country = past.addresses[client.recorded].country
+        seen = list(past.since(since))
         self.addresses = [address.name for address in seen[:ADDRESSES_KEPT]]
         self.address_count = len(seen)
-        self._mails_before = account.mails - 1
+        networks = past.history.networks.values()
+        self.networks = [network.name for network in networks if network.last_seen >= since]
+        self.mails = account.mails
         self._mails_stopped: int | None = None
 
     @property
     def mails_stopped(self) -> int:
-        """How many mails would not have passed until the end of the log, the crossing one too."""
+        """How many mails would not have passed until the end of the log, with the crossing one."""
         if self._mails_stopped is None:
-            return self.account.mails - self._mails_before
+            return self.account.mails - self.mails + 1
         return self._mails_stopped
 
     def count(self) -> None:
@@ -127,20 +93,23 @@ class Stop:
 class Branch(Past):
     """How an account's history goes on under one setting whose blocks end by themselves."""
 
-    __slots__ = ("_policy", "_stop")
+    __slots__ = ("_lasted", "_policy", "_stop")
 
     def __init__(self, past: Past, policy: Policy, stop: Stop, rule: Rule) -> None:
         super().__init__()
         self._policy = policy
         self._stop = stop
+        self._lasted = 0.0  # the block before, seconds
         self.latest = past.latest
-        self.addresses = {name: copy(seen) for name, seen in past.addresses.items()}
         countries = {name: copy(seen) for name, seen in past.history.countries.items()}
         networks = {name: copy(seen) for name, seen in past.history.networks.items()}
         self.history = History(past.history.generation, countries, networks, self)
         self.history.incident = policy.mode
-        for seen in (*countries.values(), *networks.values()):
-            seen.days = rule.marked(seen.days)
+        for name, seen in past.addresses.items():
+            self.addresses[name] = own = copy(seen)
+            own.place = self.history.place(own, rule.now, is_hosting=seen.place.is_hosting)
+        for place in (*countries.values(), *networks.values()):
+            place.days = rule.marked(place.days)
         self.change_days(rule.marked)
         self._begin_block(rule)
 
@@ -152,113 +121,93 @@ class Branch(Past):
             return
         if passes:
             return
-        place = self.place(replay.country_of, now - replay.kept, self._policy, client, now)
-        if place is None:
+        seen = self.located(replay.lookup, now - replay.kept, self._policy, client, now)
+        if seen is None:
             return
         rule = Rule(self._policy, now, replay.keep)
-        if record(rule, history, place).begins:
+        if record(rule, history, seen.place).begins:
             self._begin_block(rule)
 
     def _begin_block(self, rule: Rule) -> None:
-        """Do what is left to do when an incident begins, see rule.record()."""
         self._stop.count()
-        self.history.expires = rule.now + self._policy.block_for
-
-
-class Rules:
-    """The policies of the settings for one account, which differ only in limits.
-
-    `enforced`: the numbers of those that block.
-    """
-
-    def __init__(self, policies: Sequence[Policy]) -> None:
-        self.policies = policies
-        self.enforced = tuple([n for n, policy in enumerate(policies) if not policy.observes])
-        self._screens: dict[tuple[int, ...], Policy] = {}
-
-    def screen(self, numbers: tuple[int, ...]) -> Policy:
-        """Return a policy that is crossed by every mail that crosses one of these settings.
-
-        A mail that it records is recorded for all settings.
-        """
-        screen = self._screens.get(numbers)
-        if screen is None:
-            limits = [limit for number in numbers for limit in self.policies[number].limits]
-            values = [value for key in KEYS for value in _tightest(key, limits)]
-            first = self.policies[0]
-            off = {**_values(first.limits[0]), **dict.fromkeys(KEYS, 0), "observes": False}
-            # min_mails are counted for every window, also of settings that are closed.
-            windows = {window for policy in self.policies for window in policy.windows}
-            values += [{"window": window} for window in (windows if first.min_mails > 1 else ())]
-            limits_with_all = [{**off, **limit} for limit in values or [off]]
-            screen = Policy({**_values(first), "limits": limits_with_all})
-            self._screens[numbers] = screen
-        return screen
-
-
-def _values(record: Record) -> dict[str, Any]:
-    return {name: getattr(record, name) for name in record.__slots__}
-
-
-def _tightest(key: str, limits: list[Limit]) -> list[dict[str, Any]]:
-    """Return those limits that are crossed whenever any other is: fewest, longest window."""
-    found = {
-        (getattr(limit, key), limit.window, limit.familiar_after)
-        for limit in limits
-        if getattr(limit, key) and not limit.observes
-    }
-    return [
-        {key: most, "window": window, "familiar_after": familiar_after}
-        for most, window, familiar_after in found
-        if not any(
-            other != (most, window, familiar_after)
-            and (other[0] <= most and other[1] >= window and other[2] == familiar_after)
-            for other in found
-        )
-    ]
+        self._lasted = self._policy.block_seconds(self._lasted)
+        self.history.expires = rule.now + self._lasted
 
 
 class Account:
-    """One account of the log: its history as far as no setting has blocked it, and its stops.
+    """One account of the log: its history as if nobody were ever blocked, and its stops.
 
-    `open`: the numbers of the settings that have not blocked it, and `screen`
-    the policy that stands for them.  `stored`: see Replay.  `changes`:
-    grows with every mail that may make a place count that did not: a mail from
-    an address that was checked since can't cross a limit.  `mails`: how many
-    came that no exemption of the account lets pass.
+    `stored`: see Replay.  `changes`: grows with every mail that may make a place count that did
+    not: a mail from an address that was checked since can't cross a limit.  `mails`: how many came
+    that no exemption of the account lets pass.  `heights`: by measure, the most that ever counted.
+    `crossed`: the limits that were crossed, as a Rules.order has them.  `stops`: by the number of
+    the setting.
     """
 
     __slots__ = (
-        "branches",
-        "changes",
-        "mails",
-        "name",
-        "open",
-        "past",
-        "rules",
-        "screen",
-        "stops",
-        "stored",
+        *("branches", "changes", "crossed", "heights", "mails", "moments", "name", "past", "rules"),
+        *("stops", "stored"),
     )
 
     def __init__(self, name: str, rules: Rules, stored: dict[str, Stored]) -> None:
         self.name = name
         self.rules = rules
         self.stored = stored
-        self.open = rules.enforced
-        self.screen = rules.screen(self.open)
         self.changes = 0
         self.mails = 0
         self.past = Past()
+        self.heights = [0] * len(rules.measures)
+        self.moments: dict[int, deque[float]] = {}
+        self.crossed: set[tuple[int, int]] = set()
         self.branches: list[Branch] = []
-        self.stops: list[Stop] = []
+        self.stops: dict[int, Stop] = {}
 
-    def close(self, stop: Stop) -> None:
-        """Note that a setting has blocked the account."""
-        self.stops.append(stop)
-        self.open = tuple([number for number in self.open if number != stop.number])
-        self.screen = self.rules.screen(self.open)
-        self.changes += 1  # others than before are checked from now on
+    def counts(
+        self, rules: Sequence[Rule], seen: LoggedAddress, now: float
+    ) -> list[tuple[int, int]]:
+        """Return how many count towards each measure that a mail adds to, once it is recorded."""
+        history, place = self.past.history, seen.place
+        counts = []
+        for number, (measure, rule) in enumerate(zip(self.rules.measures, rules, strict=True)):
+            if measure.counts_mails:
+                if rule.counts_mail(history, place):
+                    moments = self.moments.setdefault(number, deque())
+                    moments.append(now)
+                    while now - moments[0] > measure.limit.window:
+                        moments.popleft()
+                    counts.append((number, len(moments)))
+                continue
+            at = place.of(measure.kind)
+            if at is not None and not rule.is_familiar(measure.limit, measure.kind, at, history):
+                own = seen if measure.kind == "address" else None
+                count, _ = rule.towards(measure.limit, measure.kind, history, own)
+                counts.append((number, count))
+        return counts
+
+    def is_at_top(self) -> bool:
+        """Whether it was seen in no more places of any kind than have counted at a time."""
+        history = self.past.history
+        sizes = {
+            "country": len(history.countries),
+            "network": len(history.networks),
+            "address": len(self.past.addresses),
+        }
+        return all(
+            measure.counts_mails or sizes[measure.kind] <= height
+            for measure, height in zip(self.rules.measures, self.heights, strict=True)
+        )
+
+    def rise(self, counts: Sequence[tuple[int, int]]) -> set[tuple[int, int]]:
+        """Keep the highest counts; return the limits that they exceed for the first time."""
+        crossed: set[tuple[int, int]] = set()
+        for number, count in counts:
+            before = self.heights[number]
+            if count > before:
+                self.heights[number] = count
+                thresholds = self.rules.measures[number].thresholds
+                crossed.update((number, most) for most in thresholds if before <= most < count)
+        self.crossed |= crossed
+        return crossed
 
 
 class Replay:
@@ -269,20 +218,21 @@ class Replay:
     `keep`, `kept`: for how many seconds a day makes familiar, and an address is
     remembered.  `latest`: UTC seconds of the last mail.  `exempt`, `outside`:
     accounts of which mail was not judged, for an exemption or `policy.domains`.
-    `unlocated`: how many mails came from each address that has no country.
+    `unlocated`: how many mails came from each address that has no country;
+    `without_network`: how many came from elsewhere, but from no known network.
     """
 
     def __init__(
         self,
         settings: Sequence[Setting],
-        country_of: CountryOf,
+        lookup: Lookup,
         exemptions: Sequence[ExemptionRow] = (),
         learn_until: float = 0,
         stored: Callable[[str], dict[str, Stored]] | None = None,
     ) -> None:
         self.settings = settings
         self._config = settings[0].config  # they differ only in limits
-        self.country_of = country_of
+        self.lookup = lookup
         self.keep = self._config.keep_sightings
         # As `pcc_admin.py cleanup` does.
         self.kept = max(setting.config.kept_sightings for setting in settings)
@@ -290,6 +240,7 @@ class Replay:
         self.exempt: set[str] = set()
         self.outside: set[str] = set()
         self.unlocated: Counter[str] = Counter()
+        self.without_network = 0
         self._exemptions = exemptions
         self._learn_until = learn_until
         self._stored = stored
@@ -299,7 +250,7 @@ class Replay:
         self._rules: dict[tuple[int, ...], Rules] = {}
 
     @property
-    def accounts(self) -> Iterable[Account]:
+    def accounts(self) -> Collection[Account]:
         """The accounts that were met and that the configuration covers."""
         return self._accounts.values()
 
@@ -309,20 +260,25 @@ class Replay:
         return sum(account.mails for account in self._accounts.values())
 
     @property
-    def stops(self) -> list[Stop]:
-        """Whom the settings would have blocked: by setting, then in the order of time."""
-        stops = [stop for account in self._accounts.values() for stop in account.stops]
-        return sorted(stops, key=lambda stop: (stop.number, stop.at, stop.account.name))
+    def needs_networks(self) -> bool:
+        """Whether any limit is about networks."""
+        kinds = {measure.kind for rules in self._rules.values() for measure in rules.measures}
+        return not kinds.isdisjoint(("network", "hosting"))
+
+    def stops(self, number: int) -> list[Stop]:
+        """Return whom a setting would have blocked, in the order of time."""
+        stops = [account.stops[number] for account in self.accounts if number in account.stops]
+        return sorted(stops, key=lambda stop: (stop.at, stop.account.name))
 
     def mail(self, submission: Submission) -> None:
         """Take the steps of a verdict on one mail, under every setting."""
+        now, _, _, written, login = submission
         try:
-            account = self._logins[submission.login]
+            account = self._logins[login]
         except KeyError:
-            account = self._account(submission.login)
+            account = self._account(login)
         if account is None:
             return
-        now = submission.time
         if now > self.latest:
             self.latest = now
         exempt = self._exempt(account, now) if self._exemptions else []
@@ -330,47 +286,78 @@ class Replay:
             self.exempt.add(account.name)
             return
         account.mails += 1
-        client = self._clients.get(submission.client) or self._client(submission.client)
-        passes = client.is_exempt or (bool(exempt) and client.is_exempt_by(self._config, exempt))
+        client = self._clients.get(written) or self._client(written)
+        passes = client.is_exempt or (
+            bool(exempt) and client.is_exempt_by(self._config, exempt, self.lookup)
+        )
         for branch in account.branches:
             branch.mail(self, client, now, passes=passes)
         if not passes:
             self._judge(account, client, now)
 
     def _judge(self, account: Account, client: Client, now: float) -> None:
-        """Record a mail in the history that is the same for all, and judge it by the open ones."""
-        past, policy = account.past, account.screen
+        """Record a mail in the history that is the same for all settings, and measure it."""
+        past = account.past
         stored = account.stored.get(client.recorded) if account.stored else None
-        place = past.place(self.country_of, now - self.kept, policy, client, now, stored)
-        if place is None:
-            if not client.country(self.country_of):
+        seen = past.located(
+            self.lookup, now - self.kept, account.rules.recorder, client, now, stored
+        )
+        if seen is None:
+            if not client.country:
                 self.unlocated[client.address] += 1
             return
-        history = past.history
-        rule = Rule(policy, now, self.keep)
-        is_repeat = rule.is_repeat(history, place, 0)
-        rule.see(history, place)
-        address = past.addresses[client.recorded]
         if stored is None or not stored.first_seen <= now <= stored.last_seen:
-            address.new_mails += 1
-        if not is_repeat:
-            account.changes += 1
-        elif address.checked == account.changes:
-            return
-        if now >= self._learn_until:
-            address.checked = account.changes
-            if rule.crossing(history, place) is not None:
-                self._check(account, client, place, now)
+            seen.new_mails += 1
+        self.without_network += not seen.network
+        if seen.checked == account.changes and past.latest <= now <= seen.plain_until:
+            for place in seen.place.records:
+                place.mails += 1
+                place.last_seen = now
+        else:
+            self._measure(account, client, seen, now)
 
-    def _check(self, account: Account, client: Client, place: Place, now: float) -> None:
-        """Find which open settings block the account because of a mail that was recorded."""
-        for number in account.open:
+    def _measure(self, account: Account, client: Client, seen: LoggedAddress, now: float) -> None:
+        history = account.past.history
+        rule, rules = account.rules.at(now, self.keep)
+        counts_mail = rule.counts_mail(history, seen.place)
+        # Most accounts never get higher: then it does not matter what counts in which window.
+        is_at_top = account.is_at_top() and not counts_mail
+        if not is_at_top and not rule.is_repeat(history, seen.place, 0):
+            account.changes += 1
+        rule.see(history, seen.place)
+        if seen.checked != account.changes and not is_at_top:
+            counts = account.counts(rules, seen, now)
+            if now >= self._learn_until:
+                crossed = account.rise(counts)
+                if crossed:
+                    self._stop(account, client, crossed, seen, now)
+        if now >= self._learn_until:
+            seen.checked = account.changes
+        # Until when does more mail from there change nothing but counts and times?
+        policy = rule.policy
+        if policy.min_mails == 1 and not counts_mail:
+            midnight = (rule.today + 1) * DAY - 1e-6
+            seen.plain_until = (
+                midnight if is_at_top else min(now + policy.narrowest_window, midnight)
+            )
+
+    def _stop(
+        self,
+        account: Account,
+        client: Client,
+        crossed: set[tuple[int, int]],
+        seen: LoggedAddress,
+        now: float,
+    ) -> None:
+        """Stop an account under the settings whose first limit a mail crosses."""
+        for number, limits in enumerate(account.rules.order):
+            if number in account.stops or crossed.isdisjoint(limits):
+                continue
             policy = account.rules.policies[number]
             rule = Rule(policy, now, self.keep)
-            crossing = rule.crossing(account.past.history, place)
+            crossing = rule.crossing(account.past.history, seen.place)
             if crossing is not None:
-                stop = Stop(account, number, crossing, client, now)
-                account.close(stop)
+                stop = account.stops[number] = Stop(account, number, crossing, client, now)
                 if policy.block_for:
                     account.branches.append(Branch(account.past, policy, stop, rule))
 
@@ -394,7 +381,7 @@ class Replay:
     def _client(self, written: bytes) -> Client:
         if len(self._clients) >= CLIENTS_KEPT:
             self._clients.clear()
-        client = self._clients[written] = Client(written, self._config)
+        client = self._clients[written] = Client(written, self._config, self.lookup)
         return client
 
     def _exempt(self, account: Account, now: float) -> list[tuple[str, str]]:
@@ -408,14 +395,13 @@ class Replay:
         ]
 
 
-def pasts(replay: Replay, thefts: Mapping[str, Stop]) -> Iterator[AccountPast]:
+def pasts(replay: Replay) -> Iterator[AccountPast]:
     """Return what is to be imported of each account.
 
-    `thefts`: stops that look like one.  To those accounts no place becomes
-    familiar that was not so by then: a thief teaches nothing.
+    To those that any setting would have blocked the log makes nothing familiar: a thief teaches
+    nothing, and a patient one had been there for days before.
     """
     for account in replay.accounts:
-        stop = thefts.get(account.name)
         countries = {name: copy(seen) for name, seen in account.past.history.countries.items()}
         for country in countries.values():
             country.mails = 0
@@ -423,10 +409,9 @@ def pasts(replay: Replay, thefts: Mapping[str, Stop]) -> Iterator[AccountPast]:
         for address in account.past.addresses.values():
             countries[address.country].mails += address.new_mails
             sightings.append(_sighting(address))
-        if stop is not None:
-            rule = Rule(account.screen, stop.at, replay.keep)
+        if account.stops:
             for seen in (*countries.values(), *sightings):
-                seen.days = rule.marked(seen.days)
+                seen.days = ""
         yield AccountPast(account.name, list(countries.values()), sightings)
 
 

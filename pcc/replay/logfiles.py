@@ -44,6 +44,11 @@ STDIN = "-"
 CHUNK = 1 << 18
 """Bytes that are read at a time."""
 
+SAMPLE_EVERY = 1 << 16
+SAMPLE = 1 << 12
+SMALL = 1 << 21
+"""A plain log of so many bytes or more is looked through by samples of so many bytes."""
+
 RECENT_MAILS = 20_000
 """The latest mails whose lines are recognised when they come from another file, too."""
 
@@ -118,13 +123,25 @@ class Log:
         if self._begun:
             self._keep(self._begun)
             self._begun = None
+            chunks = self._readable_chunks()
         else:
             end = min(now, os.stat(self.path).st_mtime)
             with open(self.path, "rb") as file:
                 start = file.read(8)
-            if start.startswith(_GZIP):  # it says when what is in it was changed, if not 0
+            is_gzipped = start.startswith(_GZIP)
+            if is_gzipped:  # it says when what is in it was changed, if not 0
                 end = min(end, int.from_bytes(start[4:8], "little") or end)
-        self._clock.year = year_of_first(dates(self._readable_chunks(), self.size), end + DAY)
+            is_small = is_gzipped or self.size < SMALL
+            chunks = self._readable_chunks() if is_small else self._samples()
+        self._clock.year = year_of_first(dates(chunks, self.size), end + DAY)
+
+    def _samples(self) -> Iterator[bytes]:
+        """Return some lines from all over a large plain log."""
+        with open(self.path, "rb") as file:
+            for at in range(0, self.size, SAMPLE_EVERY):
+                file.seek(at)
+                piece = file.read(SAMPLE if at + SAMPLE_EVERY < self.size else -1)
+                yield piece[piece.find(b"\n") + 1 if at else 0 : piece.rfind(b"\n") + 1]
 
     def _keep(self, chunks: Iterator[bytes]) -> None:
         """Keep of stdin what is needed to read it twice: submissions, and some dates between."""

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 from pcc import address as addresses
 from pcc.history import CLOCK_SLACK, Address, History, Place, clock_shift
-from pcc.places.lookup import Lookup
 from pcc.replay.submissions import text
 from pcc.verdict.case import exemption_of_country, is_exempt_client
 
@@ -14,29 +13,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from pcc.config import Config, Policy
+    from pcc.places.lookup import Lookup
     from pcc.store.imports import Stored
-
-    CountryOf = Callable[[bytes], str]
-
-
-_nowhere = Lookup("", "", "", print)
-"""No network is looked up yet."""
 
 
 class LoggedAddress(Address):
     """An address an account was seen from.
 
-    `checked`: see Account.changes.  `new_mails`: those that the store has not counted.
+    `place`: with its country and network.  `checked`: see Account.changes.  `plain_until`: until
+    then another mail changes nothing but counts and times.  `new_mails`: those that the store has
+    not counted.
     """
 
-    __slots__ = ("checked", "client_name", "new_mails")
+    __slots__ = ("checked", "client_name", "new_mails", "place", "plain_until")
+    place: Place
 
-    def __init__(self, name: str, country: str, now: float) -> None:
+    def __init__(self, name: str, country: str, network: str, now: float) -> None:
         super().__init__(name, now, now)
         self.country = country
-        self.network = ""
+        self.network = network
         self.client_name = ""
         self.checked = -1
+        self.plain_until = 0.0
         self.new_mails = 0
 
 
@@ -47,28 +45,33 @@ class Client:
     `is_exempt`: whether pcc.toml exempts it.
     """
 
-    __slots__ = ("_country", "_packed", "address", "is_exempt", "name", "recorded")
+    __slots__ = (
+        *("_network", "_packed", "address", "country", "is_exempt", "is_hosting"),
+        *("name", "recorded"),
+    )
 
-    def __init__(self, written: bytes, config: Config) -> None:
+    def __init__(self, written: bytes, config: Config, lookup: Lookup) -> None:
         self.name, _, self.address = text(written)[:-1].partition("[")
-        packed = addresses.packed_address(self.address)
-        if packed is not None and addresses.is_without_country(packed):
-            packed = None
-        self.recorded = addresses.recorded_address(packed) if packed else ""
-        self.is_exempt = self.is_exempt_by(config, [])
-        self._packed = packed
-        self._country: str | None = None
+        self._packed = addresses.packed_address(self.address)
+        self._network: str | None = None
+        self.recorded = self.country = ""
+        self.is_hosting = False
+        self.is_exempt = is_exempt_client(config, self._packed, self.name, [], lookup)
+        if self._packed is not None and not addresses.is_without_country(self._packed):
+            self.recorded = addresses.recorded_address(self._packed)
+            self.country = lookup.country(self._packed)
 
-    def is_exempt_by(self, config: Config, exempt: list[tuple[str, str]]) -> bool:
+    def is_exempt_by(self, config: Config, exempt: list[tuple[str, str]], lookup: Lookup) -> bool:
         """Whether the client is exempt by pcc.toml, or by these exemptions in the database."""
-        packed = addresses.packed_address(self.address)
-        return is_exempt_client(config, packed, self.name, exempt, _nowhere)
+        return is_exempt_client(config, self._packed, self.name, exempt, lookup)
 
-    def country(self, country_of: CountryOf) -> str:
-        """Return the country of the address, looked up once."""
-        if self._country is None:
-            self._country = country_of(self._packed) if self._packed else ""
-        return self._country
+    def network(self, lookup: Lookup) -> str:
+        """Return the network, looked up once; it is then known whether it is of hosting."""
+        if self._network is None:
+            assert self._packed is not None
+            self._network = lookup.network(self._packed)
+            self.is_hosting = bool(self._network) and lookup.is_hosting(self._network)
+        return self._network
 
 
 class Past:
@@ -99,16 +102,16 @@ class Past:
             if seen.generation == generation:
                 yield seen
 
-    def place(
+    def located(
         self,
-        country_of: CountryOf,
+        lookup: Lookup,
         kept_since: float,
         policy: Policy,
         client: Client,
         now: float,
         stored: Stored | None = None,
-    ) -> Place | None:
-        """Return the records of a client's country and address, None where none counts.
+    ) -> LoggedAddress | None:
+        """Return the record of a client's address, with its place; None where it does not count.
 
         The country is the one that the address had before, if it is known here
         or `stored`.  Addresses that were last seen before `kept_since` are forgotten;
@@ -116,24 +119,27 @@ class Past:
         """
         known = self.addresses.pop(client.recorded, None)
         if known is None:
-            country = stored.country if stored else client.country(country_of)
-            if exemption_of_country(country, policy):
+            country = stored.country if stored else client.country
+            if exemption_of_country(country, policy) or not client.recorded:
                 return None
             self._drop_addresses(kept_since)
-            known = LoggedAddress(client.recorded, country, now)
+            known = LoggedAddress(client.recorded, country, client.network(lookup), now)
+            known.place = self.history.place(known, now, is_hosting=client.is_hosting)
         self.addresses[client.recorded] = known
         known.client_name = client.name
         if now > self.latest:
             self.latest = now
         elif now < self.latest - CLOCK_SLACK:
             self._mend_clock(now)
-        return self.history.place(known, now, is_hosting=False)
+        return known
 
     def _mend_clock(self, now: float) -> None:
         """Put times back that lie ahead because the clock has jumped, as a verdict does."""
         self.latest = now
         since, seconds = clock_shift(self.history, now)
-        for seen in (*self.history.countries.values(), *self.addresses.values()):
+        history = self.history
+        places = (*history.countries.values(), *history.networks.values(), *self.addresses.values())
+        for seen in places:
             if seconds and seen.last_seen >= since:
                 seen.last_seen -= seconds
                 seen.first_seen = min(seen.first_seen, seen.last_seen)

@@ -33,7 +33,7 @@ MOST_REPEATED = 100_000
 """Times that one line may say it was repeated; more is no count of syslogd's."""
 
 SAMPLE_BYTES = 16384
-"""In a large log the years are counted by one line in so many bytes."""
+"""In a large log the New Years are counted by one line in so many bytes."""
 
 EXPECTED_FRONT = "DATE HOST postfix/smtpd[PID]: in front, the date as in Nov 22 09:01:02"
 EXPECTED_DATE = "a date that exists and is not in the future"
@@ -192,13 +192,24 @@ def first_date(lines: bytes) -> Date | float | None:
 
 
 def dates(chunks: Iterable[bytes], size: int) -> Iterator[Date]:
-    """Return dates of a log of so many bytes: those of all lines, or of some if it is large."""
-    step = min(SAMPLE_BYTES, size // 1000)
-    for lines in whole_lines(chunks):
-        at = 0
-        while at < len(lines):
-            end = lines.find(b"\n", at)
-            found = date(lines[at:end] if end >= 0 else lines[at:])
-            if isinstance(found, tuple):
-                yield found
-            at = lines.find(b"\n", at + step) + 1 or len(lines)
+    """Return dates of a log of so many bytes: those of all lines, or of some if it is large.
+
+    Of its first and its last chunk all: a server that is hardly used logs months in one chunk.
+    """
+    lines, step = b"", 0
+    for following in filter(None, whole_lines(chunks)):
+        if lines:
+            yield from _dates(lines, step)
+            step = min(SAMPLE_BYTES, size // 1000)
+        lines = following
+    yield from _dates(lines, 0)
+
+
+def _dates(lines: bytes, step: int) -> Iterator[Date]:
+    at = 0
+    while at < len(lines):
+        end = lines.find(b"\n", at)
+        found = date(lines[at:end] if end >= 0 else lines[at:])
+        if isinstance(found, tuple):
+            yield found
+        at = lines.find(b"\n", at + step) + 1 or len(lines)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from pcc.config import Limit, Policy, checks
 from pcc.history import DAY, History, Place, Seen, Unchanged
-from pcc.replay.advice import CLOUDS
+from pcc.replay.outcomes import CLOUDS
 from pcc.report.world import world
 from pcc.rule import MOST_MAILS, MOST_PLACES, Rule
 from pcc.store.sightings import Sighting

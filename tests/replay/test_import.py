@@ -30,6 +30,7 @@ def test_import_makes_familiar_what_the_log_has_and_blocks_nobody(site: Site) ->
         "mails": 12,
         "left_alone": 0,
         "look_stolen": 0,
+        "days_left_out": [],
     }
     assert site.blocked() == []
     assert {name: row["mails"] for name, row in sightings(site).items()} == {
@@ -88,6 +89,24 @@ def test_theft_in_the_log_makes_nothing_familiar(site: Site) -> None:
         site.ask("joe@example.org", address(country)) for country in "ES FR BR VN DE".split()
     ]
     assert [is_refusal(answer) for answer in answers] == [False, False, False, True, True]
+
+
+def test_import_leaves_out_the_days_of_accounts_that_would_be_blocked(site: Site) -> None:
+    now = int(time.time()) - 12 * DAY
+    site.configure("familiar_after = 2\nmax_countries = 2\n")
+    mails = hop("BR VN DE", now + 4 * DAY, "stolen@example.org")
+    for account in ("stolen@example.org", "joe@example.org"):
+        mails += [mail for day in range(4) for mail in hop("ES FR", now + day * DAY, account)]
+    path = write(site, "mail.log", log(sorted(mails)))
+    said = replay(site, path, "--import")
+    assert said["imported"]["days_left_out"] == ["stolen@example.org"]
+    shown = run(site, "replay", "--import", path).stdout.decode()
+    assert "The days of 1 account that would have been blocked were left out: stolen" in shown
+    for account, passed in (("stolen@example.org", 2), ("joe@example.org", 3)):
+        answers = [site.ask(account, address(country)) for country in "ES FR BR DE".split()]
+        assert [is_refusal(answer) for answer in answers] == [False] * passed + [True] * (
+            4 - passed
+        )
 
 
 def test_import_of_one_mail_is_reported_in_the_singular(site: Site) -> None:

@@ -129,10 +129,12 @@ def test_years_of_rotated_files_are_found_in_any_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("seed", range(8))
 def test_years_of_a_random_log_are_the_true_ones(tmp_path: Path, seed: int) -> None:
     dice = random.Random(seed)
-    times: list[float] = [NOW - dice.randrange(DAY)]
-    while len(times) < dice.choice((3, 40, 4000)):
-        longest = dice.choice((1, 30, 290 if len(times) < 20 else 1))
-        times.insert(0, times[0] - dice.random() * longest * DAY)
+    count = dice.choice((3, 40, 4000, 40_000))
+    times = [NOW - dice.random() * DAY]
+    while len(times) < count:
+        longest = dice.choice((1, 30, 290) if len(times) < 20 else (0.01, 0.1))
+        times.append(times[-1] - dice.random() * longest * DAY)
+    times.reverse()
     dates = [f"{datetime.fromtimestamp(at):%b %e %H:%M:%S}" for at in times]
     path = write(tmp_path / dice.choice(("mail.log", "mail.log.gz")), log(*dates), times[-1] + 60)
     assert dates_of(path) == [f"{datetime.fromtimestamp(at):%Y-%m-%d}" for at in times]

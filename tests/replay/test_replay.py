@@ -18,24 +18,47 @@ pytestmark = pytest.mark.subprocess
 def test_replay_stops_the_crossing_mail_and_all_after_it(site: Site) -> None:
     path = write(site, "mail.log", log(hop("ES FR BR VN ES DE", START)))
     said = replay(site, path)
+    off = dict.fromkeys(("max_networks", "max_addresses", "max_hosting_mails"), 0)
+    numbers = {"max_countries": 3, **off, "max_foreign_mails": 0, "window": "2d"}
     assert said == {
         "parsed": 6,
         "unparsed": 0,
+        "mails_without_country": 0,
+        "mails_without_network": 6,
         "settings": [
-            {"max_countries": 3, "window": "2d", "accounts_blocked": 1, "mails_stopped": 3}
+            {
+                **numbers,
+                "accounts_blocked": 1,
+                "accounts_look_stolen": 1,
+                "mails_stopped": 3,
+                "limits": [{"rule": "max_countries 3 in 2d", "accounts_blocked": 1, "alone": 1}],
+                "missed": [],
+            }
         ],
         "accounts": [
             {
                 "account": "joe@example.org",
-                "max_countries": 3,
-                "window": "2d",
+                **numbers,
                 "at": utc(START + 180).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "rule": "max_countries 3 in 2d",
                 "countries": ["ES", "FR", "BR", "VN"],
+                "networks": [],
                 "client_address": address("VN"),
+                "mails": 4,
                 "mails_stopped": 3,
+                "looks_stolen": True,
             }
         ],
-        "mails_without_country": 0,
+        "heights": [
+            {
+                "key": "max_countries",
+                "window": "2d",
+                "familiar_after": 0,
+                **dict.fromkeys(("median", "p99", "p999", "highest"), 5),
+                "honest": 0,
+                "accounts": [{"account": "joe@example.org", "height": 5}],
+            }
+        ],
         "complaints": "",
     }
 

@@ -8,7 +8,8 @@ import subprocess
 import sys
 from typing import Any
 
-from checkout import ROOT, Site
+from checkout import COUNTRIES, NETWORKS, NO_NETWORKS, ROOT, Site
+from mmdb import write_database
 from simulator import DAY, SentMail
 
 START = 1_730_000_000 // DAY * DAY
@@ -47,3 +48,42 @@ def write(site: Site, name: str, text: str) -> str:
     path = site.folder / name
     path.write_text(text, encoding="utf-8")
     return str(path)
+
+
+BLOCK = 4096
+"""Addresses of a network, in tests of networks."""
+
+HOSTING = 4
+"""In each country the network from this one on are of hosting providers."""
+
+
+def network(mail: SentMail) -> str:
+    """Return the network that a mail is from, by the database of configure_networks()."""
+    return f"AS{64500 + 16 * COUNTRIES.index(mail.country) + mail.host // BLOCK}"
+
+
+def is_hosting(mail: SentMail) -> bool:
+    """Whether a mail is from a hosting network."""
+    return mail.host // BLOCK >= HOSTING
+
+
+def configure_networks(site: Site, toml: str) -> None:
+    """Write the configuration, with a network database and a hosting list."""
+    records = {}
+    hosting = []
+    for index, net in enumerate(NETWORKS):
+        for block in range(16):
+            number = 64500 + 16 * index + block
+            prefix = net.removesuffix("0.0/16")
+            records[f"{prefix}{16 * block}.0/20"] = {
+                "autonomous_system_number": number,
+                "autonomous_system_organization": f"Network {number}",
+            }
+            if block >= HOSTING:
+                hosting.append(f"{number} # Network {number}\n")
+    write_database(site.folder / "networks.mmdb", records, "GeoLite2-ASN")
+    (site.folder / "hosting.txt").write_text("".join(hosting), encoding="ascii")
+    site.configure(toml)
+    text = site.config.read_text(encoding="utf-8")
+    files = 'networks = "networks.mmdb"\nhosting = "hosting.txt"\n'
+    site.config.write_text(text.replace(NO_NETWORKS, files), encoding="utf-8")
