@@ -119,7 +119,7 @@ class PolicyService:
         self._is_waiting = False
         self._is_ending = False
         self._told: set[str] = set()
-        self._problems: list[str] = []  # with the country database, met during a verdict
+        self._problems: list[str] = []  # with files about places, met during a verdict
 
     def serve(self) -> None:
         """Answer requests until the connection ends.
@@ -219,7 +219,7 @@ class PolicyService:
 
         self._limit(DECISION_SECONDS)
         for problem in self._problems:
-            self._complain("country", problem)
+            _tell(problem, self._config.log_name)  # once for each file: Lookup sees to that
         self._problems.clear()
         maillog.open_log(self._config.log_name)
         for event, details in verdict.events:

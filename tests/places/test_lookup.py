@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from checkout import ROOT
+from checkout import ROOT, Site, address
 from mmdb import write_country_database, write_database
+from systemlog import system_log
 
 from pcc.address import packed_address
 from pcc.places.lookup import NEVER, Lookup
@@ -28,9 +30,9 @@ HOSTING = "# Rented by the hour\n64501 # Example Hosting\n\n  4200000000\n"
 
 
 def packed(text: str) -> bytes:
-    address = packed_address(text)
-    assert address is not None
-    return address
+    found = packed_address(text)
+    assert found is not None
+    return found
 
 
 class Files:
@@ -223,3 +225,118 @@ def test_lookup_imports_nothing_expensive_before_it_is_asked(tmp_path: Path) -> 
     argv = [sys.executable, "-I", "-S", "-c", program, str(ROOT)]
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     assert done.stdout == "['pcc', 'pcc.errors', 'pcc.places', 'pcc.places.lookup']\n"
+
+
+# Through the real process.
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Iterator[Site]:
+    """A site with a network database and a hosting list, whose limits are on countries."""
+    (tmp_path / "hosting.txt").write_text(HOSTING)
+    networks = {f"11.{number}.0.0/16": {"autonomous_system_number": number} for number in range(9)}
+    write_database(tmp_path / "networks.mmdb", networks, "GeoLite2-ASN")
+    made = Site(
+        tmp_path,
+        "[policy]\nmax_countries = 3\nmax_networks = 3\n[country]\n"
+        'database = "country.mmdb"\nnetworks = "networks.mmdb"\nhosting = "hosting.txt"\n'
+        f'[store]\ndatabase = "pcc.db"\n[notify]\nto = []\n[log]\nname = "{tmp_path.name}"\n',
+    )
+    yield made
+    made.close()
+
+
+def embedding(address: str, kind: int) -> str:
+    """Return an IPv6 address with an IPv4 address inside."""
+    parts = bytes(map(int, address.split(".")))
+    first, last = parts[:2].hex(), parts[2:].hex()
+    inverted = bytes(byte ^ 0xFF for byte in parts)
+    return (
+        f"64:ff9b::{first}:{last}",
+        f"64:ff9b:1::{first}:{last}",
+        f"2002:{first}:{last}::25",
+        f"2001::{inverted[:2].hex()}:{inverted[2:].hex()}",
+    )[kind]
+
+
+@pytest.mark.subprocess
+def test_mail_from_addresses_with_ipv4_inside_counts_for_their_countries(site: Site) -> None:
+    process = site.policy()
+    clients = [embedding(address(code), kind) for kind, code in enumerate(("ES", "FR", "BR", "VN"))]
+    actions = [process.ask("joe@example.org", client) for client in clients]
+    assert [action == "DUNNO" for action in actions] == [True, True, True, False]
+    process.end()
+    rows = site.data("show", "joe@example.org")["sightings"]
+    assert {row["address"] for row in rows} == {address(c) for c in ("ES", "FR", "BR", "VN")}
+
+
+@pytest.mark.subprocess
+def test_mail_from_an_address_with_an_exempt_one_inside_is_counted(site: Site) -> None:
+    text = site.config.read_text()
+    exempt = f'exempt_clients = ["11.0.0.0/8", "AS{1}", "AS{2}"]'
+    site.config.write_text(text.replace("[policy]", f"[policy]\n{exempt}"))
+    process = site.policy()
+    for code in ("ES", "FR", "BR", "VN", "DE"):
+        assert process.ask("joe@example.org", address(code)) == "DUNNO"
+    actions = [
+        process.ask("joe@example.org", embedding(address(code), 2))
+        for code in ("ES", "FR", "BR", "VN")
+    ]
+    assert [action == "DUNNO" for action in actions] == [True, True, True, False]
+
+
+@pytest.mark.subprocess
+def test_mail_from_an_exempt_network_is_not_counted(site: Site) -> None:
+    text = site.config.read_text()
+    exempt = 'exempt_clients = ["AS3", "AS4"]'
+    site.config.write_text(text.replace("[policy]", f"[policy]\n{exempt}"))
+    process = site.policy()
+    for code in ("BR", "VN", "BR", "VN", "ES", "FR"):  # BR is 11.3, VN is 11.4
+        assert process.ask("joe@example.org", address(code)) == "DUNNO"
+    process.end()
+    rows = site.data("show", "joe@example.org")["sightings"]
+    assert {row["country"] for row in rows} == {"ES", "FR"}
+
+
+@pytest.mark.subprocess
+def test_process_logs_each_file_of_another_layout_once_and_blocks_hold(site: Site) -> None:
+    site.config.write_text(site.config.read_text().replace("countries = 3", "countries = 9"))
+    codes = ("ES", "FR", "BR", "VN", "DE")
+    for code in codes:
+        site.ask("joe@example.org", address(code))
+    networks = site.folder / "networks.mmdb"
+    records = {"11.0.0.0/8": {"country_code": "ES", "asn": 7}}
+    with system_log() as log:
+        process = site.policy()
+        assert process.ask("eve@example.org", address("ES")) == "DUNNO"
+        write_database(networks, records, "GeoLite2-ASN")
+        for code in codes:  # limits on networks are off
+            assert process.ask("eve@example.org", address(code)) == "DUNNO"
+        write_database(site.countries, records, "GeoLite2-Country")
+        for code in codes:
+            assert process.ask("eve@example.org", address(code, 9)) == "DUNNO"
+        assert process.ask("joe@example.org", address("ES")) != "DUNNO"
+        process.end()
+        lines = log.lines(5, of=f"{site.folder}/")
+    assert [line.partition(" error ")[2] for line in lines] == [
+        f"limits on networks are off: {networks}: the network database is of another layout:"
+        " no record has autonomous_system_number",
+        f"{site.countries}: the country database is of another layout: no record has"
+        " country.iso_code",
+    ]
+
+
+@pytest.mark.subprocess
+def test_process_follows_a_network_database_that_is_replaced(site: Site) -> None:
+    process = site.policy()
+    hosts = [f"11.1.{number}.1" for number in range(5)]
+    assert [process.ask("joe@example.org", host) for host in hosts] == ["DUNNO"] * 5  # AS1
+    systems = {
+        f"11.1.{number}.0/24": {"autonomous_system_number": 100 + number} for number in range(9)
+    }
+    write_database(site.folder / "new.mmdb", systems, "GeoLite2-ASN")
+    os.utime(site.folder / "new.mmdb", (1, 1))
+    os.replace(site.folder / "new.mmdb", site.folder / "networks.mmdb")
+    hosts = [f"11.1.{number}.2" for number in range(4)]
+    actions = [process.ask("ann@example.org", host) for host in hosts]
+    assert [action == "DUNNO" for action in actions] == [True, True, True, False]
