@@ -4,12 +4,12 @@
     build_map.py [--output FILE] [WORLD-ATLAS.tgz ISO-COUNTRIES.tgz]
 
 The arguments are the npm packages world-atlas and i18n-iso-countries, as `npm pack` leaves them;
-without them they are fetched by `npm pack`.  Written is one JSON file: `width` and `height` in
-units of the map, `shapes`, an SVG path for each ISO code that the small scale (1:110m) has, `names`
-for all codes, and `borders`, the codes of the neighbours over land, told by the large scale.  The
-projection is Equal Earth (Savric, Patterson and Jenny, 2018): shading an area by a number is fair
-only where areas are true.  Antarctica, which sends no mail worth a fifth of the picture, is left
-out.  The same packages give the same bytes.
+without them they are fetched by `npm pack`.  The script writes one JSON file.  It has `width` and
+`height` in units of the map, `names` for all codes, and `shapes`, an SVG path for each ISO code
+that the small scale (1:110m) has.  `borders` has the codes of the neighbours over land, by the
+large scale.  The projection is Equal Earth (Savric, Patterson and Jenny, 2018): shading an area by
+a number is fair only where areas are true.  Antarctica, which sends no mail worth a fifth of the
+picture, is left out.  The same packages give the same bytes.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ CODES_BY_NAME = {"Kosovo": "XK", "N. Cyprus": "CY", "Somaliland": "SO"}
 """Shapes without a number in ISO 3166: the code that country databases have for what lies there."""
 
 OVERSEAS = {"FR": ("GF", (-60, 0, -40, 10)), "NO": ("SJ", (0, 74, 40, 85))}
-"""What has a code of its own but is drawn with another country, and between which longitudes and
-latitudes it lies: west, south, east, north."""
+"""Territories with a code of their own that are drawn with another country, and their west, south,
+east and north."""
 
 NAMES = """
     AG Antigua and Barbuda; AU Australia; BA Bosnia and Herzegovina; BQ Caribbean Netherlands;
@@ -114,7 +114,10 @@ def names(topology: Any, codes: dict[str, str]) -> dict[str, str]:
 
 
 def borders(topology: Any, codes: dict[str, str]) -> dict[str, str]:
-    """Return the neighbours of each code that has any, parted by blanks: who shares an arc."""
+    """Return the neighbours of each code that has any, separated by blanks.
+
+    Neighbours share an arc.
+    """
     sharing: dict[int, set[str]] = {}
     for shape in shapes_of(topology):
         code = codes.get(shape.get("id")) or CODES_BY_NAME.get(shape["properties"]["name"])

@@ -3,13 +3,14 @@
 
     build_networks.py [--verify] [PACKAGE.tgz]
 
-PACKAGE.tgz is the npm package @ip-location-db/asn, as `npm pack` leaves it; without one, the newest
-is fetched.  networks.mmdb.xz is in the layout of MaxMind's GeoLite2 ASN.  hosting.txt has the
-autonomous systems whose organisation is a known provider of hosting, cloud, VPN or proxies (KNOWN,
-NUMBERS) or has a word for that in its name (WORDS), without those that OTHERS names: universities,
-telephone companies that also host, banks, and names that only sound like it.  The same package and
-the same version of liblzma give the same bytes.  Needs maxminddb to verify, 1 GB of memory and two
-minutes.  Afterwards put the date it prints into README.md, and read what changed in hosting.txt.
+PACKAGE.tgz is the npm package @ip-location-db/asn, as `npm pack` leaves it; without one, the
+script fetches the newest.  The network database has the layout of MaxMind's GeoLite2 ASN.  The
+hosting list has known providers of hosting, cloud, VPN or proxies (KNOWN, NUMBERS), and
+organisations with a word for that in their names (WORDS).  OTHERS keeps names out: universities,
+banks, telephone companies that also host, and names that only sound like hosting.  The same
+package and the same version of liblzma give the same bytes.  It needs maxminddb to verify, 1 GB of
+memory and two minutes.  Afterwards put the date it prints into README.md, and read what changed in
+hosting.txt.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ WORDS = re.compile(r"host|cloud|\bvps|vps\b|\bvpn|vpn\b|\bprox(y|ies)|server", r
 """One of them in a name is enough."""
 
 OTHERS = re.compile(
-    # What serves people at home, at work and on their way.
+    # Networks of people at home, at work and on their way.
     r"universi|college|school|institut|academ|\bbanks?\b|maybank|banco|bankasi|financ|securities"
     r"|insur|forsikring|tele|comm?unica|mobil[ei]|broadband|banda larga|provedor|cable|wireless"
     r"|wi-?fi|fib(er|ra|re)|\bisp\b|internet service|servicos de internet|internet banda|\bredes\b"
@@ -64,7 +65,7 @@ OTHERS = re.compile(
     r"|bandwidth and cloud|cloud 9 internet|hosted network"
     # Telephony that is hosted.
     r"|voice|voip|pbx|call\b|call cent|fonecloud|cloudfone|mitel|genesys|nuso|digitalk|j2 cloud"
-    # What only sounds like it.
+    # Names that only sound like it.
     r"|ghost(?!net gmbh)|hostel|hostetler|echost|wasserver|observer|preserv|st\. cloud"
     r"|b\.root|root-server|route-server|shadowserver|adserver|episerver|soundcloud|mixcloud"
     r"|jobcloud|itron",
@@ -92,7 +93,7 @@ KNOWN = re.compile(
     r"|emerald onion|calyx institute|zwiebelfreunde|artikel10|hydra communications|estoxy)",
     re.IGNORECASE,
 )
-"""How the names of well-known providers begin, which own words don't tell."""
+"""The names of well-known providers begin so; most have none of WORDS."""
 
 NUMBERS = {
     7224, 14618, 16509, 8987,  # Amazon Web Services
@@ -110,7 +111,7 @@ NUMBERS = {
     7979,  # Servers.com
     60729, 208294,  # relays of Tor
 }  # fmt: skip
-"""Providers whose names are those of something larger, or tell nothing."""
+"""Providers whose names are those of something larger, or nothing that could be matched."""
 
 
 def main() -> int:

@@ -1,8 +1,8 @@
-"""Databases in MaxMind's format, written small: what both databases that come with pcc are made by.
+"""Writes databases in MaxMind's format small; both databases that come with pcc are made by it.
 
-Equal subtrees are written once, and the tree level by level: a search leads to the same record, in
-a file that is a third smaller, and a fifth once more when it is compressed.
-https://maxmind.github.io/MaxMind-DB/ describes the format.
+It writes equal subtrees once: a search leads to the same record, in a file of a third of the size.
+It writes the tree level by level, which xz compresses better.  Its grammar is that of
+https://maxmind.github.io/MaxMind-DB/ without what the two files don't need.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 Child: TypeAlias = "list[Child] | int | None"
-"""Of a node: a node, the number of a record, or nothing."""
+"""Below a node there is a node, the number of a record, or nothing."""
 
 Node: TypeAlias = "list[Child]"
 

@@ -2,9 +2,9 @@
 
 An address is handled as its packed bytes, 4 or 16 of them.  `unknown`, and
 anything else that is no address, is None.  An IPv4 address in IPv6 clothes
-(::ffff:192.0.2.1) is the IPv4 address.  Where an address is, and what is
-remembered of it, goes by the IPv4 address that answers to it are routed to
-(`located`), if it has one inside; what an operator exempts never does.
+(::ffff:192.0.2.1) is the IPv4 address.  Some IPv6 addresses have an IPv4 address
+inside to which answers are routed (`located`).  Country, network and recorded
+address are those of that one; exempt clients are never compared with it.
 Networks are (size, shift, prefix): an address of `size` bytes is inside when
 its integer shifted right by `shift` bits is `prefix`.
 
@@ -47,7 +47,7 @@ _TEREDO = bytes.fromhex("20010000")
 _SIX_TO_FOUR = bytes.fromhex("2002")
 
 _FIRST_BYTES_WITHOUT = frozenset((0, 10, 100, 127, 169, 172, 192, 0xFC, 0xFD, 0xFE))
-"""Most addresses are told apart by their first byte."""
+"""The first byte is enough for most addresses."""
 
 
 def packed_address(text: str) -> bytes | None:
@@ -73,7 +73,7 @@ def network_text(network: Network) -> str:
 
 
 def located(packed: bytes) -> bytes:
-    """Return the IPv4 address inside an IPv6 one to which answers to it are routed, else itself.
+    """Return the IPv4 address inside to which answers are routed, or the address itself.
 
     NAT64 (RFC 6052, RFC 8215), 6to4 (RFC 3056) and Teredo (RFC 4380) have one.  ISATAP and
     IPv4-compatible addresses don't count: there a client picks these bits itself.
@@ -87,8 +87,8 @@ def located(packed: bytes) -> bytes:
     if packed.startswith(_TEREDO):
         return bytes(byte ^ 0xFF for byte in packed[12:])
     if packed.startswith(_LOCAL_NAT64):
-        # RFC 6052 puts the address behind a prefix of 48 bits, around an octet of zeros; where
-        # the prefix is one of 96 bits within it, the address is at the end.
+        # RFC 6052 puts the address behind a prefix of 48 bits, around an octet of zeros.  Behind
+        # a prefix of 96 bits within that one it is at the end.
         return packed[12:] if any(packed[11:]) else packed[6:8] + packed[9:11]
     return packed
 

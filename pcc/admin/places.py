@@ -39,11 +39,11 @@ ENOUGH = 10
 """So many of WELL_KNOWN must be where we know them to be."""
 
 UPDATE_DETAILS = """\
-From a file, an http or https URL, gzipped or not, or without an argument the one that came with
-pcc.  A database replaces the one in place only if it opens, is of a type that pcc reads, is not
-older, and knows a few well-known addresses (or, like a database of your own network, as many as
-the one in place).  A hosting list must have a number on each line, and at least half as many as
-the one in place.  Running processes follow by themselves.  Owner and mode stay.
+It reads a file or an http or https URL, gzipped or not; without an argument it takes the file
+that came with pcc.  A database must open, be of a type that pcc reads, and not be older than the
+one in place.  It must know a few well-known addresses, or, like a database of your own network,
+as many as the one in place.  A hosting list must have a number on each line, and at least half
+as many as the one in place.  Running processes follow by themselves.  Owner and mode stay.
 
 geoipupdate keeps MaxMind's files fresh by itself: where country.database and country.networks
 name its files, this command isn't needed for them.  For DB-IP, monthly:

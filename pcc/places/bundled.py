@@ -1,8 +1,8 @@
-"""What comes along: a country database, a network database, and a list of hosting networks.
+"""The files that come along: a country database, a network database, and the hosting list.
 
-data/README.md says where they come from and what their licences ask for.  They are unpacked into
-the state folder when pcc is set up, and only where there is none yet: what an administrator put
-there is never replaced.
+data/README.md says where they come from and what their licences ask for.  `init` unpacks
+them into the state folder, and only where there is none yet: it never replaces a file that an
+administrator put there.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ FOLDER = os.path.join(
 class File(NamedTuple):
     """One of the files that say where an address is.
 
-    `key`: in pcc.toml.  `bundled`: the name of the one that comes along.  `kind`: what a database
-    is asked for.
+    `key` is its key in pcc.toml, `bundled` the name of the file that comes along, and `kind` what a
+    database is asked for.
     """
 
     noun: str
@@ -69,7 +69,7 @@ FILES = {"country": COUNTRIES, "networks": NETWORKS, "hosting": HOSTING}
 """By what `pcc_admin.py places` calls them."""
 
 MODE = 0o640
-"""Of a file that is new: whatever the umask says, the group reads it."""
+"""A new file gets it, whatever the umask says: the group reads it."""
 
 _CHUNK = 1 << 20
 
@@ -103,9 +103,9 @@ def unpack(target: str, file: File = COUNTRIES) -> None:
 def give_time(path: str, descriptor: int, file: File) -> None:
     """Give a new file, open as `descriptor`, a time that follows from what is in it.
 
-    What was looked up in a database goes by its time (`looked_up` in schema.sql): hosts that share
-    what they know must not take each other's copy for another database.  The time is that of its
-    building, to the second; the rest distinguishes databases that were built in the same one.
+    The time of a database stands for its answers (`looked_up` in schema.sql): hosts that share a
+    store must not take each other's copy for another database.  It is the time of building, to the
+    second; the rest distinguishes databases that were built in the same one.
     """
     from zlib import crc32
 

@@ -1,14 +1,13 @@
 """Files in MaxMind's format that say where an address is: its country, its city, its network.
 
-Files of MaxMind and of other makers that share their layout, such as DB-IP, are read.  The country
-is the one where the database says an address is used, and nothing else: where that is unknown, as
-for satellite providers and anycast networks that answer from everywhere at once, the country in
-which the network is registered would be a guess, and would have a traveller on a plane seen at the
-provider's headquarters.  ZZ, DB-IP's word for unknown, is no country.  A file may be replaced,
-overwritten, damaged or removed at any moment: the next look-up follows, or raises CountryError,
-which lasts no longer than its cause.  The files are somebody else's work: every value is checked.
-maxminddb, which geoip2 brings along, is imported on the first look-up and not before: it costs
-several times the start of an interpreter, and geoip2 itself half as much again.
+Makers other than MaxMind share their layout, such as DB-IP.  The country is the one where an
+address is used, and never the one where its network is registered.  That would be a guess for
+satellite providers and anycast networks: a traveller on a plane would be at the provider's
+headquarters.  ZZ, DB-IP's word for unknown, is no country.  A file may be replaced, overwritten,
+damaged or removed at any moment.  The next look-up follows, or raises CountryError, which lasts no
+longer than its cause.  The files are somebody else's work, so every value is checked.  The first
+look-up imports maxminddb, which geoip2 brings along: it costs several times the start of an
+interpreter, and geoip2 itself half as much again.
 """
 
 from __future__ import annotations
@@ -34,21 +33,21 @@ MOST_KM = 20_040
 """Half the way round the earth: nothing is wrong by more."""
 
 WELL_KNOWN = {
-    "128.32.0.1": ("US", 25),  # University of California, Berkeley
-    "128.100.100.1": ("CA", 239),  # University of Toronto
-    "129.78.5.8": ("AU", 23719),  # University of Sydney
-    "129.132.19.216": ("CH", 559),  # ETH Zurich
-    "130.79.200.1": ("FR", 2259),  # University of Strasbourg
-    "130.88.1.1": ("GB", 786),  # University of Manchester
-    "130.225.0.1": ("DK", 1835),  # Danish research network
-    "130.237.28.40": ("SE", 1653),  # Royal Institute of Technology, Stockholm
-    "133.11.0.1": ("JP", 2501),  # University of Tokyo
-    "134.130.4.17": ("DE", 47610),  # RWTH Aachen
-    "143.248.1.1": ("KR", 1781),  # KAIST
-    "147.83.2.135": ("ES", 13041),  # Polytechnic University of Catalonia
-    "193.0.6.139": ("NL", 3333),  # RIPE NCC
-    "193.206.158.22": ("IT", 137),  # Italian research network
-    "200.160.2.3": ("BR", 22548),  # NIC.br
+    "128.32.0.1": ("US", 25),  # University of California, Berkeley.
+    "128.100.100.1": ("CA", 239),  # University of Toronto.
+    "129.78.5.8": ("AU", 23719),  # University of Sydney.
+    "129.132.19.216": ("CH", 559),  # ETH Zurich.
+    "130.79.200.1": ("FR", 2259),  # University of Strasbourg.
+    "130.88.1.1": ("GB", 786),  # University of Manchester.
+    "130.225.0.1": ("DK", 1835),  # Danish research network.
+    "130.237.28.40": ("SE", 1653),  # Royal Institute of Technology, Stockholm.
+    "133.11.0.1": ("JP", 2501),  # University of Tokyo.
+    "134.130.4.17": ("DE", 47610),  # RWTH Aachen.
+    "143.248.1.1": ("KR", 1781),  # KAIST.
+    "147.83.2.135": ("ES", 13041),  # Polytechnic University of Catalonia.
+    "193.0.6.139": ("NL", 3333),  # RIPE NCC.
+    "193.206.158.22": ("IT", 137),  # Italian research network.
+    "200.160.2.3": ("BR", 22548),  # NIC.br.
 }
 """Addresses of old institutions that don't move, with their countries and networks."""
 
@@ -57,7 +56,7 @@ FIRST_RECORDS = 100
 
 
 class Kind:
-    """What a file is asked for.
+    """Something that a file is asked for: countries, cities or networks.
 
     `types`: a file's type has one of these words in it.  `answer` takes a record to what is asked
     for, or to None where the record has no such thing, which it has in `field`.
@@ -88,7 +87,7 @@ class Kind:
 
 
 class DatabaseInfo:
-    """What a file says of itself; `build_epoch` is in UTC seconds."""
+    """A file's description of itself; `build_epoch` is in UTC seconds."""
 
     __slots__ = ("build_epoch", "node_count", "path", "type")
 
@@ -193,13 +192,12 @@ def describe(path: str, kind: Kind) -> DatabaseInfo:
 class _OpenDatabase:
     """A file that is open, of a type that can be asked, and of the layout that is asked for.
 
-    The file is read, not mapped into memory unless that is asked for: touching a page that somebody
-    has just truncated away kills a process by SIGBUS, and that would be every policy process at
-    once.  Reading is slower, 30 us instead of 14 for a look-up in the bundled database and 4 with
-    the C extension (GeoLite2 City: 220, 75 and 17), but a look-up is only made for an address
-    that is new for an account, and importing maxminddb costs hundreds of times as much.  Either way
-    64 processes share the file in the page cache, 0.2 MB or less for each; a copy in the memory of
-    each would be safe too, and take 3 to 63 MB.
+    The file is read, and mapped into memory only where that is asked for.  Touching a page that
+    somebody has just truncated away kills a process by SIGBUS, and so all policy processes at once.
+    Reading is slower: 30 us a look-up in the bundled database, 14 mapped, 4 with the C extension
+    (GeoLite2 City: 220, 75 and 17).  But only an address that is new for an account is looked up,
+    and importing maxminddb costs hundreds of times as much.  Either way 64 processes share the
+    file in the page cache, with 0.2 MB or less for each.
     """
 
     __slots__ = ("_kind", "_path", "_reader", "metadata")
@@ -335,7 +333,7 @@ def _unreadable(path: str, kind: Kind, error: OSError) -> CountryError:
     return CountryError(f"{path}: the {kind.noun} can't be read: {error.strerror}")
 
 
-# What is asked for, and where a record has it.
+# The kinds: the answer of each is taken from where a record has it.
 
 
 def _country(record: dict[str, Any]) -> str | None:

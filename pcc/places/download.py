@@ -1,9 +1,9 @@
-"""The bytes of a country database from a file or a URL, unpacked where they are gzipped.
+"""The bytes of a file about places from a file or a URL, unpacked where they are gzipped.
 
-Only http and https are spoken, and a redirect is followed to https alone: who
-answers for a server, or stands in front of it, must not make root read local
-files or ask services of the local network by other protocols.  Nothing is
-fetched for ever, and nothing grows without bounds (LARGEST), packed or not.
+It speaks http and https only, and follows a redirect to https alone.  A server,
+or somebody in front of it, must not make root read local files or ask services of
+the local network by other protocols.  Nothing is fetched for ever, and nothing
+grows without bounds (LARGEST), packed or not.
 A proxy is taken from the environment, as everywhere.
 """
 
@@ -25,7 +25,7 @@ from pcc.errors import CountryError
 from pcc.escaping import escaped
 
 LARGEST = 1 << 29
-"""Bytes; several times the size of the largest country database there is."""
+"""Bytes; several times the size of the largest database there is."""
 
 SILENCE_SECONDS = 30
 """How long a server may say nothing."""
@@ -154,7 +154,7 @@ def _opener() -> urllib.request.OpenerDirector:
 
 
 def _unpacked(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
-    """Yield what is gzipped unpacked, in pieces whatever it grows to, and all else as it is."""
+    """Yield gzipped bytes unpacked, in pieces whatever they grow to, and others as they are."""
     head = b""
     while len(head) < 2 and (chunk := next(chunks, b"")):
         head += chunk

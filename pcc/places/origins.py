@@ -1,11 +1,10 @@
 """Where addresses are and whose networks they are in, looked up for people.
 
 City, latitude and longitude are in a country database of a City or Enterprise
-type (GeoLite2 City, DB-IP City); the operator is in the network database
-(`country.networks`), and the hosting list knows which networks rent addresses
-out.  What is missing, broken or of another type is left out; of networks and
-cities that is said once in a sentence, while a broken country database is
-complained of by those who need it for a verdict.
+type (GeoLite2 City, DB-IP City).  The operator is in the network database
+(`country.networks`), and the hosting list knows the networks that rent addresses
+out.  A file that is missing, broken or of another type is left out.  Networks and
+cities are complained of once; verdicts complain of the other two files.
 
 No verdict needs this: the policy process never imports it.
 """

@@ -1,13 +1,12 @@
 """How far apart an account was seen, and how fast somebody would have had to travel.
 
-Pure: no I/O, no clock.  Evidence for whoever looks at an incident, never a reason
-to block: where an address is, is an estimate, a whole country's middle at worst,
-and a VPN or a mobile network moves somebody without travelling.
+Pure: no I/O, no clock.  It is evidence for people who look at an incident, and
+never a reason to block.  The place of an address is an estimate, at worst a
+country's middle, and a VPN or a mobile network moves somebody without travelling.
 
-Of a sighting, an address with the times of its first and last mail, only these
-two moments are known.  A leg leads from one known moment to the next one at
-another place: whatever came in between, somebody got from there to here in that
-time.
+A sighting has the times of its first and last mail, and only these two moments
+are known.  A leg leads from one known moment to the next one at another place:
+whatever came in between, somebody got from there to here in that time.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ AEROPLANE_KMH = 1000
 """Faster than any airliner."""
 
 NEAR_KM = 100
-"""What is nearer may well be the same place."""
+"""Nearer places may well be the same."""
 
 
 class Origin(NamedTuple):
@@ -59,7 +58,7 @@ class Visit(NamedTuple):
 
 
 class Sighting(Protocol):
-    """What a row of the store has of a sighting, or of what a log says of one."""
+    """A sighting as a row of the store has it, or a log."""
 
     @property
     def country(self) -> str: ...  # noqa: D102
@@ -122,7 +121,7 @@ def distance(start: Origin, end: Origin) -> float | None:
         return None
     south, north = radians(start.latitude), radians(end.latitude)
     width = radians(end.longitude - start.longitude)
-    # The haversine formula, exact enough for small distances, too.
+    # The haversine formula is also exact enough for small distances.
     chord = sin((north - south) / 2) ** 2 + cos(south) * cos(north) * sin(width / 2) ** 2
     return 2 * EARTH_KM * asin(min(1.0, sqrt(chord)))
 
@@ -130,7 +129,7 @@ def distance(start: Origin, end: Origin) -> float | None:
 def legs(visited: Iterable[Visit]) -> list[Leg]:
     """Return the ways between places at least NEAR_KM apart, the earliest first.
 
-    What is between the same two places again and again is there once, at its fastest.
+    The way between the same two places is there once, at its fastest.
     """
     moments = sorted(
         [(time, visit) for visit in visited for time in {visit.first_seen, visit.last_seen}],
@@ -185,7 +184,7 @@ def network(origin: Origin) -> str:
 
 
 def origin_data(origin: Origin) -> dict[str, Any]:
-    """Return what a program is told of an address's origin; None for what is unknown."""
+    """Return an address's origin as JSON has it; None for what is unknown."""
     return {
         "city": origin.city or None,
         "latitude": origin.latitude,
@@ -197,7 +196,7 @@ def origin_data(origin: Origin) -> dict[str, Any]:
 
 
 def leg_data(leg: Leg) -> dict[str, Any]:
-    """Return what a program is told of a leg; times are RFC 3339 in UTC."""
+    """Return a leg as JSON has it; times are RFC 3339 in UTC."""
     return {
         "from": _end_data(leg.start),
         "to": _end_data(leg.end),

@@ -102,7 +102,7 @@ def test_bundled_file_on_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> No
     assert os.listdir(tmp_path) == []
 
 
-# What they know
+# Their answers
 
 
 @pytest.fixture(scope="module")

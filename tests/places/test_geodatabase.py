@@ -117,7 +117,7 @@ def country(path: str | os.PathLike[str], address: str) -> str | None:
         database.close()
 
 
-# What is answered
+# Answers
 
 
 @pytest.mark.parametrize("database_type", MAXMIND_TYPES)
@@ -167,7 +167,7 @@ def test_database_of_ipv4_alone_has_no_ipv6_address(tmp_path: Path) -> None:
     assert country(path, "2001:db8::1") is None
 
 
-# What comes with pcc, and what MaxMind makes
+# The files of pcc and of MaxMind
 
 KNOWN = [
     ("8.8.8.8", "US"),
@@ -218,7 +218,7 @@ def test_database_of_maxminds_networks_has_no_countries(geolite2: Path) -> None:
     assert complaint(lambda: describe(asn, COUNTRIES)) == expected
 
 
-# What can't be asked
+# Files that can't be asked
 
 ASKING = (
     lambda path: country(path, "192.0.2.1"),
@@ -319,7 +319,7 @@ def become(uid: int) -> None:
         os.seteuid(uid)
 
 
-# What happens under a running process
+# Changes under a running process
 
 
 def test_database_that_is_replaced_is_followed_at_the_next_look_up(path: Path) -> None:
@@ -491,7 +491,7 @@ def test_deadline_in_a_look_up_is_not_taken_for_damage(path: Path) -> None:
     assert database.country("192.0.2.1") == "ES"
 
 
-# What a fresh process pays for
+# The price of a fresh process
 
 FRESH = f"""
 import __future__, os, sys
@@ -526,7 +526,7 @@ def test_database_without_maxminddb_names_what_is_needed(
     assert said.startswith(f"{path}: can't be read without Python's geoip2: ")
 
 
-# What is of another layout
+# Files of another layout
 
 WELL_KNOWN_ALONE = {"128.32.0.0/16": {"country": {"iso_code": "US"}}}
 OTHER_LAYOUT = {
@@ -599,7 +599,7 @@ def test_database_that_gets_the_right_layout_is_used(path: Path) -> None:
     assert database.country("192.0.2.1") == "ES"
 
 
-# What is asked of cities and networks
+# Cities and networks
 
 
 def test_database_tells_the_bits_that_an_answer_is_true_of(path: Path) -> None:

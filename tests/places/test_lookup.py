@@ -1,4 +1,4 @@
-"""What a verdict asks of the files that say where an address is."""
+"""The look-ups of a verdict in the files that say where an address is."""
 
 from __future__ import annotations
 

@@ -52,7 +52,7 @@ ASN_RECORDS: dict[str, Any] = {
 
 
 def origins(folder: Path, cities: str = "city.mmdb", networks: str = "asn.mmdb") -> Origins:
-    """What is looked up in files of a folder; a complaint is an error."""
+    """Return origins by the files of a folder; a complaint is an error."""
 
     def complain(sentence: str) -> None:
         raise AssertionError(sentence)
@@ -234,7 +234,7 @@ def test_origins_are_not_imported_by_the_policy_process() -> None:
     assert subprocess.run(argv, capture_output=True, text=True, check=True).stdout == "[]\n"
 
 
-# What people and programs are told.
+# Origins for people and programs.
 
 
 @pytest.fixture

@@ -76,7 +76,7 @@ FAST = "faster than any airliner"
         ([visit(MADRID, 0), visit(Origin("Nowhere"), 60)], []),
         ([visit(MADRID, 0)], []),
         ([], []),
-        # What has no place does not part two that have one.
+        # An address without a place does not separate two that have one.
         (
             [visit(MADRID, 0), visit(Origin(), 60), visit(SAO_PAULO, 12 * HOUR)],
             ["Madrid (ES) to Sao Paulo (BR), 8,400 km in 12 hours: 700 km/h"],
