@@ -20,29 +20,25 @@ BATCH = 50
 """Accounts that are renewed in one transaction, so that verdicts never wait long."""
 
 
-def renew_networks(
-    database: Database, account: str, network_of: Callable[[str], str], made: float
-) -> None:
-    """Write the networks of all of an account's addresses as another database has them.
-
-    `network_of` takes an address as it is recorded.  `made`: when that database was made, 0 where
-    the networks of some are unknown.  What is known of a network is the sum of what is known of
-    its addresses, so that nothing known looks unfamiliar because networks have other numbers.
-    """
-    networks: dict[str, Seen] = {}
+def addresses(database: Database, account: str) -> list[Sighting]:
+    """Return the addresses of an account, without what only a verdict needs."""
     rows = database.rows(
         "SELECT address, country, network, first_seen, last_seen, mails, generation, days"
         " FROM sighting WHERE account = ?",
         (account,),
     )
-    for row in rows:
-        seen = Sighting(*row)
+    return [Sighting(*row) for row in rows]
+
+
+def sums(seen_at: list[Sighting], network_of: Callable[[str], str]) -> dict[str, Seen]:
+    """Return the networks of addresses, by name.
+
+    What is known of a network is the sum of what is known of its addresses, so that nothing known
+    looks unfamiliar because networks have other numbers.
+    """
+    networks: dict[str, Seen] = {}
+    for seen in seen_at:
         network = network_of(seen.name)
-        if network != seen.network:
-            database.write(
-                "UPDATE sighting SET network = ? WHERE account = ? AND address = ?",
-                (network, account, seen.name),
-            )
         if network:
             total = networks.setdefault(network, Seen(network, seen.first_seen, seen.last_seen))
             total.first_seen = min(total.first_seen, seen.first_seen)
@@ -50,8 +46,26 @@ def renew_networks(
             total.mails += seen.mails
             total.generation = max(total.generation, seen.generation)
             total.days = joined_days(total.days, seen.days)
+    return networks
+
+
+def renew_networks(
+    database: Database, account: str, network_of: Callable[[str], str], made: float
+) -> None:
+    """Write the networks of all of an account's addresses as another database has them.
+
+    `network_of` takes an address as it is recorded.  `made`: when that database was made, 0 where
+    the networks of some are unknown.
+    """
+    seen_at = addresses(database, account)
+    for seen in seen_at:
+        if (network := network_of(seen.name)) != seen.network:
+            database.write(
+                "UPDATE sighting SET network = ? WHERE account = ? AND address = ?",
+                (network, account, seen.name),
+            )
     database.write("DELETE FROM place WHERE account = ? AND kind = 'network'", (account,))
-    for total in networks.values():
+    for total in sums(seen_at, network_of).values():
         sightings.save_place(database, account, "network", total)
     set_networks_made(database, account, made)
 

@@ -11,7 +11,8 @@ from pcc.config import Config
 from pcc.history import Unchanged, clock_shift
 from pcc.places.lookup import Lookup
 from pcc.protocol import PolicyRequest
-from pcc.rule import Crossing, Rule, record
+from pcc.rule import Rule, record
+from pcc.store import networks
 from pcc.store.engine.interface import Database
 from pcc.store.sightings import Incident, Sighting
 from pcc.verdict.case import Case, examine, locate
@@ -49,7 +50,7 @@ def preview(
         locate(case, lookup, packed_address(address))
         result = _blocked(case, case.known.incident)
     else:
-        result = _judged(config, case, now)
+        result = _judged(config, database, lookup, case, now)
     result.problems = problems
     return result
 
@@ -72,34 +73,41 @@ def _blocked(case: Case, incident: Incident) -> Preview:
     return result
 
 
-def _judged(config: Config, case: Case, now: float) -> Preview:
+def _judged(config: Config, database: Database, lookup: Lookup, case: Case, now: float) -> Preview:
     rule = Rule(case.policy, now, config.keep_sightings)
     history = case.known.history()
     history.addresses = Unchanged(history.addresses)
+    made = lookup.networks_made()
+    if case.network and case.known.networks_made != made:  # as a decision would write it down
+        network_of = lookup.network_of_recorded
+        history.networks = networks.sums(networks.addresses(database, case.account), network_of)
     _, seconds = clock_shift(history, now)
     rule.now += seconds  # times that lie ahead are mended when a mail is recorded
     seen = case.known.sighting or Sighting(case.address, case.country, case.network, now, now)
     place = history.place(seen, now, is_hosting=case.is_hosting)
-    was_familiar = rule.is_familiar(case.policy.limits[0], "country", place.country, history)
+    is_familiar = {
+        where.name: rule.is_familiar(case.policy.limits[0], kind, where, history)
+        for kind, where in (("country", place.country), ("network", place.network))
+        if where is not None
+    }
     judgement = record(rule, history, place)
-    crossing = judgement.crossing
     result = Preview(case.country)
+    crossing = judgement.crossing or judgement.observed
     if crossing is None:
-        familiar = "familiar" if was_familiar else "counted"
-        result.because = f"no limit is crossed; {case.country} is {familiar}"
+        words = [
+            f"{name} is {'familiar' if familiar else 'counted'}"
+            for name, familiar in is_familiar.items()
+        ]
+        hosting = ", of a hosting provider" if case.is_hosting else ""
+        result.because = f"no limit is crossed; {', '.join(words)}{hosting}"
         result.countries = rule.countries_within(case.policy.windows[-1], history)
         return result
-    _tell_crossing(result, case, crossing)
-    return result
-
-
-def _tell_crossing(result: Preview, case: Case, crossing: Crossing) -> None:
     result.rule = crossing.rule
     result.countries = crossing.countries
     result.because = f"{crossing.rule} would be crossed"
-    if case.policy.observes:
+    if case.policy.observes or judgement.crossing is None:
         result.because += ", which is only observed"
-        return
+        return result
     result.stopped = True
-    is_held = case.policy.holds
-    result.action = "HOLD" if is_held else stopping_action(case.policy)
+    result.action = "HOLD" if case.policy.holds else stopping_action(case.policy)
+    return result
