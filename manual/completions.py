@@ -33,7 +33,7 @@ def completions() -> dict[str, str]:
     return {
         "completions/pcc_admin.bash": bash,
         # shtab's script completes the first of several accounts or logs alone.
-        "completions/_pcc_admin": zsh.replace('"(*):', '"*:'),
+        "completions/_pcc_admin": zsh.replace('"(*)::', '"*:').replace('"(*):', '"*:'),
     }
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import re
 import textwrap
+import time
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pcc.config import DEFAULT_PATH
@@ -17,6 +19,9 @@ if TYPE_CHECKING:
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]
     Run = Callable[[Context, Any], int]
 
+
+_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
+_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 
 WIDEST_HELP = 94
 """Characters in a line of help, however wide the terminal is."""
@@ -120,6 +125,27 @@ def duration(text: str) -> int:
             f'must be a time such as 7d (a number above 0 and one of s, m, h, d, w), got "{text}"'
         )
     return seconds
+
+
+def moment(text: str) -> float:
+    """Return the UTC seconds of a date or time, for argparse; a date ends with its day."""
+    try:
+        if _DATE.fullmatch(text):
+            return (datetime.fromisoformat(text) + timedelta(days=1)).timestamp()
+        if _TIME.fullmatch(text):
+            return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
+    except (ValueError, OverflowError):
+        pass  # a month 13, say, or the year 9999
+    raise argparse.ArgumentTypeError(
+        f'must be such as 2026-12-24, 2026-12-24T18:00 or 2026-12-24T18:00:00Z, got "{text}"'
+    )
+
+
+def since(text: str) -> float:
+    """Return the UTC seconds of a time ago, a date (its beginning) or a time, for argparse."""
+    if text[-1:] in "smhdw":
+        return time.time() - duration(text)
+    return moment(f"{text}T00:00" if _DATE.fullmatch(text) else text)
 
 
 def add_reason(parser: argparse.ArgumentParser) -> None:

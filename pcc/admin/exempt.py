@@ -7,14 +7,12 @@ database can end by themselves, and are dropped by `cleanup` some time after.
 from __future__ import annotations
 
 import argparse
-import re
-from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 from pcc import maillog
 from pcc.address import network_text
 from pcc.admin import DONE, NOT_DONE, USAGE
-from pcc.admin.commands import add_command, duration, typed
+from pcc.admin.commands import add_command, duration, moment, typed
 from pcc.admin.exemption import KINDS, Shown, in_configuration, in_database, is_expired
 from pcc.admin.output import Lines, Moment, local_time, rfc3339
 from pcc.config import checks
@@ -52,9 +50,6 @@ Without --until and --for it is for good.  Adding it again changes it.
   2026-12-24T18:00:00Z       RFC 3339, with any offset from UTC
 """
 )
-
-_DATE = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)?", re.ASCII)
 
 
 def add_commands(commands: Commands) -> None:
@@ -205,17 +200,3 @@ def normalised(config: Config, kind: str, value: str) -> str:
 def _end(text: str) -> tuple[str, float]:
     """Return a date or time as it was typed, and its moment, for argparse."""
     return text, moment(text)
-
-
-def moment(text: str) -> float:
-    """Return the UTC seconds of a date or time, for argparse; a date ends with its day."""
-    try:
-        if _DATE.fullmatch(text):
-            return (datetime.fromisoformat(text) + timedelta(days=1)).timestamp()
-        if _TIME.fullmatch(text):
-            return datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp()
-    except (ValueError, OverflowError):
-        pass  # a month 13, say, or the year 9999
-    raise argparse.ArgumentTypeError(
-        f'must be such as 2026-12-24, 2026-12-24T18:00 or 2026-12-24T18:00:00Z, got "{text}"'
-    )

@@ -147,6 +147,12 @@ def _settle(context: Context, options: argparse.Namespace) -> int:
     cases = [Unblocking(account) for account in dict.fromkeys(decided)]
     for case in cases:
         # Without a queue id it was decided by sender.
-        deal_with_mail(context, options, case, lambda match: fates.get(match.row.state, ""), fates)
+        deal_with_mail(
+            context,
+            options,
+            case,
+            lambda match: fates.get(match.row.state, ""),
+            lambda match: match.row.state in fates,
+        )
     context.output.data(result(cases))
     return PARTLY if any(case.unfinished for case in cases) else DONE

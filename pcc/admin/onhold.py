@@ -11,6 +11,8 @@ import os
 from typing import TYPE_CHECKING
 
 from pcc import maillog
+from pcc.admin import DONE, NOT_DONE, PARTLY
+from pcc.admin.commands import add_command, add_mail_config
 from pcc.admin.output import Moment, Word
 from pcc.errors import QueueError
 from pcc.escaping import escaped
@@ -22,8 +24,9 @@ from pcc.wording import quantity
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable, Container, Sequence
+    from collections.abc import Callable, Sequence
 
+    from pcc.admin.commands import Commands, Run
     from pcc.admin.context import Context
     from pcc.store.incidents import HeldRow, IncidentRow
 
@@ -37,6 +40,14 @@ ALREADY = "released already"
 
 _STATES = ("released", "deleted", MISSING, UNSURE, HELD, FAILED)
 """The states that held mail ends in.  A mail released before, or with a re-used id, is missing."""
+
+
+SINGLE_MAILS = """\
+The account stays blocked if it is.  Each mail is compared with the queue as by `unblock`, and
+needs root.  A mail of another host that shares the database is dealt with there, by
+`pcc_admin.py held --settle`.
+
+--json: released, deleted, missing, unsure (queue ids)."""
 
 
 class Unblocking:
@@ -133,6 +144,95 @@ def _accounts(context: Context, queue: Queue, mails: Sequence[QueuedMail]) -> di
     return {queue_id: config.normalised_account(login) for queue_id, login in logins.items()}
 
 
+def fate_by(options: argparse.Namespace, fate: str) -> Callable[[Match], str]:
+    """Return what gives each mail this fate, but unsure mail only with --by-sender."""
+    return lambda match: "" if match.state == UNSURE and not options.by_sender else fate
+
+
+def decide_elsewhere(
+    context: Context, case: Unblocking, rows: list[HeldRow], fate: str, *, by_sender: bool
+) -> None:
+    """Leave it to the other hosts to do the same with the mail that they have."""
+    state = incidents.TO_RELEASE if fate == "released" else incidents.TO_DELETE
+    chosen = [row for row in rows if row.queue_id or by_sender]
+    incidents.set_held_states(context.database, chosen, state)
+    case.decided = len(chosen)
+    for host in dict.fromkeys(row.host for row in rows):
+        decided = sum(row.host == host for row in chosen)
+        if decided:
+            context.output.say(
+                f"{counted(decided)} {state} on {escaped(host)},"
+                " by pcc_admin.py held --settle there"
+            )
+        if unsure := sum(row.host == host for row in rows) - decided:
+            context.complain(f"left on hold on {escaped(host)}, unsure: {counted(unsure)}")
+            case.unfinished = True
+
+
+def complain_of_rest(context: Context, case: Unblocking) -> None:
+    """Name the mail that is on hold still."""
+    if case.queue_ids[FAILED]:
+        context.complain(f"still on hold: {', '.join(case.queue_ids[FAILED])}")
+    if case.queue_ids[UNSURE]:
+        context.complain(
+            "left on hold, because its queue id was not known when it was held:"
+            f" {', '.join(case.queue_ids[UNSURE])}; --by-sender also takes such mail"
+        )
+
+
+def add_single_mails(
+    commands: Commands, name: str, run: Run, summary: str, details: str
+) -> argparse.ArgumentParser:
+    """Add a command about single held mails."""
+    parser = add_command(commands, name, run, summary, f"{details}\n\n{SINGLE_MAILS}")
+    parser.add_argument("queue_ids", metavar="ID", nargs="+", help="a queue id, as `held` shows it")
+    parser.add_argument(
+        "--by-sender", action="store_true", help="also a mail that `held` shows as unsure"
+    )
+    add_mail_config(parser)
+    return parser
+
+
+def deal_with_ids(context: Context, options: argparse.Namespace, fate: str) -> int:
+    """Release or delete the held mails with these queue ids; return the exit status."""
+    maillog.open_log(context.config.log_name)
+    ids = list(dict.fromkeys(options.queue_ids))
+    try:
+        found = find(context, Queue(options.mail_config))
+    except QueueError as error:
+        context.complain(str(error))
+        return PARTLY
+    accounts = {_queue_id(match): match.row.account for match in found if _queue_id(match) in ids}
+    elsewhere = [
+        row for row in by_place(context)[1] if row.queue_id in ids and row.queue_id not in accounts
+    ]
+    cases = [
+        Unblocking(account)
+        for account in dict.fromkeys([*accounts.values(), *[row.account for row in elsewhere]])
+    ]
+    for case in cases:
+        if case.account in accounts.values():
+            deal_with_mail(
+                context,
+                options,
+                case,
+                fate_by(options, fate),
+                lambda match: _queue_id(match) in ids,
+            )
+        rows = [row for row in elsewhere if row.account == case.account]
+        decide_elsewhere(context, case, rows, fate, by_sender=False)
+        complain_of_rest(context, case)
+    unknown = set(ids) - set(accounts) - {row.queue_id for row in elsewhere}
+    for queue_id in ids:
+        if queue_id in unknown:
+            context.complain(f"{escaped(queue_id)} is no held mail of a blocked account")
+    context.output.data(result(cases))
+    done = sum(len(case.queue_ids[fate]) + case.decided for case in cases)
+    if any(case.unfinished for case in cases):
+        return PARTLY
+    return DONE if done == len(ids) else PARTLY if done else NOT_DONE
+
+
 def result(cases: list[Unblocking]) -> dict[str, list[str]]:
     """Return the queue ids of all cases, by what has become of the mail."""
     names = ("released", "deleted", "missing", "unsure")
@@ -144,9 +244,9 @@ def deal_with_mail(
     options: argparse.Namespace,
     case: Unblocking,
     fate: Callable[[Match], str],
-    states: Container[str] = ("held", incidents.TO_RELEASE, incidents.TO_DELETE),
+    is_wanted: Callable[[Match], bool] = bool,  # every match
 ) -> None:
-    """Release or delete the account's held mail, that in `states`, as far as is possible.
+    """Release or delete the account's held mail that is wanted, as far as is possible.
 
     `fate` returns "released", "deleted" or "" for a mail.
     """
@@ -154,7 +254,7 @@ def deal_with_mail(
         if os.geteuid() != 0:
             raise QueueError("releasing and deleting held mail needs root: run this again as root")
         queue = Queue(options.mail_config)
-        found = [match for match in find(context, queue, case.account) if match.row.state in states]
+        found = [match for match in find(context, queue, case.account) if is_wanted(match)]
         outcome: dict[Match, str] = {}
         for state in ("released", "deleted"):
             chosen = [

@@ -24,6 +24,8 @@ COMMANDS = (
     "forget",
     "unblock",
     "held",
+    "release",
+    "delete",
     "exempt",
     "replay",
     "report",

@@ -11,29 +11,39 @@ from typing import TYPE_CHECKING
 
 from pcc import maillog
 from pcc.admin import DONE, NOT_DONE, PARTLY, USAGE
-from pcc.admin.commands import add_command, add_mail_config, add_reason, duration, typed
+from pcc.admin.commands import add_command, add_mail_config, add_reason, duration, since, typed
 from pcc.admin.onhold import (
-    FAILED,
     Unblocking,
     by_place,
+    complain_of_rest,
     counted,
     deal_with_mail,
+    decide_elsewhere,
+    fate_by,
     result,
     unblock_words,
 )
-from pcc.admin.output import local_time, rfc3339
+from pcc.admin.output import Moment, local_time, rfc3339
 from pcc.escaping import escaped
-from pcc.postfix.heldmail import UNSURE
 from pcc.store import exemptions, incidents
 from pcc.verdict.incident import notice_channels
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
-    from pcc.postfix.heldmail import Match
-    from pcc.store.incidents import HeldRow
+    from pcc.store.incidents import HeldRow, IncidentRow
+
+BY_HAND = "by hand"
+"""The rule of a block that an administrator began."""
 
 _ABOUT = """\
+  pcc_admin.py unblock joe@example.org --delete
+  pcc_admin.py unblock --since 2h --rule max_networks --dry-run
+
+Name accounts, or blocks by --all, or by --domain, --since and --rule, which all must hold.  A block
+by hand is lifted only if its account is named, or by --rule "by hand".  --since takes a time ago
+such as 2h, a date, or a time as `exempt add --until` has it.
+
 Counting starts afresh for these accounts alone.  An observed incident is cleared the same way.
 
 Held mail is left alone unless --release or --delete is given.  They also work later, for an
@@ -55,7 +65,20 @@ def add_commands(commands: Commands) -> None:
         "lift the block of accounts, and deal with their held mail",
         _ABOUT,
     )
-    parser.add_argument("accounts", type=typed, metavar="ACCOUNT", nargs="+")
+    parser.add_argument("accounts", type=typed, metavar="ACCOUNT", nargs="*")
+    parser.add_argument("--all", action="store_true", help="all blocks, except those by hand")
+    parser.add_argument(
+        "--domain", type=typed, metavar="DOMAIN", help="the blocks of accounts of this domain"
+    )
+    parser.add_argument(
+        "--since", type=since, metavar="TIME", help="the blocks that began since, see above"
+    )
+    parser.add_argument(
+        "--rule", metavar="RULE", help='the blocks by this rule, e.g. max_networks or "by hand"'
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="only list the blocks that would be lifted"
+    )
     fate = parser.add_mutually_exclusive_group()
     fate.add_argument(
         "--release", action="store_true", help="release their held mail, and deliver it"
@@ -79,26 +102,66 @@ def unblock(context: Context, options: argparse.Namespace) -> int:
     if options.by_sender and not (options.release or options.delete):
         context.complain("--by-sender needs --release or --delete")
         return USAGE
-    maillog.open_log(context.config.log_name)
+    if bool(options.accounts) == _is_bulk(options):
+        context.complain("name accounts, or blocks by --all, --domain, --since or --rule")
+        return USAGE
     accounts = list(dict.fromkeys(context.account(text) for text in options.accounts))
+    if not accounts or options.dry_run:
+        rows = _chosen(context, options, accounts)
+        if options.dry_run or not rows:
+            return _list_only(context, rows)
+        accounts = [row.account for row in rows]
+    maillog.open_log(context.config.log_name)
     cases = [_lift(context, options, account) for account in accounts]
     for case in cases:
-        here, elsewhere = by_place(context, case.account)
-        if options.release or options.delete:
-            if here:
-                deal_with_mail(context, options, case, lambda match: _fate(options, match))
-            _decide_elsewhere(context, options, case, elsewhere)
-        _tell(context, options, case, [*here, *elsewhere])
-        _leave_notice(context, options, case, [*here, *elsewhere])
+        _finish(context, options, case)
     unblocked = [case.account for case in cases if case.lifted]
     context.output.data({"unblocked": unblocked, **result(cases)})
-    for case in cases:
-        if case.did_something and notice_channels(context.config):
-            _send_notice(context, case.account)
+    changed = [case.account for case in cases if case.did_something]
+    if changed and notice_channels(context.config):
+        from pcc.notice.outbox import send_outbox  # expensive: the modules of mail and SMTP
+
+        for account in changed:  # cron sends again what fails
+            for failure in send_outbox(context.config, context.database, account=account)[1]:
+                context.complain(failure)
     if any(case.unfinished for case in cases):
         return PARTLY
-    done = [case.did_something for case in cases]
-    return DONE if all(done) else PARTLY if any(done) else NOT_DONE
+    return DONE if len(changed) == len(cases) else PARTLY if changed else NOT_DONE
+
+
+def _is_bulk(options: argparse.Namespace) -> bool:
+    return bool(options.all or options.domain or options.since or options.rule)
+
+
+def _chosen(
+    context: Context, options: argparse.Namespace, accounts: list[str]
+) -> list[IncidentRow]:
+    """Return the blocks in force that are meant; blocks by hand only where they are named."""
+    rows = incidents.open_incidents(context.database, "enforce", context.now)
+    if accounts:
+        return [row for row in rows if row.account in accounts]
+    domain = f"@{options.domain.removeprefix('@').lower()}" if options.domain else ""
+    rule = options.rule or ""
+    return [
+        row
+        for row in rows
+        if row.account.endswith(domain)
+        and row.began >= (options.since or 0)
+        and f"{row.rule} ".startswith(f"{rule} " if rule else "")
+        and (row.rule != BY_HAND or rule == BY_HAND)
+    ]
+
+
+def _list_only(context: Context, rows: list[IncidentRow]) -> int:
+    """List the blocks that would be lifted."""
+    context.output.data({"unblocked": [row.account for row in rows], **result([])})
+    if not rows:
+        context.complain("no such block is in force")
+        return NOT_DONE
+    columns = ["WOULD UNBLOCK", "SINCE", "RULE", "COUNTRIES", "HELD"]
+    lines = [[row.account, Moment(row.began), row.rule, row.countries, row.held] for row in rows]
+    context.output.table(columns, lines)
+    return DONE
 
 
 def _lift(context: Context, options: argparse.Namespace, account: str) -> Unblocking:
@@ -116,37 +179,36 @@ def _lift(context: Context, options: argparse.Namespace, account: str) -> Unbloc
     return Unblocking(account, lifted, until, end)
 
 
-def _fate(options: argparse.Namespace, match: Match) -> str:
-    """Return what is to become of a mail of an account that is unblocked."""
-    if match.state == UNSURE and not options.by_sender:
-        return ""
-    return "released" if options.release else "deleted"
+def _finish(context: Context, options: argparse.Namespace, case: Unblocking) -> None:
+    """Deal with the held mail of an account, say what was done, and leave a notice about it."""
+    here, elsewhere = by_place(context, case.account)
+    if options.release or options.delete:
+        fate = "released" if options.release else "deleted"
+        if here:
+            deal_with_mail(context, options, case, fate_by(options, fate))
+        decide_elsewhere(context, case, elsewhere, fate, by_sender=options.by_sender)
+    rows = [*here, *elsewhere]
+    _report(context, options, case, rows)
+    incident = case.lifted
+    if incident is None and case.touched_mail:
+        incident = incidents.incident(context.database, rows[-1].incident)
+    if incident is None:
+        return
+    detail: dict[str, object] = {
+        "by": context.by,
+        "reason": options.reason,
+        "released": len(case.queue_ids["released"]),
+        "deleted": len(case.queue_ids["deleted"]),
+    }
+    incidents.add_unblock_notice(
+        context.database, incident, notice_channels(context.config), detail, context.now
+    )
 
 
-def _decide_elsewhere(
+def _report(
     context: Context, options: argparse.Namespace, case: Unblocking, rows: list[HeldRow]
 ) -> None:
-    """Leave it to the other hosts to do the same with the mail that they have."""
-    state = incidents.TO_RELEASE if options.release else incidents.TO_DELETE
-    chosen = [row for row in rows if row.queue_id or options.by_sender]
-    incidents.set_held_states(context.database, chosen, state)
-    case.decided = len(chosen)
-    for host in dict.fromkeys(row.host for row in rows):
-        decided = sum(row.host == host for row in chosen)
-        if decided:
-            context.output.say(
-                f"{counted(decided)} {state} on {escaped(host)},"
-                " by pcc_admin.py held --settle there"
-            )
-        if unsure := sum(row.host == host for row in rows) - decided:
-            context.complain(f"left on hold on {escaped(host)}, unsure: {counted(unsure)}")
-            case.unfinished = True
-
-
-def _tell(
-    context: Context, options: argparse.Namespace, case: Unblocking, rows: list[HeldRow]
-) -> None:
-    """Tell in sentences what was done for an account, and what is left to do."""
+    """Say what was done for an account, and what is left to do."""
     account, queue_ids = case.account, case.queue_ids
     state = "is unblocked" if case.lifted else "was not blocked"
     if case.asked_until:
@@ -168,13 +230,7 @@ def _tell(
         context.output.say(f"  {context.command('held', account, *words)}")
         for fate in ("--release", "--delete"):
             context.output.say(f"  {context.command('unblock', account, fate, *words)}")
-    if queue_ids[FAILED]:
-        context.complain(f"still on hold: {', '.join(queue_ids[FAILED])}")
-    if queue_ids[UNSURE]:
-        context.complain(
-            "left on hold, because its queue id was not known when it was held:"
-            f" {', '.join(queue_ids[UNSURE])}; --by-sender also takes such mail"
-        )
+    complain_of_rest(context, case)
 
 
 def _exemption(case: Unblocking) -> str:
@@ -184,31 +240,3 @@ def _exemption(case: Unblocking) -> str:
         return "is not exempt any more"
     told = f"until {local_time(end)}" if end else "for good"
     return f"is exempt {told}" if end == case.asked_until else f"stays exempt {told}, as before"
-
-
-def _leave_notice(
-    context: Context, options: argparse.Namespace, case: Unblocking, rows: list[HeldRow]
-) -> None:
-    """Leave a notice about what was done, if anything was."""
-    incident = case.lifted
-    if incident is None and case.touched_mail:
-        incident = incidents.incident(context.database, rows[-1].incident)
-    if incident is None:
-        return
-    detail: dict[str, object] = {
-        "by": context.by,
-        "reason": options.reason,
-        "released": len(case.queue_ids["released"]),
-        "deleted": len(case.queue_ids["deleted"]),
-    }
-    incidents.add_unblock_notice(
-        context.database, incident, notice_channels(context.config), detail, context.now
-    )
-
-
-def _send_notice(context: Context, account: str) -> None:
-    """Send what waits for this account; what fails is sent again by cron."""
-    from pcc.notice.outbox import send_outbox  # expensive: the modules of mail and SMTP
-
-    for failure in send_outbox(context.config, context.database, account=account)[1]:
-        context.complain(failure)

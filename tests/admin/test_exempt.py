@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from checkout import Site, address, is_pass, is_refusal
 
-from pcc.admin.exempt import moment
+from pcc.admin.commands import moment
 from pcc.admin.output import local_time, rfc3339
 
 CONFIG = """\

@@ -364,3 +364,54 @@ def test_mail_is_released_while_postfix_is_down(holding: Holding) -> None:
     assert lines(done.stdout)[1][:3] == ["released", account, queue_id]
     assert "pcc_admin.py: what was released waits for the next queue run: " in done.stderr
     assert queue_id not in holding.on_hold()
+
+
+# Single mails.
+
+
+def test_release_deals_with_exactly_the_mail_that_is_named(holding: Holding) -> None:
+    account, other = holding.blocked(), holding.blocked()
+    first, second = holding.send(account, account, account)
+    [third] = holding.send(other)
+    done = holding.admin("release", first)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert lines(done.stdout)[1][:3] == ["released", account, first]
+    assert {second, third} <= holding.on_hold() and first not in holding.on_hold()
+    holding.mta.wait_for_delivered(1)
+    assert holding.data("delete", third, second) == {
+        "released": [],
+        "deleted": [second, third],
+        "missing": [],
+        "unsure": [],
+    }
+    assert not {second, third} & holding.on_hold()
+    assert {account, other} <= {row["account"] for row in holding.data("list")}
+    assert holding.states(account) == ["released", "deleted"]
+
+
+def test_delete_names_what_is_no_held_mail_and_does_the_rest(holding: Holding) -> None:
+    account = holding.blocked()
+    [queue_id] = holding.send(account)
+    done = holding.admin("delete", "4F2ABCDEF", queue_id)
+    assert done.returncode == 3
+    assert done.stderr == "pcc_admin.py: 4F2ABCDEF is no held mail of a blocked account\n"
+    assert queue_id not in holding.on_hold()
+    assert holding.data("delete", queue_id, status=1)["deleted"] == []
+
+
+def test_delete_leaves_unsure_mail_without_by_sender(holding: Holding) -> None:
+    holding.ask_at("recipient")
+    account = holding.blocked()
+    [queue_id] = holding.send(account)
+    done = holding.admin("delete", queue_id)
+    assert done.returncode == 3 and "--by-sender also takes such mail" in done.stderr
+    assert queue_id in holding.on_hold()
+    assert holding.data("delete", queue_id, "--by-sender")["deleted"] == [queue_id]
+
+
+def test_release_needs_root(holding: Holding) -> None:
+    account = holding.blocked()
+    [queue_id] = holding.send(account)
+    done = holding.admin("release", queue_id, user=holding.deployment.user)
+    assert done.returncode == 3 and "needs root" in done.stderr
+    assert queue_id in holding.on_hold()

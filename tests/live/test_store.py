@@ -971,7 +971,13 @@ def test_pcc_needs_no_more_rights_than_the_guide_gives(
         action = site.ask(USER, address(country))
     assert is_refusal(action)
     assert site.admin("init").returncode == 0
-    for command in (["list"], ["unblock", USER], ["forget", USER], ["cleanup"], ["stats"]):
+    for command in (
+        ["list", "--history"],
+        ["unblock", "--all"],
+        ["forget", USER],
+        ["cleanup"],
+        ["stats"],
+    ):
         assert site.admin(*command).returncode == 0, command
 
 
