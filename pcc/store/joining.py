@@ -174,10 +174,47 @@ def _keep_strictest(database: Database, account: str, now: float) -> bool:
     for number, _, _, held, tries in others:
         blocks.close_incident(database, number, now)
         database.write("UPDATE held SET incident = ? WHERE incident = ?", (kept[0], number))
-        database.write("UPDATE attempt SET incident = ? WHERE incident = ?", (kept[0], number))
+        for row in database.rows(
+            "SELECT address, mails, first_try, last_try FROM attempt WHERE incident = ?", (number,)
+        ):
+            _add_attempts(database, account, number, kept[0], *row)
         database.write(
             "UPDATE incident SET held = held + ?, tries = tries + ? WHERE id = ?",
             (held, tries, kept[0]),
         )
     database.write("UPDATE account SET incident = ? WHERE account = ?", (kept[0], account))
     return bool(kept[1] == "enforce")
+
+
+def _add_attempts(
+    database: Database,
+    account: str,
+    closed: int,
+    kept: int,
+    address: str,
+    mails: int,
+    first: float,
+    last: float,
+) -> None:
+    """Make what came from an address while one incident was open part of another."""
+    key = (account, kept, address)
+    known = database.row(
+        "SELECT first_try, last_try FROM attempt WHERE account = ? AND incident = ?"
+        " AND address = ?",
+        key,
+    )
+    if known is None:
+        database.write(
+            "UPDATE attempt SET incident = ? WHERE account = ? AND incident = ? AND address = ?",
+            (kept, account, closed, address),
+        )
+        return
+    database.write(
+        "UPDATE attempt SET mails = mails + ?, first_try = ?, last_try = ?"
+        " WHERE account = ? AND incident = ? AND address = ?",
+        (mails, min(first, known[0]), max(last, known[1]), *key),
+    )
+    database.write(
+        "DELETE FROM attempt WHERE account = ? AND incident = ? AND address = ?",
+        (account, closed, address),
+    )

@@ -96,6 +96,27 @@ def test_joined_account_keeps_one_block_and_the_held_mail_of_all(site: Site) -> 
     assert site.ask(JOE, address("ES"), queue_id="4F2ABD") != "HOLD"  # five are held
 
 
+def test_joined_account_has_the_attempts_on_all_blocks_in_one(site: Site) -> None:
+    for number in (1, 2):
+        for country in ("ES", "FR", "BR", "VN"):
+            site.ask(spelt(number), address(country))
+    with closing(sqlite3.connect(site.database)) as database, database:
+        database.execute("DELETE FROM attempt")
+        for incident, number, place, mails, first, last in (
+            (1, 1, address("DE"), 2, 10, 20),
+            (2, 2, address("DE"), 3, 5, 15),
+            (2, 2, address("PT"), 1, 6, 6),
+        ):
+            database.execute(
+                "INSERT INTO attempt VALUES (?, ?, ?, 'DE', '', ?, ?, ?)",
+                (spelt(number), incident, place, mails, first, last),
+            )
+    join(site)
+    assert rows(
+        site, "SELECT account, address, mails, first_try, last_try FROM attempt ORDER BY mails"
+    ) == [(JOE, address("PT"), 1, 6, 6), (JOE, address("DE"), 5, 5, 20)]
+
+
 def test_joining_counts_nothing_that_did_not_count_any_more(site: Site) -> None:
     for country in ("ES", "FR", "BR", "VN"):
         site.ask(spelt(1), address(country))
