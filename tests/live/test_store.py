@@ -629,6 +629,21 @@ def test_what_can_not_be_moved_leaves_nothing_behind(
     assert not any(contents(place).values())
 
 
+def test_init_joins_the_spellings_of_an_account(place: str, make: Callable[..., Site]) -> None:
+    policy = f'account = "sender"\naction = "HOLD"\nrecipient_delimiter = ""\n{PLAIN}'
+    site = make(place, policy)
+    for number in (1, 2):
+        for country in ("ES", "FR", "BR", "VN"):
+            site.ask(f"joe+{number}@example.org", address(country))
+    site = make(place, policy.replace('""', '"+"'))
+    assert site.admin("init").returncode == 0
+    [block] = site.data("list")
+    assert (block["account"], block["held"], block["tries"]) == ("joe@example.org", 2, 2)
+    assert site.ask("joe+3@example.org", address("ES")) == "HOLD"
+    assert len(site.data("held")) == 3
+    assert sum(site.mails("joe@example.org").values()) == 8
+
+
 def test_a_clock_that_jumped_back_is_put_right(place: str, make: Callable[..., Site]) -> None:
     site = make(place)
     with closing(open_database(place)) as database:
