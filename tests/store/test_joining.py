@@ -108,7 +108,7 @@ def test_joined_account_has_the_attempts_on_all_blocks_in_one(site: Site) -> Non
             (2, 2, address("PT"), 1, 6, 6),
         ):
             database.execute(
-                "INSERT INTO attempt VALUES (?, ?, ?, 'DE', '', ?, ?, ?)",
+                "INSERT INTO attempt VALUES (?, ?, ?, ?, ?, ?)",
                 (spelt(number), incident, place, mails, first, last),
             )
     join(site)
