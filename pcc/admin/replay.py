@@ -10,19 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from pcc.admin import DONE, NOT_DONE, PARTLY
 from pcc.admin.commands import add_command
-from pcc.admin.output import local_time, rfc3339
+from pcc.admin.output import local_time
 from pcc.config.checks import duration_seconds
 from pcc.errors import PccError
 from pcc.escaping import escaped
 from pcc.places.database import COUNTRIES, describe
 from pcc.places.memory import LookupOfMany
 from pcc.replay.advice import about_unlocated, advice, are_unlocated
-from pcc.replay.heights import heights, limit_stops
 from pcc.replay.judging import Replay, pasts
 from pcc.replay.logfiles import BACKWARDS_SECONDS, STDIN, Log, in_order
 from pcc.replay.outcomes import outcomes_of
 from pcc.replay.settings import grid
 from pcc.replay.submissions import Tally
+from pcc.replay.tables import as_data, heights_table, limits_table, settings_table, stops_table
 from pcc.store import exemptions, imports
 from pcc.wording import quantity, verb
 
@@ -31,15 +31,11 @@ if TYPE_CHECKING:
 
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
-    from pcc.replay.judging import Stop
-    from pcc.replay.outcomes import Outcome, Pattern
+    from pcc.replay.outcomes import Outcome
     from pcc.replay.settings import Setting
 
 MOST_NAMED = 10
 """Accounts that are named after an import."""
-
-MOST_SHOWN = 4
-"""Addresses, and networks, that are shown of an account."""
 
 LONGEST_SHOWN = 300
 """Characters of a line that could not be read which are shown."""
@@ -135,10 +131,9 @@ def replay(context: Context, options: argparse.Namespace) -> int:
             judge.mail(mail)
     outcomes = outcomes_of(judge)
     keys = [key for key, numbers in tried.items() if numbers]
-    data = _data(tally, judge, outcomes)
+    data = as_data(tally, judge, outcomes)
     if tally.parsed:
         _show(context, judge, outcomes, keys, learnt=options.learn > 0)
-        _tell_who_was_not_judged(context, judge)
     if options.imports:
         data["imported"] = _import(context, judge, outcomes)
     context.output.data(data)
@@ -182,7 +177,7 @@ def _replay(
 def _progress(context: Context, logs: list[Log]) -> Iterator[Callable[[int], None]]:
     """Show how much has been read, while a person is looking; give what is to be told of it."""
     if context.output.json or not sys.stderr.isatty():
-        yield _ignore
+        yield lambda _read: None
         return
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
@@ -196,165 +191,34 @@ def _progress(context: Context, logs: list[Log]) -> Iterator[Callable[[int], Non
         yield lambda read: progress.advance(task, read)
 
 
-def _ignore(read: int) -> None:
-    """Tell nobody how much was read."""
-
-
 # What is shown.
 
 
-def _data(tally: Tally, judge: Replay, outcomes: list[Outcome]) -> dict[str, Any]:
-    return {
-        "parsed": tally.parsed,
-        "unparsed": tally.unparsed,
-        "settings": [
-            {
-                "max_countries": outcome.setting.most["max_countries"],
-                "window": outcome.setting.window,
-                "accounts_blocked": len(outcome.stops),
-                "mails_stopped": outcome.mails_stopped,
-                **outcome.setting.most,
-                "accounts_look_stolen": len(outcome.stolen),
-                "limits": [row._asdict() for row in limit_stops(judge, number)],
-                "missed": [
-                    {"account": found.account.name, "countries": found.countries}
-                    for found in outcome.missed
-                ],
-            }
-            for number, outcome in enumerate(outcomes)
-        ],
-        "accounts": [
-            {
-                "account": stop.account.name,
-                "max_countries": outcome.setting.most["max_countries"],
-                "window": outcome.setting.window,
-                "at": rfc3339(stop.at),
-                "countries": stop.crossing.countries,
-                "client_address": stop.client.address,
-                "mails_stopped": stop.mails_stopped,
-                **outcome.setting.most,
-                "rule": stop.crossing.rule,
-                "networks": stop.networks,
-                "mails": stop.mails,
-                "looks_stolen": found.looks_stolen,
-            }
-            for outcome in outcomes
-            for stop, found in outcome.pairs
-        ],
-        "heights": [
-            {
-                **row._asdict(),
-                "accounts": [{"account": name, "height": height} for name, height in row.accounts],
-            }
-            for row in heights(judge, _stolen(outcomes))
-        ],
-        "mails_without_country": judge.unlocated.total(),
-        "mails_without_network": judge.without_network,
-    }
-
-
-def _stolen(outcomes: list[Outcome]) -> set[str]:
-    """Return the accounts that look stolen, whether any setting would have stopped them or not."""
-    names = {stop.account.name for outcome in outcomes for stop in outcome.stolen}
-    return names | {found.account.name for outcome in outcomes for found in outcome.missed}
-
-
 def _show(
-    context: Context, judge: Replay, outcomes: list[Outcome], keys: list[str], *, learnt: bool
+    context: Context, judge: Replay, outcomes: list[Outcome], tried: list[str], *, learnt: bool
 ) -> None:
     """Show people the grid, the accounts, the limits, and what to do."""
     output = context.output
-    shown = ["max_countries", *[key for key in keys if key != "max_countries"]]
-    names = [key.upper().replace("_", " ") for key in shown]
-    first, *further = names
-    output.table(
-        [first, "WINDOW", *further, "ACCOUNTS BLOCKED", "LOOK STOLEN", "MAILS STOPPED"],
-        [
-            [
-                outcome.setting.most[shown[0]],
-                outcome.setting.window,
-                *[outcome.setting.most[key] for key in shown[1:]],
-                len(outcome.stops),
-                len(outcome.stolen),
-                outcome.mails_stopped,
-            ]
-            for outcome in outcomes
-        ],
-    )
-    output.say("")
-    if any(outcome.stops for outcome in outcomes):
-        columns = ["ACCOUNT", "BLOCKED AT", "BY", "COUNTRIES", "NETWORKS", "CLIENT ADDRESS"]
-        columns += ["ALL ADDRESSES", "MAILS BEFORE", "MAILS STOPPED", "LOOKS"]
-        output.table(columns, _stop_lines(outcomes))
+    has_stops = any(outcome.stops for outcome in outcomes)
+    shown = [settings_table(outcomes, tried)]
+    shown += [stops_table(outcomes, local_time)] if has_stops else []
+    shown += [limits_table(judge)] if len(outcomes) == 1 else []
+    for columns, rows in (*shown, heights_table(judge, outcomes)):
+        output.table(columns, rows)
         output.say("")
-    if len(outcomes) == 1:
-        rows = limit_stops(judge, 0)
-        output.table(["LIMIT", "ACCOUNTS BLOCKED", "BY THIS ONE ALONE"], rows)
-        output.say("")
-    output.table(
-        ["HOW HIGH ACCOUNTS GOT", "MEDIAN", "P99", "P99.9", "HIGHEST", "NOT STOLEN", "ACCOUNTS"],
-        [
-            [
-                f"{row.key} in {row.window}, familiar_after {row.familiar_after}",
-                *(row.median, row.p99, row.p999, row.highest, row.honest),
-                ", ".join([f"{name} {height}" for name, height in row.accounts]),
-            ]
-            for row in heights(judge, _stolen(outcomes))
-        ],
-    )
-    output.say("")
     mails, unlocated = judge.mails, judge.unlocated
     sentences = about_unlocated(mails, unlocated, context.config.country_database)
     if judge.without_network and judge.needs_networks:
         without = quantity(judge.without_network, "mail")
         sentences.append(f"{without} had no network: limits on networks could not judge them.")
-    if any(outcome.stops for outcome in outcomes) or not are_unlocated(mails, unlocated):
-        sentences += advice(outcomes, tried=keys, learnt=learnt)
+    if has_stops or not are_unlocated(mails, unlocated):
+        sentences += advice(outcomes, tried=tried, learnt=learnt)
+    for why, names in (("exempt", judge.exempt), ("outside policy.domains", judge.outside)):
+        if names:
+            are = verb(len(names), f"is {why}: its", f"are {why}: their")
+            sentences.append(f"{quantity(len(names), 'account')} {are} mail was not judged.")
     for sentence in sentences:
         output.say(sentence)
-
-
-def _tell_who_was_not_judged(context: Context, judge: Replay) -> None:
-    exempt, outside = len(judge.exempt), len(judge.outside)
-    if exempt:
-        are = verb(exempt, "is exempt: its", "are exempt: their")
-        context.output.say(f"{quantity(exempt, 'account')} {are} mail was not judged.")
-    if outside:
-        are = verb(outside, "is outside policy.domains: its", "are outside policy.domains: their")
-        context.output.say(f"{quantity(outside, 'account')} {are} mail was not judged.")
-
-
-def _stop_lines(outcomes: list[Outcome]) -> list[list[Any]]:
-    """Return a line for each mail that blocked an account, with all settings that it did."""
-    alike: dict[tuple[str, float, int], list[tuple[Stop, Pattern]]] = {}
-    for outcome in outcomes:
-        for stop, found in outcome.pairs:
-            key = (stop.account.name, stop.at, stop.mails_stopped)
-            alike.setdefault(key, []).append((stop, found))
-    lines = []
-    for (account, at, mails), same in sorted(alike.items(), key=lambda item: item[0]):
-        stop, found = same[0]
-        lines.append(
-            [
-                account,
-                local_time(at),
-                ", ".join(dict.fromkeys(other.crossing.rule for other, _ in same)),
-                ",".join(stop.crossing.countries),
-                _some(stop.networks, len(stop.networks)),
-                f"{stop.client.address} ({stop.country})",
-                _some(stop.addresses, stop.address_count),
-                stop.mails - 1,
-                mails,
-                "stolen" if found.looks_stolen else "not stolen",
-            ]
-        )
-    return lines
-
-
-def _some(names: list[str], count: int) -> str:
-    shown = names[:MOST_SHOWN]
-    more = count - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
 
 
 def _complain(context: Context, tally: Tally, logs: list[Log]) -> None:
@@ -378,7 +242,8 @@ def _complain(context: Context, tally: Tally, logs: list[Log]) -> None:
         )
     years = sorted(set[int]().union(*[log.years for log in logs]))
     if years:
-        context.complain(f"dates without a year were taken to be of {_listed(years)}")
+        span = f"{years[0]}" if len(years) == 1 else f"{years[0]} to {years[-1]}"
+        context.complain(f"dates without a year were taken to be of {span}")
     if tally.repeated:
         mails = quantity(tally.repeated, "mail")
         are = verb(tally.repeated, "is", "are")
@@ -397,11 +262,6 @@ def _complain(context: Context, tally: Tally, logs: list[Log]) -> None:
             'policy.account is "sender", but these lines of the log name only the login:'
             " it was taken for the account"
         )
-
-
-def _listed(years: list[int]) -> str:
-    first, last = str(years[0]), str(years[-1])
-    return first if len(years) == 1 else f"{first} to {last}"
 
 
 # Import.

@@ -286,7 +286,11 @@ class Replay:
             self.exempt.add(account.name)
             return
         account.mails += 1
-        client = self._clients.get(written) or self._client(written)
+        client = self._clients.get(written)
+        if client is None:
+            if len(self._clients) >= CLIENTS_KEPT:
+                self._clients.clear()
+            client = self._clients[written] = Client(written, self._config, self.lookup)
         passes = client.is_exempt or (
             bool(exempt) and client.is_exempt_by(self._config, exempt, self.lookup)
         )
@@ -378,12 +382,6 @@ class Replay:
         self._logins[login] = account
         return account
 
-    def _client(self, written: bytes) -> Client:
-        if len(self._clients) >= CLIENTS_KEPT:
-            self._clients.clear()
-        client = self._clients[written] = Client(written, self._config, self.lookup)
-        return client
-
     def _exempt(self, account: Account, now: float) -> list[tuple[str, str]]:
         """Return the exemptions that hold for an account, and for clients, at a time."""
         names = ("account", account.name), ("domain", account.name.rpartition("@")[2])
@@ -408,22 +406,19 @@ def pasts(replay: Replay) -> Iterator[AccountPast]:
         sightings = []
         for address in account.past.addresses.values():
             countries[address.country].mails += address.new_mails
-            sightings.append(_sighting(address))
+            sighting = Sighting(
+                address.name,
+                address.country,
+                address.network,
+                address.first_seen,
+                address.last_seen,
+                mails=address.new_mails,
+                days=address.days,
+                runs=address.runs,
+                client_name=address.client_name,
+            )
+            sightings.append(sighting)
         if account.stops:
             for seen in (*countries.values(), *sightings):
                 seen.days = ""
         yield AccountPast(account.name, list(countries.values()), sightings)
-
-
-def _sighting(address: LoggedAddress) -> Sighting:
-    return Sighting(
-        address.name,
-        address.country,
-        address.network,
-        address.first_seen,
-        address.last_seen,
-        mails=address.new_mails,
-        days=address.days,
-        runs=address.runs,
-        client_name=address.client_name,
-    )

@@ -75,7 +75,7 @@ class Log:
         self.backwards = 0.0
         self.problem = ""
         self.first: float | None = None
-        self._advance: Advance = _ignore
+        self._advance: Advance = lambda _read: None
         self._kept: BinaryIO | None = None
         self._begun: Iterator[bytes] | None = None
         self._clock = LogClock(now + DAY)
@@ -121,7 +121,13 @@ class Log:
         """Tell the clock of which year the first line is."""
         end = now
         if self._begun:
-            self._keep(self._begun)
+            from tempfile import TemporaryFile
+
+            # Of stdin, which can't be read twice, keep submissions and some dates between.
+            self._kept = TemporaryFile()
+            for lines in whole_lines(self._begun):
+                self._kept.write(lines[: lines.find(b"\n") + 1])
+                self._kept.writelines(line + b"\n" for line in lines.split(b"\n") if MARK in line)
             self._begun = None
             chunks = self._readable_chunks()
         else:
@@ -143,15 +149,6 @@ class Log:
                 piece = file.read(SAMPLE if at + SAMPLE_EVERY < self.size else -1)
                 yield piece[piece.find(b"\n") + 1 if at else 0 : piece.rfind(b"\n") + 1]
 
-    def _keep(self, chunks: Iterator[bytes]) -> None:
-        """Keep of stdin what is needed to read it twice: submissions, and some dates between."""
-        from tempfile import TemporaryFile
-
-        self._kept = TemporaryFile()
-        for lines in whole_lines(chunks):
-            self._kept.write(lines[: lines.find(b"\n") + 1])
-            self._kept.writelines(line + b"\n" for line in lines.split(b"\n") if MARK in line)
-
     def _readable_chunks(self) -> Iterator[bytes]:
         try:
             yield from self._begun or self._chunks()
@@ -159,8 +156,12 @@ class Log:
             self.problem = getattr(error, "strerror", None) or str(error)
 
     def _chunks(self) -> Iterator[bytes]:
-        with self._open() as raw:
-            if self.path != STDIN:
+        if self._kept:
+            self._kept.seek(0)
+        stdin = self._kept or sys.stdin
+        is_stdin = self.path == STDIN
+        with open(stdin.fileno() if is_stdin else self.path, "rb", closefd=not is_stdin) as raw:
+            if not is_stdin:
                 self.size = os.fstat(raw.fileno()).st_size
             if raw.peek(2)[:2] == _GZIP:
                 yield from _unzipped(self._pieces(raw, CHUNK // 8))
@@ -171,14 +172,6 @@ class Log:
         while piece := raw.read(size):
             self._advance(len(piece))
             yield piece
-
-    def _open(self) -> BufferedReader:
-        if self._kept:
-            self._kept.seek(0)
-            return open(self._kept.fileno(), "rb", closefd=False)
-        if self.path == STDIN:
-            return open(sys.stdin.fileno(), "rb", closefd=False)
-        return open(self.path, "rb")
 
 
 def _unzipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -235,7 +228,3 @@ def _merged(logs: list[Log], tally: Tally, advance: Advance) -> Iterator[tuple[S
                 heappop(active)
             else:
                 heapreplace(active, (following.time, number, following, mails, log))
-
-
-def _ignore(read: int) -> None:
-    """Tell nobody."""

@@ -14,7 +14,7 @@ from pcc.history import DAY
 from pcc.rule import MOST_MAILS
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Iterable, Sequence
 
     from pcc.history import Seen
     from pcc.replay.judging import Account, Replay, Stop
@@ -63,7 +63,14 @@ def pattern(stop: Stop, end: float) -> Pattern:
     cloud = _cloud(stop)
     if cloud:
         return Pattern(False, f"sends by {CLOUDS[cloud]} machines", cloud)
-    what, seen = _places(stop)
+    past = stop.account.past
+    seen: list[Seen]
+    if stop.crossing.key == "max_addresses":
+        what, seen = "addresses", [*past.addresses.values()]
+    elif stop.crossing.key in ("max_networks", "max_hosting_mails"):
+        what, seen = "networks", [*past.history.networks.values()]
+    else:
+        what, seen = "countries", [*past.history.countries.values()]
     since = stop.at - max(BEFORE, stop.crossing.limit.window)
     new = [place for place in seen if since <= place.first_seen <= stop.at + AFTER]
     gone = [place for place in new if place.last_seen - place.first_seen <= DAY]
@@ -80,16 +87,6 @@ def pattern(stop: Stop, end: float) -> Pattern:
     if back:
         return Pattern(False, f"came back to {_names(back)} on later days")
     return Pattern(False, f"was seen in only {len(new)} {what} new to it")
-
-
-def _places(stop: Stop) -> tuple[str, Collection[Seen]]:
-    """Return what a limit is about, and where the account was seen of that."""
-    past = stop.account.past
-    if stop.crossing.key == "max_addresses":
-        return "addresses", past.addresses.values()
-    if stop.crossing.key in ("max_networks", "max_hosting_mails"):
-        return "networks", past.history.networks.values()
-    return "countries", past.history.countries.values()
 
 
 def _cloud(stop: Stop) -> str:

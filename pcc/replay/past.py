@@ -122,7 +122,11 @@ class Past:
             country = stored.country if stored else client.country
             if exemption_of_country(country, policy) or not client.recorded:
                 return None
-            self._drop_addresses(kept_since)
+            while self.addresses:
+                oldest = next(iter(self.addresses.values()))
+                if oldest.last_seen >= kept_since:
+                    break
+                del self.addresses[oldest.name]
             known = LoggedAddress(client.recorded, country, client.network(lookup), now)
             known.place = self.history.place(known, now, is_hosting=client.is_hosting)
         self.addresses[client.recorded] = known
@@ -143,10 +147,3 @@ class Past:
             if seconds and seen.last_seen >= since:
                 seen.last_seen -= seconds
                 seen.first_seen = min(seen.first_seen, seen.last_seen)
-
-    def _drop_addresses(self, before: float) -> None:
-        while self.addresses:
-            oldest = next(iter(self.addresses.values()))
-            if oldest.last_seen >= before:
-                return
-            del self.addresses[oldest.name]
