@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 
 from pcc.config import Config, options
-from pcc.doctor import Finding, entry, evidence, fail, finding, installation, state, warn
+from pcc.doctor import Finding, entry, fail, finding, installation, places, state, warn
 from pcc.doctor.answer import Running, check_answer
 from pcc.doctor.database import check_database, check_password, look
 from pcc.doctor.files import odd_kind
@@ -56,6 +56,7 @@ class _Examination:
     def findings(self) -> Iterator[Finding]:
         """Make all checks."""
         yield installation.check_configuration(self._config)
+        yield places.check_limits(self._config)
         yield from self._installation()
         if self._postfix.problem:
             fix = f"run this where Postfix is, or with --mail-config: {self._postfix.problem}"
@@ -122,9 +123,8 @@ class _Examination:
         config = self._config
         self._seen, faults = look(config, user, self._now)
         yield from check_database(config, self._seen, faults, self._now)
-        yield installation.check_country_database(user, self._config.country_database, self._now)
-        if self._config.networks_database:
-            yield evidence.check_asn_database(user, self._config.networks_database, self._now)
+        yield from places.check_places(config, user, self._now)
+        yield places.check_hosting(config, self._seen.networks, self._seen.accounts)
 
     def _mail_system(self) -> Iterator[Finding]:
         postfix = self._postfix

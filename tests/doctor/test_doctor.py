@@ -22,6 +22,7 @@ def test_doctor_finds_a_healthy_installation_ok(patient: Patient) -> None:
     assert list(unwell) == ["answer through Postfix"]  # it doesn't run: see test_doctor_answer.py
     assert list(patient.healthy) == [
         "configuration",
+        "limits",
         "service user",
         "file system",
         "configuration readable",
@@ -35,10 +36,13 @@ def test_doctor_finds_a_healthy_installation_ok(patient: Patient) -> None:
         "cleanup",
         "outbox",
         "country database",
+        "network database",
+        "hosting list",
+        "hosting of users",
         "notices",
         "master.cf entry",
         "time limit",
-        f"log to {patient.postfix.folder}/maillog by postlog",
+        "log",
         "smtpd's log",
         "recent mail",
         f"policy check on {patient.submission}",

@@ -96,8 +96,8 @@ STATE_CASES: dict[str, tuple[Break, Break, str, str, str]] = {
     ),
     "bundled country database old": (
         countries(61 * DAY, "DBIP-Country-Lite"), countries(0), "country database", "WARN",
-        " country update https://download.db-ip.com/free/dbip-country-lite-$(date +%Y-%m).mmdb.gz`,"
-        " monthly: it's 61 days old",
+        " places update country https://download.db-ip.com/free/"
+        "dbip-country-lite-$(date +%Y-%m).mmdb.gz`, monthly: it's 61 days old",
     ),
     "country database of the wrong type": (
         countries(0, "GeoLite2-ASN"), countries(0), "country database", "FAIL", "GeoLite2-ASN",

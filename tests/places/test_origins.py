@@ -16,9 +16,6 @@ from checkout import ROOT, Site, address, address6
 from mmdb import write_country_database, write_database
 from postfix import wait_until
 
-from pcc.doctor import OK, WARN, Finding
-from pcc.doctor.evidence import check_asn_database
-from pcc.doctor.rights import user_of
 from pcc.places import travel as evidence
 from pcc.places.origins import Origins
 from pcc.places.travel import Origin
@@ -207,19 +204,6 @@ def test_origins_leave_out_a_database_that_turns_out_damaged(tmp_path: Path) -> 
         looked.find(["11.1.0.1", "11.2.0.1"])
     (sentence,) = told
     assert sentence.startswith(f"networks are left out of the evidence: {path}: ")
-
-
-@pytest.mark.parametrize("how", BROKEN)
-def test_doctor_warns_of_a_network_database_that_cannot_be_used(tmp_path: Path, how: str) -> None:
-    path = tmp_path / "asn.mmdb"
-    write_database(path, ASN_RECORDS, "GeoLite2-ASN")
-    me, now = user_of(os.getuid()), time.time()
-    assert check_asn_database(me, str(path), now) == Finding("ASN database", OK, ())
-    old = check_asn_database(me, str(path), now + 200 * 86400)
-    fix = "fetch a newer database for country.networks: it's 200 days old"
-    assert old == Finding("ASN database", WARN, (fix,))
-    BROKEN[how][0](path)
-    assert check_asn_database(me, str(path), now).result == WARN
 
 
 def test_origins_are_not_imported_by_the_policy_process() -> None:

@@ -46,6 +46,7 @@ class Inspection(NamedTuple):
     seconds when the sighting that was left alone for longest, and the latest,
     was last seen; 0 without any.  `exempt_clients`: the exemptions in force that
     are clients'.  `hosts`: name, configuration and time of each that shares it.
+    `networks`: those of most accounts, each with their number; `accounts`: of all.
     """
 
     trouble: str = Trouble.NONE
@@ -56,6 +57,8 @@ class Inspection(NamedTuple):
     newest: float = 0
     exempt_clients: Sequence[str] = ()
     hosts: Sequence[tuple[str, str, float]] = ()
+    networks: Sequence[tuple[str, int]] = ()
+    accounts: int = 0
 
 
 MAGIC = b"SQLite format 3\0"
@@ -132,6 +135,12 @@ def _look(rows: Rows, now: float) -> Inspection:
         "SELECT value FROM exemption WHERE kind = 'client' AND (until = 0 OR until > ?)", (now,)
     )
     hosts = rows("SELECT host, limits, at FROM host ORDER BY host", ())
+    networks = rows(
+        "SELECT name, count(*) FROM place WHERE kind = 'network'"
+        " GROUP BY name ORDER BY count(*) DESC, name LIMIT 10",
+        (),
+    )
+    ((accounts,),) = rows("SELECT count(DISTINCT account) FROM place", ())
     return Inspection(
         Trouble.NONE,
         "",
@@ -141,4 +150,6 @@ def _look(rows: Rows, now: float) -> Inspection:
         newest,
         [client for (client,) in clients],
         [(host, settings, at) for host, settings, at in hosts],
+        [(name, count) for name, count in networks],
+        accounts,
     )
