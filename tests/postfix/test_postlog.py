@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Iterator
 
@@ -11,11 +10,15 @@ from checkout import address
 from deployment import Deployment, installation, run_as
 from postfix import Policy, PrivatePostfix
 from smtp import send
+from systemlog import no_system_log
 
-pytestmark = [
-    pytest.mark.postfix,
-    pytest.mark.skipif(os.path.exists("/dev/log"), reason="this machine has a log of its own"),
-]
+pytestmark = pytest.mark.postfix
+
+
+@pytest.fixture(autouse=True)
+def _nobody_is_the_log() -> Iterator[None]:
+    with no_system_log():
+        yield
 
 
 @pytest.fixture(scope="module")

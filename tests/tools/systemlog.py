@@ -64,14 +64,27 @@ class SystemLog:
 
 
 @contextmanager
-def system_log(*, listens: bool = True) -> Iterator[SystemLog]:
-    """Be the system's log; skip the test where there is one already, or without root."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can be the system's log")
+def no_system_log() -> Iterator[None]:
+    """Keep other tests from being the system's log; skip the test where there is one already."""
+    with _turn():
+        yield
+
+
+@contextmanager
+def _turn() -> Iterator[None]:
     with open(Path(tempfile.gettempdir()) / "pcc-system-log.lock", "w", encoding="ascii") as turn:
         fcntl.flock(turn, fcntl.LOCK_EX)
         if os.path.exists(PATH):
             pytest.skip("this machine has a log of its own")
+        yield
+
+
+@contextmanager
+def system_log(*, listens: bool = True) -> Iterator[SystemLog]:
+    """Be the system's log; skip the test where there is one already, or without root."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can be the system's log")
+    with _turn():
         log = SystemLog()
         if listens:
             log.listen()
