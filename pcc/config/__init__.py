@@ -150,8 +150,9 @@ class Notify(Record):
     `sender`: the `from` option.  `smtp`: host and port.
     """
 
-    __slots__ = ("command", "sender", "sendmail", "smtp", "to", "transport")
+    __slots__ = ("command", "digest", "sender", "sendmail", "smtp", "to", "transport")
     command: tuple[str, ...]
+    digest: int
     sender: str
     sendmail: str
     smtp: tuple[str, int]

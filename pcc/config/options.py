@@ -95,6 +95,7 @@ SECTIONS: dict[str, Options] = {
     "notify": {
         "to": (["postmaster"], checks.list_of(checks.mail_address, "mail addresses")),
         "from": ("", checks.or_empty(checks.mail_address)),
+        "digest": ("5m", checks.or_empty(checks.seconds, 0)),
         "transport": ("sendmail", checks.one_of("sendmail", "smtp")),
         "sendmail": ("/usr/sbin/sendmail", checks.absolute_path),
         "smtp": ("localhost:25", checks.host_and_port),

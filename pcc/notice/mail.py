@@ -24,16 +24,20 @@ _LONGEST_PLAIN_LINE = 900  # RFC 5322 allows 998
 
 
 def as_mail(
-    notice: Notice, config: Config, host: str, recipients: Sequence[str], now: float
+    notices: Sequence[Notice], config: Config, host: str, recipients: Sequence[str], now: float
 ) -> EmailMessage:
-    """Return the mail to `recipients`, sent at `now` (UTC seconds) from `host`."""
+    """Return the mail to `recipients`, sent at `now` (UTC seconds) from `host`.
+
+    Several notices are those of incidents.
+    """
+    notice = notices[0]
     message = EmailMessage(_Folding())
     # To a name without a domain sendmail(1) adds the right one: Postfix its $myorigin.
     bare = "." not in host and config.notify.transport == "sendmail"
     message["From"] = config.notify.sender or ("pcc" if bare else f"pcc@{host}")
     message["To"] = ", ".join(recipients)
     # A header's value may hold encoded words, which are decoded, newlines and all.
-    message["Subject"] = subject(notice).replace("=?", "=\\x3f")
+    message["Subject"] = subject(notices).replace("=?", "=\\x3f")
     message["Date"] = formatdate(now, localtime=True)
     # The same whenever it is sent, so that a mail system recognises one that was sent twice, and
     # a mail program shows block and unblock together.
@@ -43,7 +47,7 @@ def as_mail(
         what = "blocked" if incident.mode == "enforce" else "observed"
         message["In-Reply-To"] = _message_id(incident, what, incident.began, host)
     message["Auto-Submitted"] = "auto-generated"
-    text = body(notice, config, host, now)
+    text = body(notices, config, host, now)
     plain = text.isascii() and max(map(len, text.splitlines())) <= _LONGEST_PLAIN_LINE
     message.set_content(text, cte="7bit" if plain else "quoted-printable")
     return message

@@ -62,6 +62,31 @@ class Turn:
         os.close(self.descriptor)
 
 
+def last_mail(database_path: str) -> float:
+    """Return when this host last sent a mail of incidents, UTC seconds, 0 for never.
+
+    The file of the turn has it.  Raises OSError.
+    """
+    descriptor = open_side_file(database_path, SUFFIX)
+    try:
+        written = os.pread(descriptor, 100, 0)
+    finally:
+        os.close(descriptor)
+    try:
+        return float(written)
+    except ValueError:
+        return 0
+
+
+def note_mail(database_path: str, now: float) -> None:
+    """Note that a mail of incidents was sent.  Raises OSError."""
+    descriptor = open_side_file(database_path, SUFFIX)
+    try:
+        os.pwrite(descriptor, f"{now:020.3f}\n".encode(), 0)
+    finally:
+        os.close(descriptor)
+
+
 def start(config_path: str, database_path: str) -> None:
     """Send what is due in the outbox, detached from this process.  Raises OSError.
 

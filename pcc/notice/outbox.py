@@ -5,6 +5,10 @@ of any transaction and then removes it.  Several processes can do this at once, 
 that is killed loses nothing: after a while another sends its notice again.  Policy
 processes start only one at a time, see pcc/notice/notifier.py.
 
+Mails of incidents that begin soon after each other wait for the end of `notify.digest` since
+the last such mail, and then go as one.  The process that sends waits for that, and goes on
+running commands meanwhile.
+
 A notice that fails stays, with growing pauses.  One channel, "mail" or "command", does
 not wait for the other, and no notice waits for another that hangs.  delivery.py hands a
 notice over.  The policy process never imports this.
@@ -12,6 +16,7 @@ notice over.  The policy process never imports this.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from typing import TYPE_CHECKING
@@ -23,7 +28,7 @@ from pcc.notice import delivery
 from pcc.notice.data import as_data
 from pcc.notice.mail import as_mail
 from pcc.notice.notice import MOST_SIGHTINGS, Notice
-from pcc.notice.notifier import SUFFIX, Turn
+from pcc.notice.notifier import SUFFIX, Turn, last_mail, note_mail
 from pcc.places.origins import Origins
 from pcc.store import incidents, outbox
 
@@ -40,6 +45,9 @@ HANGING_SECONDS = 60
 
 Both together are less than outbox.LEASE_SECONDS: nobody else has the notice by then.
 """
+
+MOST_IN_MAIL = 50
+"""Incidents in one mail."""
 
 FIRST_PAUSE = 60
 """Seconds until a notice that failed once is due again; doubled with every further failure."""
@@ -94,11 +102,18 @@ def _take_turns(turn: Turn, sending: _Sending) -> None:
     try:
         while turn.take():
             sending.go_through()
+            while sending.is_holding():
+                time.sleep(1)  # a policy process that finds the turn taken starts nothing
+                sending.go_through()
             turn.give_back()
             if not sending.is_more():
                 break
     finally:
         turn.close()
+
+
+class _UnreadableError(NoticeError):
+    """The evidence of a notice can't be read: that keeps no other notice back."""
 
 
 class _Sending:
@@ -124,68 +139,104 @@ class _Sending:
             self._origins.close()
 
     def go_through(self) -> None:
-        """Try to send each notice once."""
+        """Try to send each notice once, but hold back the mails that a digest will have."""
+        if self._wanted.only_due:
+            self._wanted = self._wanted._replace(holds_mail=self._is_digesting())
         after = 0
         while row := outbox.take(self._database, after, time.time(), self._wanted):
             after = row.id
-            self._try(row)
+            self._try([row, *self._others(row)])
 
     def is_more(self) -> bool:
         """Whether a wanted notice is in the outbox again."""
-        return outbox.first(self._database, 0, time.time(), self._wanted) is not None
+        every = self._wanted._replace(holds_mail=False)
+        return outbox.first(self._database, 0, time.time(), every) is not None
 
-    def _try(self, row: OutboxRow) -> None:
-        database = self._database
+    def is_holding(self) -> bool:
+        """Whether a mail is held back for a digest."""
+        return self._wanted.holds_mail and self.is_more()
+
+    def _is_digesting(self) -> bool:
         try:
-            done = self._send_in_time(row)
+            passed = time.time() - last_mail(self._config.state_path)
+        except OSError:  # each notice is sent once even so
+            return False
+        return 0 <= passed < self._config.notify.digest
+
+    def _others(self, row: OutboxRow) -> list[OutboxRow]:
+        """Take the notices that go in the same mail."""
+        others: list[OutboxRow] = []
+        if self._config.notify.digest and row.channel == "mail" and row.what != "unblocked":
+            wanted = self._wanted._replace(left=row.recipients)
+            while len(others) < MOST_IN_MAIL - 1 and (
+                other := outbox.take(self._database, row.id, time.time(), wanted)
+            ):
+                others.append(other)
+        return others
+
+    def _try(self, rows: list[OutboxRow]) -> None:
+        """Send one notice, or several in one mail."""
+        database, channel = self._database, rows[0].channel
+        try:
+            done = self._send_in_time(rows)
+        except _UnreadableError as error:
+            if len(rows) > 1:
+                for row in rows:
+                    self._try([row])
+            else:
+                self.failures.append(_failed(database, rows[0], str(error)))
+            return
         except NoticeError as error:
-            self.failures.append(_failed(database, row, str(error)))
+            self.failures += [_failed(database, row, str(error)) for row in rows]
             if isinstance(error, delivery.TimeLimitError):
                 # This channel would keep the others waiting as long, each time.
-                hanging = self._wanted.without | {row.channel}
+                hanging = self._wanted.without | {channel}
                 self._wanted = self._wanted._replace(without=hanging)
             return
-        if done is None:
-            outbox.remove(database, row)
-            return
-        if done.reached:
-            self.sent += 1
-            maillog.notice_sent(row.incident, row.channel)
-        if done.error:
-            self.failures.append(_failed(database, row, done.error, done.again))
-        else:
-            outbox.remove(database, row)
+        for row in rows:
+            if done is not None and done.reached:
+                self.sent += 1
+                maillog.notice_sent(row.incident, channel)
+            if done is not None and done.error:
+                self.failures.append(_failed(database, row, done.error, done.again))
+            else:
+                outbox.remove(database, row)
+        if done is not None and done.reached and channel == "mail" and rows[0].what != "unblocked":
+            with contextlib.suppress(OSError):
+                note_mail(self._config.state_path, time.time())
+            holds_mail = self._wanted.only_due and self._config.notify.digest > 0
+            self._wanted = self._wanted._replace(holds_mail=holds_mail)
 
-    def _send_in_time(self, row: OutboxRow) -> delivery.Delivery | None:
+    def _send_in_time(self, rows: list[OutboxRow]) -> delivery.Delivery | None:
         """As _send(), but within a time, wherever it hangs."""
         last = self._seconds + HANGING_SECONDS
         try:
-            return within(self._seconds, last, lambda: self._send(row))
+            return within(self._seconds, last, lambda: self._send(rows))
         except TimeoutError as error:
             raise delivery.TimeLimitError(f"reading what it is about {error}") from None
         except (StoreError, ValueError, OverflowError) as error:
             # Where more than this notice is broken, noting that down fails as well.
-            raise NoticeError(f"what it is about can't be read: {error}") from None
+            raise _UnreadableError(f"what it is about can't be read: {error}") from None
 
-    def _send(self, row: OutboxRow) -> delivery.Delivery | None:
-        """Send one notice; return None if its incident, its channel or its readers are gone.
+    def _send(self, rows: list[OutboxRow]) -> delivery.Delivery | None:
+        """Send notices; return None if their incidents, their channel or their readers are gone.
 
-        Raises NoticeError when nobody got it.
+        Raises NoticeError when nobody got them.
         """
-        config = self._config
-        notice = self._notice(row)
-        if notice is None:
+        config, row = self._config, rows[0]
+        notices = [notice for row in rows if (notice := self._notice(row)) is not None]
+        if not notices:
             return None
         if row.channel == "command":
             if not config.notify.command:
                 return None
-            return delivery.by_command(config, as_data(notice))
+            return delivery.by_command(config, as_data(notices[0]))
         left = row.recipients.split()
         recipients = [address for address in config.notify.to if not left or address in left]
         if not recipients:
             return None
         host = delivery.host_name()
-        message = as_mail(notice, config, host, config.notify.to, time.time())
+        message = as_mail(notices, config, host, config.notify.to, time.time())
         if config.notify.transport == "smtp":
             return delivery.by_smtp(config, host, message, recipients, bool(left))
         return delivery.by_sendmail(config, message, recipients)

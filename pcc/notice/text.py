@@ -5,6 +5,7 @@ Its evidence is in pcc/notice/tables.py, its commands are in pcc/notice/advice.p
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from pcc.escaping import escaped
@@ -14,6 +15,8 @@ from pcc.notice.notice import MOST_COUNTRIES
 from pcc.notice.tables import earlier_table, table, travel
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pcc.config import Config
     from pcc.notice.notice import Notice
     from pcc.store.incidents import IncidentRow
@@ -22,6 +25,10 @@ LATE_SECONDS = 900
 """A notice that was sent later than this after the event says that it is late."""
 
 _LONGEST_IN_SUBJECT = 80
+_LONGEST_OF_SEVERAL = 40
+
+MOST_ACCOUNTS = 5
+"""Accounts in the subject of a mail about several incidents; the rest is only counted."""
 
 _PLACES = {
     "max_countries": ("country", "countries", "familiar ones together count as one"),
@@ -37,28 +44,53 @@ _MAILS = {
 """Limits on mails, and where these come from."""
 
 
-def subject(notice: Notice) -> str:
-    """Return the subject, on one line of printable characters."""
+def subject(notices: Sequence[Notice]) -> str:
+    """Return the subject of a mail, on one line of printable characters."""
+    notice = notices[0]
+    accounts = list(dict.fromkeys([notice.incident.account for notice in notices]))
+    if len(notices) > 1:
+        counts = Counter(notice.what for notice in notices)
+        whats = [f"{counts[what]} {what}" for what in ("blocked", "observed") if counts[what]]
+        named = [escaped(cut(account, _LONGEST_OF_SEVERAL)) for account in accounts]
+        return f"[pcc] {', '.join(whats)}: {_some(named, MOST_ACCOUNTS)}"
     if notice.what == "unblocked":
         by = escaped(cut(notice.by, _LONGEST_IN_SUBJECT))
         outcome = f"unblocked by {by}{_held_mails(notice)}"
     else:
         outcome = f"{notice.what}: mail from {_places(notice.incident)}"
-    return f"[pcc] {escaped(cut(notice.incident.account, _LONGEST_IN_SUBJECT))} {outcome}"
+    return f"[pcc] {escaped(cut(accounts[0], _LONGEST_IN_SUBJECT))} {outcome}"
 
 
-def body(notice: Notice, config: Config, host: str, now: float) -> str:
-    """Return the text of the mail."""
-    parts = _unblock_parts(notice) if notice.what == "unblocked" else _block_parts(notice, config)
-    if now - notice.at > LATE_SECONDS:
-        parts.insert(1, "This notice comes late: it could not be sent before.")
-    parts += advice(notice, config, host)
-    return "\n\n".join(parts) + f"\n\n-- \npcc on {host}, incident {notice.incident.id}\n"
+def body(notices: Sequence[Notice], config: Config, host: str, now: float) -> str:
+    """Return the text of a mail.
+
+    Several incidents stand one by one below a list of them all.
+    """
+    parts = []
+    if len(notices) > 1:
+        parts.append("\n".join([filled(_first(notice), "", "  ") for notice in notices]))
+    for number, notice in enumerate(notices, 1):
+        if len(notices) > 1:
+            account = escaped(notice.incident.account)
+            parts.append(f"==== {number} of {len(notices)}: {account} ====")
+        own = _unblock_parts(notice) if notice.what == "unblocked" else _block_parts(notice, config)
+        if now - notice.at > LATE_SECONDS + config.notify.digest:
+            own.insert(1, "This notice comes late: it could not be sent before.")
+        parts += [*own, *advice(notice, config, host)]
+    noun = "incident" if len(notices) == 1 else "incidents"
+    numbers = ", ".join([str(notice.incident.id) for notice in notices])
+    return "\n\n".join(parts) + f"\n\n-- \npcc on {host}, {noun} {numbers}\n"
+
+
+def _first(notice: Notice) -> str:
+    """Return the first sentence about an incident."""
+    state = "is blocked" if notice.what == "blocked" else "would be blocked"
+    account = escaped(notice.incident.account)
+    return f"{account} {state}: mail came from {_places(notice.incident)}."
 
 
 def _block_parts(notice: Notice, config: Config) -> list[str]:
     incident = notice.incident
-    state = "is blocked" if notice.what == "blocked" else "would be blocked"
     passed = notice.what == "observed"
     queue_id = f", queue id {escaped(incident.queue_id)}" if incident.queue_id else ""
     name = escaped(incident.client_name)
@@ -73,7 +105,7 @@ def _block_parts(notice: Notice, config: Config) -> list[str]:
     name = incident.rule.partition(" ")[0]
     how = f"from so many {_PLACES[name][1]}" if name in _PLACES else "so much mail from there"
     return [
-        filled(f"{escaped(incident.account)} {state}: mail came from {_places(incident)}."),
+        filled(_first(notice)),
         filled(
             # The reader may never have had such a mail before.
             f"An account that sends {how} is often stolen.  But a journey, a VPN, or an app that"
@@ -118,10 +150,13 @@ def _places(incident: IncidentRow) -> str:
         return f"{int(most) + 1} {_PLACES[name][1]} within {window}"
     if name in _MAILS:
         return f"{_MAILS[name]}, {int(most) + 1} within {window}"
-    countries = incident.countries.split(",")
-    more = len(countries) - MOST_COUNTRIES
-    listed = ", ".join(countries[:MOST_COUNTRIES])
-    return f"{listed}{f' and {more} more' if more > 0 else ''} within {window}"
+    return f"{_some(incident.countries.split(','), MOST_COUNTRIES)} within {window}"
+
+
+def _some(names: Sequence[str], most: int) -> str:
+    """Return names, and how many more there are than `most`."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")
 
 
 def _limit(incident: IncidentRow, config: Config) -> str:

@@ -37,6 +37,7 @@ class OutboxRow(NamedTuple):
 # A time further ahead than it can be was written before the clock jumped back, and holds nobody
 # up.  `now` is from before this process waited for its turn to write, hence the slack.
 _CLOCK_SLACK = 60
+_INCIDENT_MAIL = "channel = 'mail' AND what <> 'unblocked'"
 _FREE = "NOT (taken > ? AND taken <= ?)"
 
 
@@ -44,12 +45,15 @@ class Wanted(NamedTuple):
     """Which notices are meant.
 
     With `account` only those about that account; with `only_due` none that failed lately; none on
-    a channel of `without`.
+    a channel of `without`; with `holds_mail` no mail of an incident that was never tried; with
+    `left`, only mail of incidents for these recipients, as in OutboxRow.
     """
 
     account: str = ""
     only_due: bool = False
     without: frozenset[str] = frozenset()
+    holds_mail: bool = False
+    left: str | None = None
 
 
 ALL = Wanted()
@@ -68,6 +72,11 @@ def first(database: Database, after: int, now: float, wanted: Wanted = ALL) -> O
     if wanted.without:
         conditions.append(f"channel NOT IN ({', '.join('?' * len(wanted.without))})")
         values += wanted.without
+    if wanted.holds_mail:
+        conditions.append(f"NOT (tries = 0 AND {_INCIDENT_MAIL})")
+    if wanted.left is not None:
+        conditions.append(f"recipients = ? AND {_INCIDENT_MAIL}")
+        values.append(wanted.left)
     row = database.row(
         f"SELECT {', '.join(OutboxRow._fields)} FROM outbox WHERE {' AND '.join(conditions)}"
         " ORDER BY id LIMIT 1",

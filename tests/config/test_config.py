@@ -196,6 +196,7 @@ POLICY_DEFAULTS = {
 }
 NOTIFY_DEFAULTS = {
     "command": (),
+    "digest": 300,
     "sender": "",
     "sendmail": "/usr/sbin/sendmail",
     "smtp": ("localhost", 25),

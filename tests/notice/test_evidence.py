@@ -104,5 +104,5 @@ def test_evidence_that_is_cut_keeps_the_latest_of_every_country(place: Place) ->
     assert (len(found), count) == (50, 202)
     assert Counter(seen.country for seen in found) == {"BR": 48, "ES": 1, "VN": 1}
     assert found[0].address == "203.0.113.9"
-    text = body(Notice("blocked", now, row, found, count), place.config, HOST, now)
+    text = body([Notice("blocked", now, row, found, count)], place.config, HOST, now)
     assert "\nand 152 more addresses\n" in text

@@ -78,7 +78,7 @@ from pcc.store import outbox
     ],
 )
 def test_subject_says_which_account_what_and_why(of: Notice, expected: str) -> None:
-    assert subject(of) == expected
+    assert subject([of]) == expected
 
 
 BLOCKED = (
@@ -126,7 +126,7 @@ Only unblock:
 
 def test_mail_has_the_headers_of_a_program(tmp_path: Path) -> None:
     config = config_of(tmp_path)
-    message = as_mail(told(), config, HOST, ["postmaster", "alice@example.org"], NOW)
+    message = as_mail([told()], config, HOST, ["postmaster", "alice@example.org"], NOW)
     assert dict(message.items()) == {
         "From": "pcc@mx.example.org",
         "To": "postmaster, alice@example.org",
@@ -141,7 +141,7 @@ def test_mail_has_the_headers_of_a_program(tmp_path: Path) -> None:
 
 
 def test_notice_of_a_block_has_facts_evidence_and_commands(tmp_path: Path) -> None:
-    message = as_mail(told(), config_of(tmp_path), HOST, ["postmaster"], NOW)
+    message = as_mail([told()], config_of(tmp_path), HOST, ["postmaster"], NOW)
     admin = f"{' '.join(program_by_path())} -c {tmp_path}/pcc.toml"
     assert message.get_content() == BLOCKED.format(admin=admin)
 
@@ -251,7 +251,7 @@ def test_notice_of_a_block_has_facts_evidence_and_commands(tmp_path: Path) -> No
 )
 def test_text_says_what_is_so(tmp_path: Path, of: Notice, toml: str, line: str) -> None:
     config = config_of(tmp_path, f"[policy]\n{toml}\n")
-    text = body(of, config, HOST, NOW)
+    text = body([of], config, HOST, NOW)
     assert line in text.replace("\n" + " " * 12, " ").splitlines()
     assert max(len(line) for line in text.splitlines() if "pcc_admin.py" not in line) <= 78
 
@@ -261,7 +261,7 @@ def test_table_shows_networks_where_a_database_says_them(tmp_path: Path) -> None
         SEEN[0].address: Origin("Hanoi", operator="Viettel", as_number=7552),
         SEEN[1].address: Origin(operator="Rented <Servers>", as_number=24940, is_hosting=True),
     }
-    text = body(told(origins=places), config_of(tmp_path), HOST, NOW)
+    text = body([told(origins=places)], config_of(tmp_path), HOST, NOW)
     assert (
         """
    COUNTRY  ADDRESS            NETWORK  FIRST        LAST         MAILS
@@ -276,11 +276,29 @@ def test_table_shows_networks_where_a_database_says_them(tmp_path: Path) -> None
     assert [(seen["as_number"], seen["hosting"]) for seen in data] == [(7552, False), (24940, True)]
 
 
+def test_text_of_several_incidents_begins_with_a_list_of_them(tmp_path: Path) -> None:
+    several = [
+        told(account="ann@example.org"),
+        told("observed", account="bob@example.org", mode="observe", rule="max_networks 3 in 10m"),
+    ]
+    assert subject(several) == "[pcc] 1 blocked, 1 observed: ann@example.org, bob@example.org"
+    text = body(several, config_of(tmp_path), HOST, NOW)
+    assert text.startswith(
+        "ann@example.org is blocked: mail came from ES, FR, BR, VN within 2d.\n"
+        "bob@example.org would be blocked: mail came from 4 networks within 10m.\n\n"
+        "==== 1 of 2: ann@example.org ====\n"
+    )
+    assert text.endswith("incidents 7, 7\n")
+    many = [told(account=f"{number}@example.org") for number in range(9)]
+    names = ", ".join([f"{number}@example.org" for number in range(5)])
+    assert subject(many) == f"[pcc] 9 blocked: {names} and 4 more"
+
+
 def test_notice_that_comes_late_says_so(tmp_path: Path) -> None:
     late = "This notice comes late: it could not be sent before."
     config = config_of(tmp_path)
-    assert late not in body(told(), config, HOST, NOW + 60)
-    assert late in body(told(), config, HOST, NOW + 3600)
+    assert late not in body([told()], config, HOST, NOW + 60)
+    assert late in body([told()], config, HOST, NOW + 3600)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +314,7 @@ def test_sender_without_a_domain_is_left_to_sendmail(
     tmp_path: Path, toml: str, host: str, sender: str
 ) -> None:
     config = config_of(tmp_path, f"[notify]\n{toml}\n")
-    assert as_mail(told(), config, host, [USER], NOW)["From"] == sender
+    assert as_mail([told()], config, host, [USER], NOW)["From"] == sender
 
 
 @pytest.mark.parametrize("odd", NASTY)
@@ -326,7 +344,7 @@ def check_rendering(config: Config, login: str, name: str) -> None:
     odd = told(
         account=login, client_name=name, queue_id=name, sightings=seen, by=name, origins=places
     )
-    sent = as_mail(odd, config, HOST, ["postmaster"], NOW).as_bytes()
+    sent = as_mail([odd], config, HOST, ["postmaster"], NOW).as_bytes()
     assert sent.isascii()
     assert max(map(len, sent.split(b"\n"))) < 998
     message = email.message_from_bytes(sent, policy=email.policy.default)
@@ -342,11 +360,11 @@ def check_rendering(config: Config, login: str, name: str) -> None:
         "MIME-Version",
     ]
     assert not message.defects
-    told_subject = subject(odd)
+    told_subject = subject([odd])
     assert told_subject.isprintable()
     assert message["Subject"] == told_subject.replace("=?", "=\\x3f")
     text = message.get_content()
-    assert text == body(odd, config, HOST, NOW)
+    assert text == body([odd], config, HOST, NOW)
     assert all(line.isprintable() for line in text.split("\n"))
     assert len(json.loads(json.dumps(as_data(odd)))["travel"]) == 1
     assert "km in 60 seconds: 130,000 km/h" in " ".join(text.split())
@@ -355,7 +373,7 @@ def check_rendering(config: Config, login: str, name: str) -> None:
 def test_text_shows_what_was_seen_earlier_below_what_counted(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     earlier = [outbox.Earlier("ES", 3, 412, NOW - 30 * DAY), outbox.Earlier("PT", 1, 2, NOW - DAY)]
-    text = body(told(earlier=earlier), config, HOST, NOW)
+    text = body([told(earlier=earlier)], config, HOST, NOW)
     assert (
         """
 Seen earlier, not counted:
@@ -368,7 +386,7 @@ Commands, as root on mx.example.org:
 """
         in text
     )
-    assert "Seen earlier" not in body(told(), config, HOST, NOW)
+    assert "Seen earlier" not in body([told()], config, HOST, NOW)
 
 
 def test_json_has_the_whole_incident() -> None:

@@ -75,7 +75,8 @@ def test_notifier_has_no_socket_and_no_reply_waits_for_it(
     sendmail = tmp_path / "sendmail"
     sendmail.write_text("#!/bin/sh\n" + WAITING_SENDMAIL.format(folder=tmp_path))
     sendmail.chmod(0o755)
-    site = Site(tmp_path, f'[notify]\nto = ["postmaster"]\nsendmail = "{sendmail}"\n')
+    notify = f'[notify]\nto = ["postmaster"]\nsendmail = "{sendmail}"\n'
+    site = Site(tmp_path, f"max_countries = 3\n{notify}")
     policy = site.policy()
     try:
         for country in ("ES", "FR", "BR"):
@@ -179,7 +180,7 @@ def busy(tmp_path: Path) -> Iterator[Site]:
     site = Site(
         tmp_path,
         "max_countries = 1\nfamiliar_after = 0\n"
-        f'[notify]\nto = ["postmaster"]\nsendmail = "{sendmail}"\n',
+        f'[notify]\nto = ["postmaster"]\nsendmail = "{sendmail}"\ndigest = ""\n',
     )
     yield site
     (tmp_path / "gate").touch()
@@ -264,3 +265,22 @@ def test_notice_is_sent_when_its_block_comes_as_a_notifier_ends(busy: Site) -> N
         time.sleep(number / 1000)
     assert _outbox(busy) == 0
     assert set(noticed(busy).values()) == {1}
+
+
+@started
+def test_notifier_waits_for_the_end_of_a_digest(busy: Site) -> None:
+    busy.config.write_text(busy.config.read_text().replace('digest = ""', 'digest = "3s"'))
+    (busy.folder / "gate").touch()
+    policy = busy.policy()
+    watch = Watch(busy)
+    block(policy, "ann@example.org")
+    wait_until(lambda: noticed(busy), 10, "the first mail, at once")
+    block(policy, "bob@example.org", "eve@example.org")
+    time.sleep(0.5)
+    assert watch.count() == 1
+    wait_until(lambda: len((busy.folder / "subjects").read_text().splitlines()) > 1, 10, "digest")
+    first, second = (busy.folder / "subjects").read_text().splitlines()
+    assert first.startswith("Subject: [pcc] ann@example.org blocked: mail from ES, FR within")
+    assert second == "Subject: [pcc] 2 blocked: bob@example.org, eve@example.org"
+    wait_until(lambda: not watch.count(), 10, "end of the notifier")
+    assert _outbox(busy) == 0

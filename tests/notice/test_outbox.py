@@ -132,6 +132,76 @@ def test_notices_of_one_account_are_sent_alone(place: Place) -> None:
     assert place.database.rows("SELECT account FROM outbox") == [("other@example.org",)]
 
 
+ACCOUNTS = ["ann@example.org", "bob@example.org", "eve@example.org"]
+
+
+@started
+def test_digest_has_the_incidents_after_the_first_and_keeps_no_command_back(place: Place) -> None:
+    command = place.program(
+        "command", f"cat >>{place.folder}/told; date +%s.%N >>{place.folder}/at"
+    )
+    place.configure(digest="2s", command=[str(command)])
+    begin = time.time()
+    place.notice(USER)
+    assert place.send_due() == (1, [])
+    assert time.time() - begin < 1.5
+    for account in ACCOUNTS:
+        place.notice(account, channels=("mail", "command"))
+    assert place.send_due() == (6, [])
+    assert time.time() - begin >= 2
+    commands = [float(line) for line in (place.folder / "at").read_text().splitlines()]
+    assert len(commands) == 3 and max(commands) - begin < 1.9
+    first, second = sorted(place.received(), key=lambda message: len(message["Subject"]))
+    if USER not in str(first["Subject"]):
+        first, second = second, first
+    assert str(second["Subject"]) == f"[pcc] 3 blocked: {', '.join(ACCOUNTS)}"
+    text = second.get_content()
+    for number, account in enumerate(ACCOUNTS, 1):
+        assert f"==== {number} of 3: {account} ====" in text
+        assert f"show {account}\n" in text
+    assert place.waiting() == []
+
+
+@started
+def test_digest_is_not_waited_for_where_a_person_asks(place: Place) -> None:
+    place.configure(digest="1h")
+    place.notice(USER)
+    assert place.send_due() == (1, [])
+    place.notice("ann@example.org")
+    place.notice("bob@example.org")
+    assert place.send() == (2, [])
+    assert len(place.received()) == 2
+
+
+@started
+def test_digest_that_fails_is_kept_whole_and_sent_again(place: Place) -> None:
+    place.configure(digest="1h")
+    place.program("sendmail", "exit 1")
+    for account in ACCOUNTS:
+        place.notice(account)
+    sent, failures = place.send_due()
+    assert (sent, len(failures)) == (0, 3)
+    assert [row[1] for row in place.waiting()] == [1, 1, 1]
+    place.program("sendmail", place.recording)
+    assert place.send() == (3, [])
+    assert len(place.received()) == 1
+
+
+@started
+def test_digest_leaves_out_a_notice_that_cannot_be_read(place: Place) -> None:
+    place.configure(digest="1h")
+    now = time.time()
+    place.saw("VN", "203.0.113.9", now, now)
+    for account in (USER, *ACCOUNTS):
+        place.notice(account, began=now)
+    with place.database:
+        spoilt = "UPDATE sighting SET client_name = CAST(x'ff' AS TEXT) WHERE account = ?"
+        place.database.write(spoilt, (USER,))
+    sent, (failure,) = place.send_due()
+    assert (sent, "UTF-8" in failure) == (3, True)
+    assert [row[1] for row in place.waiting()] == [1]
+
+
 @started
 def test_notice_that_nobody_wants_any_more_is_dropped(place: Place) -> None:
     place.notice("kept@example.org", channels=("mail", "command"))

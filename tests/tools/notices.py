@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from checkout import ROOT
+from checkout import NO_NETWORKS, ROOT
 
 from pcc.config import Config
 from pcc.config.prepared import load
@@ -167,14 +167,19 @@ class Place:
 
     def configure(self, **notify: Any) -> None:
         """Write the configuration, with `notify` in [notify]."""
-        values = {"to": [USER], "sendmail": str(self.sendmail), "from": "pcc@example.org"}
+        values = {
+            "to": [USER],
+            "sendmail": str(self.sendmail),
+            "from": "pcc@example.org",
+            "digest": "",
+        }
         options = "".join(
             f"{name} = {json.dumps(value)}\n" for name, value in {**values, **notify}.items()
         )
         self.config = config_of(
             self.folder,
             f'[store]\ndatabase = "{self.named}"\n[country]\ndatabase = "country.mmdb"\n'
-            f'[notify]\n{options}\n[log]\nname = "pcc-notices"\n',
+            f'{NO_NETWORKS}[notify]\n{options}\n[log]\nname = "pcc-notices"\n',
         )
 
     def incident(self, account: str = USER, **values: Any) -> int:
