@@ -171,7 +171,9 @@ def _exempt_network(host: str, bits: str | None) -> Network:
     if packed is None:
         raise ValueError(_CLIENT_RULE)
     most = 128 if ":" in host else 32
-    length = most if bits is None else _number(bits)
+    length = most
+    if bits is not None:  # int() takes more than digits, and very long ones for long
+        length = int(bits) if bits.isascii() and bits.isdigit() and len(bits) < 4 else -1
     if len(packed) * 8 < most:  # IPv4 in IPv6 clothes
         most, length = 32, length - 96
     if not 0 <= length <= most:
@@ -183,11 +185,6 @@ def _exempt_network(host: str, bits: str | None) -> Network:
         network = f"{address_text(first)}/{length}"
         raise ValueError(f"must be a network without host bits, here {network}")
     return len(packed), shift, prefix
-
-
-def _number(text: str) -> int:
-    """Return the value of up to three digits, -1 for anything else."""
-    return int(text) if text.isascii() and text.isdigit() and len(text) < 4 else -1
 
 
 def is_exempt_system(packed: bytes, network: str, names: tuple[str, ...]) -> bool:

@@ -180,9 +180,17 @@ def _install(context: Context, file: File, source: str, target: str, *, force: b
     Raises CountryError for what is wrong with the source, PccError where the
     target can't be written.
     """
+    from pcc.places import download
+
     try:
-        with NewFile(target) as new:
-            _write(context, file, source, new.file)
+        with NewFile(target) as new, contextlib.ExitStack() as stack:
+            if source:
+                chunks = download.read(source, _progress(context, file.noun, stack))
+            else:
+                chunks = bundled.chunks(file)
+            for chunk in chunks:
+                new.file.write(chunk)
+            new.file.flush()
             _check(file, new.name, source, target, context.now, force=force)
             if os.path.exists(target) and filecmp.cmp(new.name, target, shallow=False):
                 return False
@@ -193,19 +201,6 @@ def _install(context: Context, file: File, source: str, target: str, *, force: b
     except OSError as error:
         raise PccError(f"{target}: can't be written: {error.strerror}") from None
     return True
-
-
-def _write(context: Context, file: File, source: str, new: Any) -> None:
-    from pcc.places import download
-
-    with contextlib.ExitStack() as stack:
-        if source:
-            chunks = download.read(source, _progress(context, file.noun, stack))
-        else:
-            chunks = bundled.chunks(file)
-        for chunk in chunks:
-            new.write(chunk)
-    new.flush()
 
 
 def _progress(context: Context, noun: str, stack: contextlib.ExitStack) -> Progress:
@@ -236,7 +231,9 @@ def _check(file: File, new: str, source: str, target: str, now: float, *, force:
         info = file.describe(new)
         known = _well_known(new, file.kind) if file.kind else ENOUGH
     except CountryError as error:
-        hint = ": unpack the .mmdb file from this tar archive" if _is_tar(new) else ""
+        with open(new, "rb") as content:
+            is_tar = content.read(512)[257:262] == b"ustar"
+        hint = ": unpack the .mmdb file from this tar archive" if is_tar else ""
         raise CountryError(f"{str(error).replace(new, name)}{hint}") from None
     if info.build_epoch > now + 7 * DAY:  # or no later one would ever replace it
         raise CountryError(f"{name}: says that it was built {rfc3339(info.build_epoch)}")
@@ -279,11 +276,6 @@ def _well_known(path: str, kind: Kind) -> int:
         count += (answer[0] if isinstance(answer, tuple) else answer) in known
     database.close()
     return count
-
-
-def _is_tar(path: str) -> bool:
-    with open(path, "rb") as file:
-        return file.read(512)[257:262] == b"ustar"
 
 
 def _give_rights_of(target: str, descriptor: int) -> None:

@@ -19,7 +19,7 @@ from pcc.errors import CountryError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from typing import Any
 
     from maxminddb.reader import Reader
@@ -245,33 +245,28 @@ class _OpenDatabase:
             packed = packed_address(text)
             if packed and self.find(packed)[0] is not None:
                 return
-        if not any(self._kind.answer(record) is not None for record in self._first_records()):
-            raise CountryError(
-                f"{self._path}: the {self._kind.noun} is of another layout:"
-                f" no record has {self._kind.field}"
-            )
-
-    def _first_records(self) -> Iterator[dict[str, Any]]:
-        """Yield the first records: the bits that an answer is true of lead to the next network.
-
-        Readers iterate by themselves only from maxminddb 2.4 on, and Debian 12 has 2.2.
-        """
         import ipaddress
 
+        # The bits that an answer is true of lead to the next network.  Readers iterate by
+        # themselves only from maxminddb 2.4 on, and Debian 12 has 2.2.
         size = 4 if self.metadata.ip_version == 4 else 16
-        number, found = 0, 0
-        while number < 1 << size * 8 and found < FIRST_RECORDS:
+        number, seen = 0, 0
+        while number < 1 << size * 8 and seen < FIRST_RECORDS:
             address = ipaddress.ip_address(number.to_bytes(size, "big"))
             try:
                 record, bits = self._reader.get_with_prefix_len(address)
+                if self._kind.answer(_table(record)) is not None:
+                    return
             except damage() as error:
                 raise CountryError(
                     f"{self._path}: the {self._kind.noun} is damaged: {error}"
                 ) from None
-            if record is not None:
-                found += 1
-                yield _table(record)
+            seen += record is not None
             number += 1 << size * 8 - bits
+        raise CountryError(
+            f"{self._path}: the {self._kind.noun} is of another layout:"
+            f" no record has {self._kind.field}"
+        )
 
 
 def _status(path: str, kind: Kind) -> os.stat_result:

@@ -35,8 +35,11 @@ class Origins:
     ) -> None:
         self._complain = complain
         self._databases: dict[str, Database] = {}
-        if _has_cities(countries):
-            self._databases["cities"] = Database(countries, CITIES)
+        try:
+            if CITIES.fits(describe(countries, COUNTRIES).type):
+                self._databases["cities"] = Database(countries, CITIES)
+        except CountryError:
+            pass  # verdicts need that file, and complain of it
         if networks:
             self._databases["networks"] = Database(networks, NETWORKS)
         for kind in list(self._databases):
@@ -46,7 +49,7 @@ class Origins:
             if hosting and "networks" in self._databases:
                 self._hosting = read_hosting(hosting)
         except CountryError:
-            pass  # verdicts need that file, and complain of it
+            pass  # likewise
 
     def close(self) -> None:
         """Close the files."""
@@ -61,14 +64,16 @@ class Origins:
         """
         if not self._databases:
             return {}
-        return {address: self._origin(address.partition("/")[0]) for address in addresses}
-
-    def _origin(self, text: str) -> Origin:
-        packed = packed_address(text) or b""
-        city, latitude, longitude, radius = self._find("cities", packed) or ("", None, None, 0)
-        number, operator = self._find("networks", packed) or (0, "")
-        is_hosting = f"AS{number}" in self._hosting
-        return Origin(city, latitude, longitude, radius, operator, number, is_hosting)
+        origins = {}
+        for address in addresses:
+            packed = packed_address(address.partition("/")[0]) or b""
+            city, latitude, longitude, radius = self._find("cities", packed) or ("", None, None, 0)
+            number, operator = self._find("networks", packed) or (0, "")
+            is_hosting = f"AS{number}" in self._hosting
+            origins[address] = Origin(
+                city, latitude, longitude, radius, operator, number, is_hosting
+            )
+        return origins
 
     def _find(self, kind: str, packed: bytes) -> Any:
         """Return what a file has for an address; one that turns out damaged is used no more."""
@@ -81,10 +86,3 @@ class Origins:
             self._complain(f"{kind} are left out of the evidence: {error}")
             self._databases.pop(kind).close()
             return None
-
-
-def _has_cities(path: str) -> bool:
-    try:
-        return CITIES.fits(describe(path, COUNTRIES).type)
-    except CountryError:
-        return False

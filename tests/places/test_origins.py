@@ -275,11 +275,11 @@ def test_origins_are_in_show_and_notices_with_outside_names_escaped(site: Site) 
     (site.folder / "asn.mmdb").unlink()
     people = site.admin("show", "joe@example.org")
     assert people.returncode == 0
-    assert people.stderr == (
+    assert (
         "pcc_admin.py: networks are left out of the evidence:"
         f" {site.folder}/asn.mmdb: the network database is missing;"
         " `pcc_admin.py init` puts one there\n"
-    )
+    ) in people.stderr
     site.close()
 
 
