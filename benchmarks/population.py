@@ -66,7 +66,7 @@ def fill(database: Path, accounts: int, places: int, *, first: int = 0, days_ago
                 "places": places,
                 "seen": seen,
                 "looked_up": made,
-                "repeats_until": (seen // HOUR + 1) * HOUR,
+                "repeats_until": seen + HOUR,
                 "judged_by": repeats.judged_by(config.identity, files.made()),
                 "days": f"{today} {today - 1}",
             }

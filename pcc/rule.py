@@ -196,13 +196,11 @@ class Rule:
         Its country, network and address count in every window already, and will for `slack` more
         seconds, and no mail limit counts it.  Such a mail may be counted after it was answered.
         """
-        today = str(self.today)
         for seen in place.records:
             age = self.now - seen.last_seen
             if not (
                 seen.generation == history.generation
                 and -CLOCK_SLACK <= age <= self.policy.narrowest_window - slack
-                and (seen.days.startswith(today) or history.incident)
                 and self._has_min_mails(seen)
             ):
                 return False
@@ -244,6 +242,23 @@ class Rule:
         wanted = [limit.familiar_after for limit in self.policy.limits if limit.familiar_after]
         least = min(wanted, default=MOST_FAMILIAR_DAYS + 1)
         return not any(self.familiarity(seen) >= least for seen in history.countries.values())
+
+    def holds_tomorrow(self, history: History, place: Place) -> bool:
+        """Whether a mail from `place` that is a repeat today is one after midnight as well.
+
+        It is not sure where a country may become familiar meanwhile, and bring a mail from here
+        within reach, or where what is familiar ages.
+        """
+        tomorrow = Rule(self.policy, self.now, 0)
+        tomorrow.today, tomorrow.oldest_day = self.today + 1, self.oldest_day + 1
+        is_familiar = self._is_familiar_for_all("country", place.country, history)
+        return (
+            is_familiar
+            and tomorrow._is_familiar_for_all("country", place.country, history)
+            and tomorrow.crossing(history, place) is None
+            and tomorrow.crossing(history, place, observed=True) is None
+            and not tomorrow.counts_mail(history, place)
+        )
 
     # What does a mail leave behind?
 

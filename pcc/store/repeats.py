@@ -1,7 +1,7 @@
 """What is read and written of a repeat: a mail that changes nothing but counts.
 
 Once a mail from an address was judged, and let pass, a next one from there
-changes nothing: until its place is about to leave a window or the hour ends
+changes nothing: for an hour, unless its place leaves a window sooner
 (`sighting.repeats_until`), and as long as nothing happened to the account and
 the configuration and the country database are those it was judged by
 (`sighting.judged_by`).  Judging writes both down, so that the many repeats cost

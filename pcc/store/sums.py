@@ -126,7 +126,7 @@ def _add_mails(database: Database, mails: dict[tuple[str, ...], list[Mail]]) -> 
     """Add mails, by account and address, to their addresses, countries and networks."""
     sightings: list[tuple[Any, ...]] = []
     places: dict[tuple[str, ...], tuple[int, float]] = {}
-    days_of: dict[tuple[str, ...], str] = {}
+    days_of: dict[tuple[str, ...], set[str]] = {}
     for row in _rows(
         database,
         "SELECT sighting.account, address, country, network, last_seen, days, instance,"
@@ -150,8 +150,8 @@ def _add_mails(database: Database, mails: dict[tuple[str, ...], list[Mail]]) -> 
             seen_on = {str(int(at // 86400)) for at in (first, last)}
             if not seen_on.issubset(days.split()):
                 days = joined_days(days, " ".join(seen_on))
-                for key in names:  # a place has been seen on the days of its addresses
-                    days_of[key] = joined_days(days_of.get(key, ""), days)
+                for key in names:
+                    days_of.setdefault(key, set()).update(seen_on)
         latest = last_seen, instance, client_name, int(last_seen // 3600)
         sightings.append((count, *latest, days, account, address))
     database.write_many(
@@ -160,17 +160,21 @@ def _add_mails(database: Database, mails: dict[tuple[str, ...], list[Mail]]) -> 
         " WHERE account = ? AND address = ?",
         sightings,
     )
-    key = ("account", "kind", "name")
     database.write_many(
         "UPDATE place SET mails = mails + ?,"
         " last_seen = CASE WHEN last_seen < ? THEN ? ELSE last_seen END"
         " WHERE account = ? AND kind = ? AND name = ?",
         [(count, seen, seen, *key) for key, (count, seen) in places.items()],
     )
-    found = _rows(database, "SELECT account, kind, name, days FROM place WHERE", key, [*days_of])
+    found = _rows(
+        database,
+        "SELECT account, kind, name, days FROM place WHERE",
+        ("account", "kind", "name"),
+        [*days_of],
+    )
     database.write_many(
         "UPDATE place SET days = ? WHERE account = ? AND kind = ? AND name = ?",
-        [(joined_days(days, days_of[tuple(names)]), *names) for *names, days in found],
+        [(joined_days(days, " ".join(days_of[tuple(key)])), *key) for *key, days in found],
     )
 
 

@@ -40,6 +40,12 @@ Longer than a mail waits to be counted, also while that fails (see pcc/verdict/c
 otherwise a country could leave a window although it was seen within it.
 """
 
+JUDGED_SECONDS = 3600
+"""So long a place is not judged again, where no window is narrower.
+
+It begins when the place was judged: no moment is common to all accounts.
+"""
+
 
 class Decisions:
     """Decides about the mails of one policy connection; see pcc/verdict/repeat.py.
@@ -126,8 +132,6 @@ class Decisions:
         if known.looked_up != case.looked_up or known.network != case.network:
             return False
         if case.country not in case.known.countries:
-            return False
-        if sightings.hour(known.last_seen) != sightings.hour(now):
             return False
         rule = Rule(case.policy, now, self._config.keep_sightings)
         history = case.known.history()
@@ -227,5 +231,8 @@ class Decisions:
             return 0
         if not rule.is_out_of_reach(history, place.country):
             return 0
-        end_of_hour = (sightings.hour(rule.now) + 1) * 3600.0
-        return min(end_of_hour, rule.now + rule.policy.narrowest_window - SETTLED_SECONDS)
+        seconds = min(JUDGED_SECONDS, rule.policy.narrowest_window - SETTLED_SECONDS)
+        midnight = (rule.today + 1) * 86400.0
+        if rule.now + seconds > midnight and not rule.holds_tomorrow(history, place):
+            return midnight
+        return rule.now + seconds

@@ -19,16 +19,18 @@ from pcc.verdict import counting
 from pcc.verdict.decision import SETTLED_SECONDS
 from pcc.verdict.repeat import Verdicts
 
+DAY = 86400
 WINDOW = 1800
 START = 1_900_000_800.0  # a quarter to eighteen, UTC
 
 
 @pytest.fixture
-def process(tmp_path: Path) -> Callable[[], Verdicts]:
+def process(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[], Verdicts]:
     """Makes what gives the verdicts of one process, all on one database."""
+    familiar_after = getattr(request, "param", 0)
     write_country_database(tmp_path / "country.mmdb", NETWORKS)
     (tmp_path / "pcc.toml").write_text(
-        '[policy]\nfamiliar_after = 0\nmax_countries = 1\nwindow = "30m"\n'
+        f'[policy]\nfamiliar_after = {familiar_after}\nmax_countries = 1\nwindow = "30m"\n'
         '[country]\ndatabase = "country.mmdb"\n[store]\ndatabase = "pcc.db"\n[notify]\nto = []\n'
     )
     creation.create_or_upgrade(str(tmp_path / "pcc.db"))
@@ -135,10 +137,10 @@ def test_decision_folds_a_log_that_is_late(process: Callable[[], Verdicts], late
 def test_mail_of_the_log_teaches_its_day(process: Callable[[], Verdicts]) -> None:
     one = process()
     assert ask(one, "ES", START) == "DUNNO"
-    today = int(START // 86400)
-    count(one, "tomorrow", START + 86400)
+    today = int(START // DAY)
+    count(one, "tomorrow", START + DAY)
     one.counts.write()
-    fold(one, START + 86401)
+    fold(one, START + DAY + 1)
     days = f"{today + 1} {today}"
     assert sightings_of(one)[0][4] == days
     assert one._database.rows("SELECT days FROM place WHERE account = 'joe'") == [(days,)]
@@ -154,7 +156,7 @@ def test_mail_of_the_log_teaches_nothing_during_an_incident_nor_after_it(
     database = one._database
     incidents.block(database, "joe", "REJECT", 0, "me", "", START + 2, lambda days: f"|0 {days}")
     fold(one, START + 3)
-    days = f"|0 {START // 86400:.0f}"
+    days = f"|0 {START // DAY:.0f}"
     assert sightings_of(one)[0][1::3] == (2, days)
     count(one, "late", START + 1.5)
     one.counts.write()
@@ -175,3 +177,29 @@ def test_log_is_folded_in_pieces_that_others_can_write_between(
     fold(one, START + 9)
     assert sightings_of(one)[0][1] == 1 + (sums.ROWS * 2 + 3) * (sums.MAILS // 20)
     assert repeats.length(one._database, START + 9)[0] == 0
+
+
+def repeats_until(verdicts: Verdicts) -> float:
+    """Return until when joe's mail is a repeat, in seconds since the last midnight before START."""
+    rows = verdicts._database.rows("SELECT abs(repeats_until) FROM sighting")
+    until: float = rows[0][0]
+    return until - START // DAY * DAY
+
+
+def test_repeats_go_on_over_the_full_hour(process: Callable[[], Verdicts]) -> None:
+    one = process()
+    assert ask(one, "ES", START // 3600 * 3600 + 3590) == "DUNNO"
+    seen = START // 3600 * 3600 + 3590 - START // DAY * DAY
+    assert repeats_until(one) == seen + WINDOW - SETTLED_SECONDS
+
+
+@pytest.mark.parametrize(("process", "is_familiar"), [(1, True), (2, False)], indirect=["process"])
+def test_repeats_go_on_over_midnight_from_familiar_countries_alone(
+    process: Callable[[], Verdicts], *, is_familiar: bool
+) -> None:
+    one = process()
+    midnight = START // DAY * DAY + DAY
+    assert ask(one, "ES", midnight - DAY - 60) == "DUNNO"
+    assert ask(one, "ES", midnight - 60) == "DUNNO"
+    expected = DAY - 60 + WINDOW - SETTLED_SECONDS if is_familiar else DAY
+    assert repeats_until(one) == expected

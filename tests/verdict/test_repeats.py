@@ -52,17 +52,6 @@ def repeats(site: Site) -> list[str]:
         return [address for (address,) in rows]
 
 
-def seconds_left_of_the_hour() -> float:
-    return 3600 - time.time() % 3600
-
-
-@pytest.fixture(autouse=True)
-def not_at_the_turn_of_the_hour() -> None:
-    """With the hour ends what was written down in it."""
-    if seconds_left_of_the_hour() < 20:
-        time.sleep(seconds_left_of_the_hour() + 1)
-
-
 def test_repeat_is_counted_once_by_any_process(make: Callable[..., Site]) -> None:
     site = make()
     assert is_pass(site.ask(instance="1.1.0"))
