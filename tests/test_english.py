@@ -63,7 +63,6 @@ NOT_YET: tuple[str, ...] = (
     "pcc/service.py",
     "pcc/store/",
     "pcc/verdict/",
-    "tests/places/",
     "tests/replay/",
     "tests/store/",
 )
