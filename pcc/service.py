@@ -3,15 +3,15 @@
     pcc_policy.py [-c FILE | --config FILE]
 
 spawn(8) runs one process per policy connection, its stdin and stdout on the
-SMTP server's socket.  The process reads requests, answers each with an action,
-and ends at the end of input, after ten minutes without a request, or at
-SIGTERM; what was answered has been counted by then.
+SMTP server's socket.  The process reads requests and answers each with an action.  It ends at the
+end of input, after ten minutes without a request, or at SIGTERM.  By then all answered mail has
+been counted.
 
 In trouble it does not answer: it logs one line with the cause, disconnects and
 exits with a status of sysexits(3).  Postfix asks again in a new process and
 then applies the `default_action` of its check_policy_service.  A decision that
-takes longer than DECISION_SECONDS is trouble, too: spawn(8) does not enforce
-its time limit before Postfix 3.10.
+takes longer than DECISION_SECONDS is also trouble: spawn(8) does not enforce its time limit before
+Postfix 3.10.
 
 Before the first verdict on a known account and address nothing is imported
 that costs more than a millisecond; a test holds this.
@@ -43,7 +43,7 @@ else:  # `signal` would cost more than all the rest: it makes enums of these
     from _signal import signal as on_signal
 
 DECISION_SECONDS = 8
-"""Less than the 10 s that master.cf.snippet tells Postfix to wait, also with a second more."""
+"""Less than the 10 s that Postfix waits by master.cf.snippet, also with a second more."""
 
 IDLE_SECONDS = 600
 """More than Postfix keeps an idle connection (smtpd_policy_service_max_idle, 300 s)."""
@@ -70,7 +70,7 @@ def main(arguments: list[str]) -> None:
         _tell(str(error), log_name)
     except Terminated:
         pass
-    except Exception as error:  # a bug: tell where it is, in a line
+    except Exception as error:  # a bug: log its place, in a line
         status = 70  # EX_SOFTWARE
         _tell(f"internal error: {_place_and_text(error)}", log_name)
     # Nothing is left to be done that the interpreter's own way out would do.
@@ -214,7 +214,7 @@ class PolicyService:
         return verdicts
 
     def _tell_of(self, verdict: Verdict) -> None:
-        """Log what a verdict was, and have administrators told of it."""
+        """Log a verdict, and start the notice to administrators."""
         from pcc import maillog
 
         self._limit(DECISION_SECONDS)
@@ -254,7 +254,7 @@ class PolicyService:
         return self._poll(IDLE_SECONDS)
 
     def _poll(self, seconds: float) -> bool:
-        """Wait for input for so long at most; return whether there is any, or its end."""
+        """Wait for input for `seconds` at most; return whether there is any, or its end."""
         self._is_waiting = True
         try:
             if self._is_ending:
@@ -271,7 +271,7 @@ class PolicyService:
     def _on_alarm(self, signal: int, frame: object) -> None:
         if self._is_waiting:
             return
-        # Who catches this error goes on only as far as to the reply, and counting may wait.
+        # Code that catches this error only goes on to the reply, and counting may wait.
         is_counting = self._counting is not None and self._counting.is_active
         self._is_ending = self._is_ending or not is_counting
         raise DeadlineError(f"not done within {self._seconds} seconds")
@@ -306,7 +306,7 @@ def _send(data: bytes) -> bool:
 
 
 def _tell(message: str, log_name: str = "pcc") -> None:
-    """Log an error; who tries the program on a terminal sees it there, too."""
+    """Log an error, and also print it if a person tries the program on a terminal."""
     from pcc import maillog
 
     maillog.open_log(log_name)

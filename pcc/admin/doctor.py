@@ -65,7 +65,7 @@ def _to_be_pasted(fixes: Sequence[str], config_path: str) -> tuple[str, ...]:
 
 
 def _summary(findings: Sequence[Finding]) -> str:
-    """Return a last line that tells what a long list may have scrolled away."""
+    """Return a last line with the result, which a long list may have scrolled away."""
     from pcc.doctor import FAIL, WARN
 
     parts = []

@@ -1,7 +1,7 @@
 """Where very many addresses are, for a command that reads months of mail at once.
 
-Each network of a database is looked up but once.  What was said of it stays, whatever becomes of
-the database meanwhile.
+Each network of a database is looked up but once.  Its answer stays, even if the database changes
+meanwhile.
 """
 
 from __future__ import annotations

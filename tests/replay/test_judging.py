@@ -28,7 +28,7 @@ class Reckoning:
         self.counted: dict[str, list[int]] = {"hosting": [], "foreign": []}
 
     def crosses(self, mail: SentMail) -> bool:
-        """Add a mail, and tell whether a limit (kind, most, window) is crossed by it."""
+        """Add a mail; return whether it crosses a limit (kind, most, window)."""
         self.seen.append(mail)
         is_new = len(self._days(lambda other: True, mail.at)) < self.familiar_after
         if not is_new:

@@ -74,7 +74,7 @@ def test_limits_that_stop_an_account_alone_are_counted(site: Site) -> None:
     ]
     assert {row["account"] for row in said["accounts"]} == {"quick", "both", "slow", "phone"}
     heights = {(row["key"], row["window"]): row for row in said["heights"]}
-    assert heights["max_addresses", "1h"]["highest"] == 9  # the one that observes is shown as well
+    assert heights["max_addresses", "1h"]["highest"] == 9  # a limit that observes is shown as well
 
 
 def patient(country_count: int) -> list[SentMail]:

@@ -1,4 +1,4 @@
-"""What `replay` prints, and its exit status."""
+"""The output of `replay`, and its exit status."""
 
 from __future__ import annotations
 

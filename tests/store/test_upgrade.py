@@ -118,9 +118,9 @@ def test_an_old_process_leaves_the_upgraded_database_to_a_new_one(
         assert site.admin("block", "eve@example.org").returncode == 0
         assert is_refusal(old.ask("eve@example.org", address("ES")))
         newer.init()
-        wanted = time.monotonic() + LOOK_SECONDS  # a mail that changes nothing may pass so long
+        wanted = time.monotonic() + LOOK_SECONDS  # a mail that changes nothing may pass until then
         while time.monotonic() < wanted:
-            log.lines(patience=0.01)  # others log, too, and a full log takes no more
+            log.lines(patience=0.01)  # others also log, and a full log takes no more
         assert old.ask(account, client_address) is None
         assert old.end() == 74
         lines = log.lines(of=f"pcc[{old.process.pid}]")
@@ -144,7 +144,8 @@ def test_an_old_process_ends_like_that_also_when_its_files_were_replaced(
     shutil.copytree(newer.folder / "pcc", installed / "coming")
     (installed / "pcc").rename(installed / "gone")
     (installed / "coming").rename(installed / "pcc")
-    # What it needs only now, it imports from the new files; the database is the old one still.
+    # It imports the modules that it needs only now from the new files; the database is still the
+    # old one.
     assert is_refusal(blocking.ask("ann@example.org", address("BR")))
     newer.init()
     for process in (old, blocking):
@@ -170,7 +171,7 @@ def test_an_upgrade_under_load_loses_no_verdict_and_keeps_a_copy(
     assert seen >= set(passed)
     copy = Path(f"{site.database}.version{SCHEMA_VERSION}")
     assert version_of(copy) == SCHEMA_VERSION
-    # Who committed before the upgrade is in the copy, who came after it had no verdict.
+    # Mail that was committed before the upgrade is in the copy; mail after it had no verdict.
     assert sightings(copy) == seen
 
 
@@ -186,7 +187,7 @@ def send_until_told(site: Site, number: int, passed: list[tuple[str, str]]) -> N
 
 
 def sightings(path: Path) -> set[tuple[str, str]]:
-    """Who was seen where, as a database has it."""
+    """The accounts of a database, and their countries."""
     with closing(sqlite3.connect(path)) as connection:
         return set(connection.execute("SELECT account, country FROM sighting"))
 
