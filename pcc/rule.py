@@ -14,8 +14,8 @@ Live verdicts load and save the history with the store; `check` and `replay` kee
   from a familiar place crosses no limit on places of that kind.
 - Mail limits count the mails from unfamiliar hosting networks, or from unfamiliar countries, once
   the account itself was seen on `familiar_after` earlier days.
-- While an incident lasts only what is familiar goes on being learnt, and the earlier days of all
-  other places count no more from its first moment: a thief teaches nothing.
+- While an incident lasts, only familiar places gain days.  From its first moment the earlier days
+  of all other places count no more: a thief teaches nothing.
 - Limits that only observe are judged beside all this and change nothing of it.
 
 Times are UTC seconds, days are UTC days since 1970.
@@ -148,7 +148,7 @@ class Rule:
     ) -> Crossing | None:
         """Return the first limit that a mail from `place` crosses, the mail being recorded.
 
-        Of the limits that block, or of those that only observe.
+        The crossings of the limits that block, or of those that only observe.
         """
         for limit in self.policy.limits:
             if limit.observes != observed:
@@ -233,9 +233,9 @@ class Rule:
     def is_out_of_reach(self, history: History, country: Seen) -> bool:
         """Whether mail from elsewhere can't make the next mail from a country cross a limit.
 
-        What adds to what counts crosses the limit itself, if any mail does, but for mail from a
-        familiar country: it never crosses one, and may leave the account at a limit over which
-        the next mail from an unfamiliar one goes.
+        A mail that adds to a count crosses the limit itself, if any mail does.  Mail from a
+        familiar country is different: it never crosses a limit, and may leave the account at one
+        that the next mail from an unfamiliar country crosses.
         """
         if self._is_familiar_for_all("country", country, history):
             return True
@@ -367,7 +367,7 @@ class Rule:
 
 
 class Judgement:
-    """What follows from a mail.
+    """The consequences of a mail.
 
     `ended`: why the incident that was open has ended before this mail: "", "expired" or "no longer
     true".  `crossing`: the limit that the mail crosses.  `begins`: whether a new incident begins

@@ -41,8 +41,8 @@ _ABOUT = """\
   pcc_admin.py unblock --since 2h --rule max_networks --dry-run
 
 Name accounts, or blocks by --all, or by --domain, --since and --rule, which all must hold.  A block
-by hand is lifted only if its account is named, or by --rule "by hand".  --since takes a time ago
-such as 2h, a date, or a time as `exempt add --until` has it.
+by hand is lifted only if its account is named, or by --rule "by hand".  The time of --since is one
+ago such as 2h, a date, or a time as `exempt add --until` has it.
 
 Counting starts afresh for these accounts alone.  An observed incident is cleared the same way.
 

@@ -1,4 +1,4 @@
-"""What a policy request is about: every gate before the rule, in their order, by reading only.
+"""The case of a policy request: every gate before the rule, in their order, by reading only.
 
 1. The request is of a login (`Config.account_of`), and
 2. the configuration covers its account (`Config.covers`): neither needs the database, so the
@@ -8,7 +8,7 @@
 5. The client is exempt, by its address, network or verified name: the mail passes.
 6. The client's address has no country, or one that is ignored: the mail passes.
 
-What is left is judged by the rule.  Verdicts, `pcc_admin.py check` and `replay` use the same gates.
+The rule judges all other mail.  Verdicts, `pcc_admin.py check` and `replay` use the same gates.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ class Case:
             self.instance = f"none.{time_ns()}"
 
     def is_blocked(self, now: float) -> bool:
-        """Whether the account's mail is stopped, whatever else is true of this mail."""
+        """Whether the account's mail is stopped, regardless of this mail."""
         incident = self.known.incident
         return incident is not None and incident.blocks(now) and not self.policy.observes
 

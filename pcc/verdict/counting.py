@@ -43,7 +43,7 @@ COUNTING_SECONDS = 2
 LONGEST_SECONDS = (
     GROUP_SECONDS + LATE_SECONDS + COUNTING_SECONDS + FAILURE_PAUSE_SECONDS + COUNTING_SECONDS
 )
-"""A mail is counted within so long after its reply, unless counting fails more than once."""
+"""A mail is counted within this time after its reply, unless counting fails more than once."""
 
 
 FOLD_SECONDS = 5
@@ -106,7 +106,7 @@ class Counting:
             self._count(seconds, patiently=True)
 
     def _count(self, seconds: int, *, patiently: bool) -> bool:
-        """Append what waits to the log, if nobody else writes or else `patiently`."""
+        """Append the waiting mails to the log; not `patiently` only if no process writes."""
         self._limit(seconds)
         try:
             if not (patiently or self._database.is_free()):

@@ -1,13 +1,13 @@
 """Decisions: the verdicts on mail that may change something, or that has to be stopped.
 
-- A mail that changes nothing but counts, as far as reading can tell, is judged without a lock and
+- A mail that changes nothing but counts, as far as reading shows, is judged without a lock and
   counted after its reply.
 - Any other is judged again inside a write transaction, on what is true by then; what a verdict
   rests on is on disk before the reply.
 - A mail is counted once, whatever its recipients and stages.
 
-What stops the mail of a blocked account is in pcc/verdict/incident.py.  Logging and notices wait
-until after the reply: a verdict depends on nothing but the store.
+pcc/verdict/incident.py stops the mail of a blocked account.  Logging and notices wait until after
+the reply: a verdict depends on nothing but the store.
 """
 
 from __future__ import annotations
@@ -147,9 +147,9 @@ class Decisions:
         return history.is_observed or rule.crossing(history, place, observed=True) is None
 
     def _record(self, case: Case, now: float) -> tuple[Verdict, bool] | None:
-        """Record the mail, in a turn; return the verdict, and whether it rests on what is new.
+        """Record the mail, in a turn; return the verdict, and whether it rests on a new place.
 
-        What is new must be on disk before the reply.  None where the account is blocked by now.
+        A new place must be on disk before the reply.  None where the account is blocked by now.
         """
         database, account = self._database, case.account
         case = case.with_known(self._known(case))

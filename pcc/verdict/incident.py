@@ -1,8 +1,8 @@
-"""What happens to an account that crosses a limit, and to the mail of a blocked one.
+"""The way of an account that crosses a limit, and of the mail of a blocked one.
 
-An incident begins in the transaction that records the crossing mail, together
-with its notice; the mail of a blocked account is stopped whether or not that
-can be written down.  Only processes that meet a blocked account import this.
+An incident begins in the transaction that records the crossing mail, together with its notice.
+The mail of a blocked account is stopped, even if that can't be written down.  Only processes that
+meet a blocked account import this.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def stopping_action(policy: Policy) -> str:
     """Return what the mail of a blocked account is answered with, once none more is held.
 
-    An action that has a text of its own keeps it; else the reason follows.
+    An action that has a text of its own keeps it; otherwise the reason follows.
     """
     action = "REJECT" if policy.holds else policy.action
     if " " in action or action in ("DUNNO", "OK"):

@@ -20,7 +20,7 @@ from pcc.verdict.incident import stopping_action
 
 
 class Preview:
-    """What would happen: `stopped` or not, the action, and the reason in a sentence."""
+    """The verdict: `stopped` or not, the action, and the reason in a sentence."""
 
     def __init__(self, country: str) -> None:
         self.country = country

@@ -1,14 +1,14 @@
 """The quick path: a mail that one look at one row answers, and the way to all others.
 
 Most mail comes from where its account was seen a moment ago, and changes nothing but counts.  When
-may such a *repeat* be answered from its row?  When a mail from there was judged before and let
-pass, and nothing of what it was judged by has changed: neither the account (a block, an
-unblock, an exemption), nor the place (it leaves no window yet), nor the configuration and the
-files of places.  The row and its query say all of that (pcc/store/repeats.py), but for what may
-differ from mail to mail: the client's name, and its address within the /64 of IPv6, may be exempt.
-A repeat is counted after its reply.
+may such a *repeat* be answered from its row?  It may if a mail from there was judged before and
+let pass, and if nothing that decided that has changed.  That is the account (a block, an unblock,
+an exemption), the place (it leaves no window yet), the configuration and the files of places.  The
+row and its query say all of that (pcc/store/repeats.py).  Two things may differ from mail to mail
+and be exempt: the client's name, and its address within the /64 of IPv6.  A repeat is counted
+after its reply.
 
-What is unusual goes the long road, pcc/verdict/decision.py, which many processes never need.
+Unusual mail goes the long road, pcc/verdict/decision.py, which many processes never need.
 """
 
 from __future__ import annotations
