@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import argparse
-from contextlib import closing
+import io
+from contextlib import closing, redirect_stdout
 from datetime import datetime, timezone
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from pcc.admin import DONE, USAGE
+from pcc.admin import DONE, NOT_DONE, PARTLY, USAGE
 from pcc.admin.commands import add_command
-from pcc.admin.output import local_time, rfc3339
+from pcc.admin.output import Output, local_time, rfc3339
 from pcc.config.checks import duration_seconds
+from pcc.errors import NoticeError
 from pcc.escaping import printable
 from pcc.history import DAY
 from pcc.host.files import replace_file
@@ -48,6 +50,8 @@ the last thirty days: a patient thief is there whom no limit may block.
 --since takes a time, or a date (UTC); the first day is included as a whole.  Accounts and
 countries are known by day for the last 31 days.  Mails are a sum since the account was first
 seen in a country.
+
+--mail sends the text to notify.to, for a weekly line in a crontab.
 
 --html writes one page that needs nothing from elsewhere.  It holds accounts and addresses, so
 only its owner and group may read it; a file that is yours keeps the permissions it has.
@@ -91,6 +95,7 @@ def add_commands(commands: Commands) -> None:
         help="a time ago, e.g. 30d, or a date such as 2026-11-01 (default: store.keep_sightings)",
     )
     parser.add_argument("--html", metavar="FILE", help="write a page to FILE")
+    parser.add_argument("--mail", action="store_true", help="mail the report to notify.to")
 
 
 def report(context: Context, options: argparse.Namespace) -> int:
@@ -116,8 +121,52 @@ def report(context: Context, options: argparse.Namespace) -> int:
             replace_file(options.html, text, _PERMISSIONS, keep_rights=True)
             context.output.say(f"{printable(options.html)}: written.")
     context.output.data(as_data(found))
+    if options.mail:
+        return _mail(context, found)
     if not options.html:
-        _show(context, found)
+        _show(context.output, found)
+    return DONE
+
+
+def _mail(context: Context, found: Report) -> int:
+    """Send the text of the report to notify.to."""
+    from pcc.host.timelimit import within
+    from pcc.notice import delivery  # expensive: the modules of mail and SMTP
+    from pcc.notice.mail import plain_mail
+    from pcc.notice.outbox import HANGING_SECONDS, SENDING_SECONDS
+
+    config, recipients = context.config, context.config.notify.to
+    if not recipients:
+        context.complain("notify.to is empty: nobody gets the report")
+        return NOT_DONE
+    text = io.StringIO()
+    with redirect_stdout(text):
+        _show(Output(json=False), found)
+    host = delivery.host_name()
+    blocks, near = quantity(found.count("enforce"), "block"), len(found.over) + len(found.near)
+    message = plain_mail(
+        config,
+        host,
+        recipients,
+        context.now,
+        f"[pcc] report of {host}: {blocks}, {len(found.blocked_now)} blocked now,"
+        f" {near} near a limit",
+        text.getvalue(),
+        f"<pcc.report.{int(context.now * 1000)}@{host}>",
+    )
+    last = SENDING_SECONDS + HANGING_SECONDS
+    try:
+        done = within(
+            SENDING_SECONDS, last, lambda: delivery.by_mail(config, host, message, recipients)
+        )
+    except NoticeError as error:
+        context.complain(f"the report was not sent: {error}")
+        return NOT_DONE
+    if done.error:
+        context.complain(f"the report did not reach everybody: {done.error}")
+        return PARTLY
+    if context.output.is_terminal:  # cron need not mail what went well
+        context.output.say(f"Sent to {', '.join(recipients)}.")
     return DONE
 
 
@@ -230,9 +279,9 @@ def _alarm(found: Report, alarm: Alarm) -> dict[str, Any]:
 # For people.
 
 
-def _show(context: Context, found: Report) -> None:
+def _show(output: Output, found: Report) -> None:
     """Show the report as text of 80 columns, if nothing is very long."""
-    say = context.output.say
+    say = output.say
     period = f"From {date(int(found.since // DAY))} to {date(int(found.until // DAY))}"
     if found.is_empty:
         say(f"{period} nothing was seen and nothing happened.")
@@ -246,31 +295,31 @@ def _show(context: Context, found: Report) -> None:
         f" {quantity(found.count('observe'), 'observed incident')};"
         f" now {len(found.blocked_now)} blocked and {len(found.observed_now)} observed."
     )
-    _show_days(context, found)
-    _show_countries(context, found)
-    _show_networks(context, found)
-    _show_incidents(context, found)
-    _show_near(context, "Over a limit by what is remembered", found.over, found.over_count)
-    _show_near(context, "Nearest to their limit, at this moment", found.near, found.near_count)
-    _show_watch(context, found)
-    _show_alarms(context, found)
+    _show_days(output, found)
+    _show_countries(output, found)
+    _show_networks(output, found)
+    _show_incidents(output, found)
+    _show_near(output, "Over a limit by what is remembered", found.over, found.over_count)
+    _show_near(output, "Nearest to their limit, at this moment", found.near, found.near_count)
+    _show_watch(output, found)
+    _show_alarms(output, found)
 
 
-def _heading(context: Context, text: str) -> None:
-    context.output.say("")
-    context.output.heading(text)
+def _heading(output: Output, text: str) -> None:
+    output.say("")
+    output.heading(text)
 
 
-def _show_days(context: Context, found: Report) -> None:
+def _show_days(output: Output, found: Report) -> None:
     from pcc.report.activity import bucketed
 
     days = bucketed(found.days, MOST_BARS)
     are_days = all(day.is_one_day for day in days)
-    _heading(context, "By day" if are_days else "By time (accounts, countries: most on one day)")
+    _heading(output, "By day" if are_days else "By time (accounts, countries: most on one day)")
     incidents = [day.blocked + day.observed for day in days]
     accounts = [day.accounts or 0 for day in days]
-    bars = context.output.bars
-    context.output.table(
+    bars = output.bars
+    output.table(
         ["DAY" if are_days else "FROM", "BLOCKED", "OBSERVED", "", "ACCOUNTS", "", "COUNTRIES"],
         [
             [date(day.day), day.blocked, day.observed, bar, day.accounts, other, day.countries]
@@ -279,42 +328,42 @@ def _show_days(context: Context, found: Report) -> None:
     )
 
 
-def _show_countries(context: Context, found: Report) -> None:
+def _show_countries(output: Output, found: Report) -> None:
     from pcc.report.world import world
 
     rows = found.countries[:MOST_ROWS]
     if not rows:
         return
-    _heading(context, "By country (mails since the account was first seen there)")
-    bars = context.output.bars([row.mails for row in rows], 24)
-    context.output.table(
+    _heading(output, "By country (mails since the account was first seen there)")
+    bars = output.bars([row.mails for row in rows], 24)
+    output.table(
         ["COUNTRY", "", "ACCOUNTS", "MAILS", ""],
         [
             [row.name, world().name(row.name), row.accounts, row.mails, bar]
             for row, bar in zip(rows, bars, strict=True)
         ],
     )
-    _say_rest(context, len(found.countries) - len(rows), "country", "countries")
+    _say_rest(output, len(found.countries) - len(rows), "country", "countries")
 
 
-def _show_networks(context: Context, found: Report) -> None:
+def _show_networks(output: Output, found: Report) -> None:
     rows = found.networks[:MOST_ROWS]
     if not rows:
         return
-    _heading(context, "By network (mails since the account was first seen there)")
-    context.output.table(
+    _heading(output, "By network (mails since the account was first seen there)")
+    output.table(
         ["NETWORK", "ACCOUNTS", "MAILS", "NAME"],
         [[row.name, row.accounts, row.mails, found.network_name(row.name)] for row in rows],
     )
-    _say_rest(context, found.network_count - len(rows), "network")
+    _say_rest(output, found.network_count - len(rows), "network")
 
 
-def _show_incidents(context: Context, found: Report) -> None:
+def _show_incidents(output: Output, found: Report) -> None:
     rows = found.incidents[: -MOST_ROWS - 1 : -1]
     if not rows:
         return
-    _heading(context, "Incidents, the latest first")
-    context.output.table(
+    _heading(output, "Incidents, the latest first")
+    output.table(
         ["STATE", "ACCOUNT", "SINCE", "RULE", "COUNTRIES"],
         [
             [
@@ -327,42 +376,41 @@ def _show_incidents(context: Context, found: Report) -> None:
             for row in rows
         ],
     )
-    _say_rest(context, len(found.incidents) - len(rows), "incident")
+    _say_rest(output, len(found.incidents) - len(rows), "incident")
 
 
-def _show_near(context: Context, heading: str, found: list[Near], count: int) -> None:
+def _show_near(output: Output, heading: str, found: list[Near], count: int) -> None:
     rows = found[:MOST_ROWS]
     if not rows:
         return
-    _heading(context, heading)
-    context.output.table(
+    _heading(output, heading)
+    output.table(
         ["ACCOUNT", "COUNT", "LIMIT", "COUNTRIES"],
         [
             [row.account, f"{row.counted} of {row.allowed}", row.limit, ",".join(row.countries)]
             for row in rows
         ],
     )
-    _say_rest(context, count - len(rows), "account")
+    _say_rest(output, count - len(rows), "account")
 
 
-def _show_watch(context: Context, found: Report) -> None:
+def _show_watch(output: Output, found: Report) -> None:
     rows = found.watch[:MOST_ROWS]
     if not rows:
         return
-    _heading(context, "Watch list: most unfamiliar countries and networks in 30 days")
-    context.output.table(
+    _heading(output, "Watch list: most unfamiliar countries and networks in 30 days")
+    output.table(
         ["ACCOUNT", "NETWORKS", "MAILS", "COUNTRIES"],
         [[row.account, len(row.networks), row.mails, ",".join(row.countries)] for row in rows],
     )
-    _say_rest(context, len(found.watch) - len(rows), "account")
+    _say_rest(output, len(found.watch) - len(rows), "account")
 
 
-def _show_alarms(context: Context, found: Report) -> None:
+def _show_alarms(output: Output, found: Report) -> None:
     alarms = found.alarms[: -MOST_ROWS - 1 : -1]
     if not alarms:
         return
-    output = context.output
-    _heading(context, "Lifted again within a day, likely false alarms, the latest first")
+    _heading(output, "Lifted again within a day, likely false alarms, the latest first")
     for alarm in alarms:
         row = alarm.incident
         output.title(f"{row.account}: {row.rule}: {row.countries}")
@@ -379,9 +427,9 @@ def _show_alarms(context: Context, found: Report) -> None:
             for line in cure.text.splitlines():
                 output.say(f"      {printable(line)}")
         output.say("")
-    _say_rest(context, found.alarm_count - len(alarms), "block")
+    _say_rest(output, found.alarm_count - len(alarms), "block")
 
 
-def _say_rest(context: Context, count: int, one: str, many: str = "") -> None:
+def _say_rest(output: Output, count: int, one: str, many: str = "") -> None:
     if count > 0:
-        context.output.say(f"And {quantity(count, one, many)} more: see --html or --json.")
+        output.say(f"And {quantity(count, one, many)} more: see --html or --json.")

@@ -62,6 +62,20 @@ def by_command(config: Config, data: dict[str, Any]) -> Delivery:
     return Delivery()
 
 
+def by_mail(
+    config: Config,
+    host: str,
+    message: EmailMessage,
+    recipients: Sequence[str],
+    *,
+    is_rest: bool = False,
+) -> Delivery:
+    """Send a mail by notify.transport; `is_rest`: others have it already."""
+    if config.notify.transport == "smtp":
+        return by_smtp(config, host, message, recipients, is_rest)
+    return by_sendmail(config, message, recipients)
+
+
 def by_sendmail(config: Config, message: EmailMessage, recipients: Sequence[str]) -> Delivery:
     """Give a mail to sendmail(1) for all recipients."""
     # -i: a line with a single dot does not end the message.

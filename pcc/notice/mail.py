@@ -31,23 +31,38 @@ def as_mail(
     Several notices are those of incidents.
     """
     notice = notices[0]
+    # The same whenever it is sent, so that a mail system recognises one that was sent twice, and
+    # a mail program shows block and unblock together.
+    message_id = _message_id(notice.incident, notice.what, notice.at, host)
+    text = body(notices, config, host, now)
+    message = plain_mail(config, host, recipients, now, subject(notices), text, message_id)
+    if notice.what == "unblocked":
+        incident = notice.incident
+        what = "blocked" if incident.mode == "enforce" else "observed"
+        message["In-Reply-To"] = _message_id(incident, what, incident.began, host)
+    return message
+
+
+def plain_mail(
+    config: Config,
+    host: str,
+    recipients: Sequence[str],
+    now: float,
+    subject: str,
+    text: str,
+    message_id: str,
+) -> EmailMessage:
+    """Return a mail of ours; `subject`: one line of printable characters."""
     message = EmailMessage(_Folding())
     # To a name without a domain sendmail(1) adds the right one: Postfix its $myorigin.
     bare = "." not in host and config.notify.transport == "sendmail"
     message["From"] = config.notify.sender or ("pcc" if bare else f"pcc@{host}")
     message["To"] = ", ".join(recipients)
     # A header's value may hold encoded words, which are decoded, newlines and all.
-    message["Subject"] = subject(notices).replace("=?", "=\\x3f")
+    message["Subject"] = subject.replace("=?", "=\\x3f")
     message["Date"] = formatdate(now, localtime=True)
-    # The same whenever it is sent, so that a mail system recognises one that was sent twice, and
-    # a mail program shows block and unblock together.
-    message["Message-ID"] = _message_id(notice.incident, notice.what, notice.at, host)
-    if notice.what == "unblocked":
-        incident = notice.incident
-        what = "blocked" if incident.mode == "enforce" else "observed"
-        message["In-Reply-To"] = _message_id(incident, what, incident.began, host)
+    message["Message-ID"] = message_id
     message["Auto-Submitted"] = "auto-generated"
-    text = body(notices, config, host, now)
     plain = text.isascii() and max(map(len, text.splitlines())) <= _LONGEST_PLAIN_LINE
     message.set_content(text, cte="7bit" if plain else "quoted-printable")
     return message

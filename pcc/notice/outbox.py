@@ -237,9 +237,7 @@ class _Sending:
             return None
         host = delivery.host_name()
         message = as_mail(notices, config, host, config.notify.to, time.time())
-        if config.notify.transport == "smtp":
-            return delivery.by_smtp(config, host, message, recipients, bool(left))
-        return delivery.by_sendmail(config, message, recipients)
+        return delivery.by_mail(config, host, message, recipients, is_rest=bool(left))
 
     def _notice(self, row: OutboxRow) -> Notice | None:
         """Return the notice, None if its incident has been forgotten."""

@@ -102,7 +102,7 @@ def page(config: Config, database: Database, origins: Origins, found: Report) ->
         unknown=travel.Origin(),
         host=socket.gethostname(),
         version=VERSION,
-        is_dbip=_is_dbip(config),
+        **_credits(config),
         style=style,
         digest=base64.b64encode(hashlib.sha256(style.encode()).digest()).decode(),
     )
@@ -167,10 +167,18 @@ def _as_typed(text: str) -> Markup:
     return Markup("\n").join([printable(line) for line in text.splitlines()])  # which escapes
 
 
-def _is_dbip(config: Config) -> bool:
-    from pcc.places.database import COUNTRIES, describe
+def _credits(config: Config) -> dict[str, bool]:
+    """Return whose data are in the page, of those who ask to be named."""
+    from pcc.places.database import COUNTRIES, NETWORKS, describe
 
-    try:
-        return describe(config.country_database, COUNTRIES).type.startswith("DBIP")
-    except CountryError:
-        return True  # it may have been, and asks to be named
+    types = []
+    for path, kind in ((config.country_database, COUNTRIES), (config.networks_database, NETWORKS)):
+        try:
+            types.append(describe(path, kind).type if path else "")
+        except CountryError:
+            types.append("DBIP" if kind is COUNTRIES else "")  # it may have been theirs
+    is_joined = types[1].startswith("ip-location-db")
+    return {
+        "is_dbip": is_joined or any(database.startswith("DBIP") for database in types),
+        "is_joined": is_joined,
+    }

@@ -192,6 +192,13 @@ def test_page_stays_small_with_very_many_incidents(site: Site) -> None:
 
 def test_page_names_the_makers_of_the_country_database(site: Site) -> None:
     assert "db-ip.com" not in write_page(site)  # a test database, of another type
+    records = {"11.1.0.0/16": {"autonomous_system_number": 3352}}
+    write_database(site.folder / "asn.mmdb", records, "ip-location-db-ASN")
+    with_networks = site.config.read_text().replace('networks = ""', 'networks = "asn.mmdb"')
+    site.config.write_text(with_networks)
+    text = write_page(site)
+    assert "routeviews.org" in text and "nro.net" in text and "https://db-ip.com" in text
+    site.configure(PLAIN)
     site.countries.unlink()
     assert '<a href="https://db-ip.com" rel="noreferrer">IP Geolocation by DB-IP</a>' in (
         write_page(site)

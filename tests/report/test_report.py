@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import email
+import email.policy
 import json
 import re
 import sys
@@ -190,6 +192,38 @@ def test_observed_incident_is_noticed_listed_and_reported(tmp_path: Path) -> Non
 
 
 # For people.
+
+
+def test_report_is_mailed_to_the_administrators(tmp_path: Path) -> None:
+    sendmail = tmp_path / "sendmail"
+    sendmail.write_text(
+        f'#!/bin/sh\nprintf "%s\n" "$@" >{tmp_path}/arguments\ncat >{tmp_path}/mail\n'
+    )
+    sendmail.chmod(0o755)
+    notify = f'[notify]\nto = ["postmaster", "a@example.org"]\nsendmail = "{sendmail}"\n'
+    site = Site(tmp_path, f"{PLAIN}{notify}")
+    site.configure(f"{PLAIN}[notify]\nto = []\n")
+    send_mails(site, JOE, "ES FR BR")
+    done = site.admin("report", "--mail")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == "pcc_admin.py: notify.to is empty: nobody gets the report\n"
+    site.configure(f"{PLAIN}{notify}")
+    done = site.admin("report", "--mail")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert (tmp_path / "arguments").read_text().split()[-2:] == ["postmaster", "a@example.org"]
+    message = email.message_from_bytes(
+        (tmp_path / "mail").read_bytes(), policy=email.policy.default
+    )
+    assert str(message["Subject"]).endswith(": 1 block, 1 blocked now, 0 near a limit")
+    assert message["Auto-Submitted"] == "auto-generated"
+    assert message.get_content() == site.admin("report").stdout
+    sendmail.write_text("#!/bin/sh\nexit 75\n")
+    done = site.admin("report", "--mail")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        f"pcc_admin.py: the report was not sent: {sendmail} ended with status 75\n"
+    )
+    site.close()
 
 
 def test_report_in_a_pipe_is_plain(site: Site) -> None:
