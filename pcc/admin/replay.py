@@ -132,7 +132,7 @@ def replay(context: Context, options: argparse.Namespace) -> int:
     outcomes = outcomes_of(judge)
     keys = [key for key, numbers in tried.items() if numbers]
     data = as_data(tally, judge, outcomes)
-    if tally.parsed:
+    if tally.parsed and not context.output.json:
         _show(context, judge, outcomes, keys, learnt=options.learn > 0)
     if options.imports:
         data["imported"] = _import(context, judge, outcomes)

@@ -302,23 +302,30 @@ class Replay:
     def _judge(self, account: Account, client: Client, now: float) -> None:
         """Record a mail in the history that is the same for all settings, and measure it."""
         past = account.past
+        seen = past.addresses.get(client.recorded)
         stored = account.stored.get(client.recorded) if account.stored else None
-        seen = past.located(
-            self.lookup, now - self.kept, account.rules.recorder, client, now, stored
-        )
-        if seen is None:
-            if not client.country:
-                self.unlocated[client.address] += 1
-            return
+        if (
+            seen is not None
+            and seen.checked == account.changes
+            and past.latest <= now <= seen.plain_until
+        ):  # Most mail repeats what is known.
+            past.latest = now
+            past.addresses[client.recorded] = past.addresses.pop(client.recorded)
+            seen.client_name = client.name
+            for record_of in seen.place.records:
+                record_of.mails += 1
+                record_of.last_seen = now
+        else:
+            policy = account.rules.recorder
+            seen = past.located(self.lookup, now - self.kept, policy, client, now, stored)
+            if seen is None:
+                if not client.country:
+                    self.unlocated[client.address] += 1
+                return
+            self._measure(account, client, seen, now)
         if stored is None or not stored.first_seen <= now <= stored.last_seen:
             seen.new_mails += 1
         self.without_network += not seen.network
-        if seen.checked == account.changes and past.latest <= now <= seen.plain_until:
-            for place in seen.place.records:
-                place.mails += 1
-                place.last_seen = now
-        else:
-            self._measure(account, client, seen, now)
 
     def _measure(self, account: Account, client: Client, seen: LoggedAddress, now: float) -> None:
         history = account.past.history
