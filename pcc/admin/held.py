@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 from typing import TYPE_CHECKING, Any
 
 from pcc import maillog
@@ -26,13 +28,17 @@ from pcc.postfix.queue import Queue
 from pcc.store import incidents
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
 
 UNKNOWN = "unknown"
 """The state of a mail when the queue can't be asked."""
+
+MOST_SUBJECTS = 500
+"""How many subjects are read, those of the latest mails: each takes a run of postcat(1)."""
+
+LONGEST_SUBJECT = 100
+"""Characters of a subject in a table."""
 
 _STATES = """\
 STATE is what the queue has:
@@ -74,23 +80,40 @@ def held(context: Context, options: argparse.Namespace) -> int:
         found = [Match(row, None, UNKNOWN) for row in here]
         status = PARTLY
     found += [Match(row, None, f"on {row.host}") for row in elsewhere]
-    context.output.data([_data(match) for match in found])
+    subjects = _subjects(options, found)
+    context.output.data([_data(match, subjects) for match in found])
     if found:
-        _show(context, options, found)
+        _show(context, options, found, subjects)
     elif context.output.is_terminal:
         whose = f" of {escaped(account)}" if account else ""
         context.output.say(f"No mail{whose} is on hold.")
     return status
 
 
-def _show(context: Context, options: argparse.Namespace, found: list[Match]) -> None:
-    columns = ["STATE", "ACCOUNT", "QUEUE ID", "ARRIVED", "SIZE", "SENDER", "RECIPIENTS"]
-    lines = [_line(match) for match in found]
-    fewer = ["STATE", "QUEUE ID", "ARRIVED", "SIZE", "SENDER AND RECIPIENTS"]
+def _subjects(options: argparse.Namespace, found: list[Match]) -> dict[str, str | None]:
+    """Return the subjects of the latest mails by queue id; only root may read queue files."""
+    queue = Queue(options.mail_config)
+    mails = [match.mail for match in found if match.mail] if os.geteuid() == 0 else []
+    with contextlib.suppress(QueueError):
+        return {mail.queue_id: queue.subject(mail.queue_id) for mail in mails[-MOST_SUBJECTS:]}
+    return {}
+
+
+def _show(
+    context: Context,
+    options: argparse.Namespace,
+    found: list[Match],
+    subjects: dict[str, str | None],
+) -> None:
+    columns = ["STATE", "ACCOUNT", "QUEUE ID", "ARRIVED", "SIZE", "SENDER", "RECIPIENTS", "SUBJECT"]
+    lines = [_line(match, subjects) for match in found]
+    fewer = ["STATE", "QUEUE ID", "ARRIVED", "SIZE", "SENDER, RECIPIENTS AND SUBJECT"]
     narrow = []
     for account in dict.fromkeys(line[1] for line in lines):
         shorter = [
-            [line[0], *line[2:5], Lines((line[5], line[6]))] for line in lines if line[1] == account
+            [line[0], *line[2:5], Lines((line[5], *filter(None, line[6:])))]
+            for line in lines
+            if line[1] == account
         ]
         narrow.append((f"{account} ({len(shorter)})", (fewer, shorter)))
     context.output.table(columns, lines, narrow)
@@ -108,7 +131,7 @@ def _show(context: Context, options: argparse.Namespace, found: list[Match]) -> 
     )
 
 
-def _data(match: Match) -> dict[str, Any]:
+def _data(match: Match, subjects: dict[str, str | None]) -> dict[str, Any]:
     row, mail = match.row, match.mail
     return {
         "account": row.account,
@@ -117,12 +140,15 @@ def _data(match: Match) -> dict[str, Any]:
         "size": mail.size if mail else None,
         "sender": row.sender,
         "recipients": list(mail.recipients) if mail else [],
+        "subject": subjects.get(mail.queue_id) if mail else None,
         "state": match.state,
     }
 
 
-def _line(match: Match) -> list[Any]:
+def _line(match: Match, subjects: dict[str, str | None]) -> list[Any]:
     row, mail = match.row, match.mail
+    to = mail.recipients if mail else ()
+    more = f" and {len(to) - 3} more" if len(to) > 4 else ""
     return [
         match.state,
         row.account,
@@ -130,13 +156,9 @@ def _line(match: Match) -> list[Any]:
         Moment(mail.arrived if mail else row.at),
         mail.size if mail else None,
         row.sender or NULL_SENDER,
-        _shortened(mail.recipients) if mail else None,
+        (f"{len(to)}: " if more else "") + ", ".join(to[: 3 if more else 4]) + more or None,
+        (subjects.get(mail.queue_id) or "")[:LONGEST_SUBJECT] or None if mail else None,
     ]
-
-
-def _shortened(recipients: Sequence[str]) -> str:
-    more = f" and {len(recipients) - 3} more" if len(recipients) > 4 else ""
-    return ", ".join(recipients[: 3 if more else 4]) + more
 
 
 def _settle(context: Context, options: argparse.Namespace) -> int:

@@ -105,6 +105,22 @@ class Queue:
             self._read_logins(queue_ids[start : start + _BATCH], logins)
         return logins
 
+    def subject(self, queue_id: str) -> str | None:
+        """Return the decoded subject of a mail, None for one that has none or can't be read."""
+        from email import message_from_string  # expensive
+        from email.errors import HeaderParseError
+        from email.header import decode_header, make_header
+
+        done = self._run("postcat", ["-qh", _checked(queue_id)])
+        value = message_from_string(done.stdout)["Subject"]
+        if value is None:
+            return None
+        text = " ".join(str(value).split())
+        try:
+            return str(make_header(decode_header(text)))
+        except (HeaderParseError, LookupError, ValueError):
+            return text  # a sender's own idea of an encoding
+
     def delete(self, queue_ids: Iterable[str]) -> Done:
         """Delete mails that are on hold."""
         return self._supervise("-d", queue_ids)

@@ -215,6 +215,7 @@ def test_recipients_after_the_first_bring_the_queue_id(holding: Holding) -> None
         "queue_id": queue_id,
         "sender": account,
         "recipients": ["one@example.net", "two@example.net"],
+        "subject": "a test",
         "state": "held",
     }
 
@@ -244,7 +245,7 @@ def test_service_user_sees_held_mail_of_all_accounts(holding: Holding) -> None:
     accounts = [holding.blocked(), holding.blocked()]
     queue_ids = [holding.send(account)[0] for account in accounts]
     found = holding.data("held", user=holding.deployment.user)
-    keys = "account queue_id arrived size sender recipients state"
+    keys = "account queue_id arrived size sender recipients subject state"
     assert list(found[0]) == keys.split()
     states = {entry["queue_id"]: (entry["account"], entry["state"]) for entry in found}
     for account, queue_id in zip(accounts, queue_ids, strict=True):
@@ -260,14 +261,41 @@ def test_held_shows_columns(holding: Holding) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     head, line = done.stdout.splitlines()
     assert re.split("  +", head) == [
-        "STATE", "ACCOUNT", "QUEUE ID", "ARRIVED", "SIZE", "SENDER", "RECIPIENTS",
+        "STATE", "ACCOUNT", "QUEUE ID", "ARRIVED", "SIZE", "SENDER", "RECIPIENTS", "SUBJECT",
     ]  # fmt: skip
     cells = re.split("  +", line)
     assert cells[:3] == ["held", account, queue_id]
     assert cells[5:] == [
         "<>",
-        "0@example.net, 1@example.net, 2@example.net and 3 more",
+        "6: 0@example.net, 1@example.net, 2@example.net and 3 more",
+        "a test",
     ]
+
+
+@pytest.mark.postfix
+@pytest.mark.parametrize(
+    ("header", "subject"),
+    [
+        ("Subject: =?utf-8?b?R3LDvMOfZQ==?= =?utf-8?q?_zu?=\n  Hause", "Grüße zu Hause"),
+        ("SUBJECT: =?utf-8?q?=1B[31mred=0A?=", "\x1b[31mred\n"),
+        ("Subject: =?no-such?q?odd?=", "=?no-such?q?odd?="),
+        ("Subject: =?utf-8?b?/w?=", None),
+        ("X-Other: one", None),
+    ],
+)
+def test_subject_is_decoded_and_shown_harmlessly(
+    holding: Holding, header: str, subject: str | None
+) -> None:
+    holding.ask_at("data")
+    account = holding.blocked()
+    with Session(holding.mta.submission) as session:
+        session.xclient(account, "192.0.2.1")
+        assert session.mail(account, message=f"{header}\n\nSubject: none\n").accepted
+    [row] = holding.data("held", account)
+    assert subject is None or row["subject"] == subject
+    assert row["subject"] != "none"
+    shown = holding.admin("held", account).stdout
+    assert "\x1b" not in shown and len(shown.splitlines()) == 2
 
 
 @pytest.mark.postfix
