@@ -41,7 +41,12 @@ class ServerAddress:
         self.user, self.password = unquote(name), unquote(password)
         self.database = unquote(database) or "pcc"
         self.hosts = [_host_and_port(host) for host in hosts.split(",")]
-        self.parameters = _parameters(query)
+        self.parameters: dict[str, str] = {}
+        try:
+            if query:  # Python 3.10 takes none for a fault
+                self.parameters.update(parse_qsl(query, True, strict_parsing=True))
+        except ValueError:
+            raise ValueError("must have parameters as in ?name=value&name=value") from None
         self._check()
         self.shown = f"{self.scheme}://{hosts or 'localhost'}/{database or 'pcc'}"
 
@@ -84,12 +89,3 @@ def _host_and_port(text: str) -> tuple[str, int]:
     if port and not (port.isascii() and port.isdigit() and int(port) < 65536):
         raise ValueError("must have a port that is a number")
     return unquote(host.removeprefix("[").removesuffix("]")), int(port or 0)
-
-
-def _parameters(query: str) -> dict[str, str]:
-    if not query:
-        return {}
-    try:
-        return dict(parse_qsl(query, keep_blank_values=True, strict_parsing=True))
-    except ValueError:
-        raise ValueError("must have parameters as in ?name=value&name=value") from None

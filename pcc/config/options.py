@@ -131,7 +131,13 @@ def read_document(path: str) -> dict[str, Any]:
         with open(path, "rb") as file:
             content = file.read().removeprefix(b"\xef\xbb\xbf")  # some editors' mark of UTF-8
     except OSError as error:
-        raise ConfigError(f"{path}: can't be read: {error.strerror}{_cure(error)}") from None
+        cure = ""
+        if isinstance(error, FileNotFoundError):
+            cure = ": copy the pcc.toml that comes with pcc there, or name yours with --config"
+        elif isinstance(error, PermissionError):
+            user = f"user id {os.geteuid()}"
+            cure = f": {user} must be able to read it, and to enter the folders above"
+        raise ConfigError(f"{path}: can't be read: {error.strerror}{cure}") from None
     reach_packages()
     try:
         import tomli
@@ -148,15 +154,6 @@ def read_document(path: str) -> dict[str, Any]:
         raise ConfigError(f"{path}: is not valid TOML: {error}") from None
 
 
-def _cure(error: OSError) -> str:
-    """Return what an operator can do about a file that can't be opened, to end a message."""
-    if isinstance(error, FileNotFoundError):
-        return ": copy the pcc.toml that comes with pcc there, or name yours with --config"
-    if isinstance(error, PermissionError):
-        return f": user id {os.geteuid()} must be able to read it, and to enter the folders above"
-    return ""
-
-
 def _config_values(path: str, document: dict[str, Any]) -> dict[str, Any]:
     """Return the values of a Config from a parsed pcc.toml; raises Wrong."""
     _refuse_unknown("", document, ("policy", "limit", "override", *SECTIONS))
@@ -169,6 +166,11 @@ def _config_values(path: str, document: dict[str, Any]) -> dict[str, Any]:
     if policy["account"] != "sender" and "extension" not in policy["login_spellings"]:
         policy["recipient_delimiter"] = ""
     exempt = [_as_account(account, policy) for account in policy["exempt_accounts"]]
+    database, command = store["database"], notify["command"]
+    if "://" not in database:
+        database = os.path.join(folder, database)
+    if command and "/" in command[0]:  # otherwise it is looked for on PATH
+        command = (os.path.join(folder, command[0]), *command[1:])
     return {
         "path": path,
         "policy": _policy_values(policy, "policy", "limit", further),
@@ -188,15 +190,11 @@ def _config_values(path: str, document: dict[str, Any]) -> dict[str, Any]:
         "hosting_list": country["hosting"] and os.path.join(folder, country["hosting"]),
         "recipient_delimiter": policy["recipient_delimiter"],
         "login_spellings": policy["login_spellings"],
-        "store_database": _store_from(folder, store["database"]),
+        "store_database": database,
         "store_host": store["host"],
         "keep_sightings": store["keep_sightings"],
         "keep_incidents": store["keep_incidents"],
-        "notify": {
-            **notify,
-            "sender": notify["from"],
-            "command": _program_from(folder, notify["command"]),
-        },
+        "notify": {**notify, "sender": notify["from"], "command": command},
         "log_name": log["name"],
         "verbose": log["verbose"],
     }
@@ -294,18 +292,6 @@ def _with_asn_as_networks(country: Any) -> Any:
         rule = "is another name for country.networks and must not be different, got "
         raise Wrong(rule + shown(asn), "country.asn")
     return rest
-
-
-def _store_from(folder: str, database: str) -> str:
-    """Return a database whose path, if it is a relative one, counts from `folder`."""
-    return database if "://" in database else os.path.join(folder, database)
-
-
-def _program_from(folder: str, command: tuple[str, ...]) -> tuple[str, ...]:
-    """Return a command whose program, if given by a relative path, is found from `folder`."""
-    if command and "/" in command[0]:
-        return (os.path.join(folder, command[0]), *command[1:])
-    return command
 
 
 # Tables of TOML.

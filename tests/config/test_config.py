@@ -11,12 +11,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
+from configs import counted, limits_of, read, values
 from deployment import CHECKOUT, Deployment, run_as
 
-from pcc.config import Config, Limit, options
+from pcc.config import Config, options
 from pcc.config.iso3166 import CODES, MISTAKEN
 from pcc.config.prepared import load
 from pcc.errors import ConfigError
@@ -28,12 +28,6 @@ SHIPPED = CHECKOUT / "pcc.toml"
 @pytest.fixture
 def path(tmp_path: Path) -> Path:
     return tmp_path / "pcc.toml"
-
-
-def read(path: Path, text: str) -> Config:
-    """Return what a pcc.toml with this text says."""
-    path.write_text(text, encoding="utf-8")
-    return Config(options.read_values(str(path)))
 
 
 def message(path: Path) -> str:
@@ -205,31 +199,6 @@ NOTIFY_DEFAULTS = {
 }
 
 
-def limits_of(policy: Any) -> list[tuple[int, int, int, str]]:
-    """Return (max_countries, max_addresses, window, window_text) of each limit."""
-    return [
-        (limit.max_countries, limit.max_addresses, limit.window, limit.window_text)
-        for limit in policy.limits
-    ]
-
-
-def counted(policy: Any) -> list[dict[str, int]]:
-    """Return what each limit is about, and the most of it."""
-    return [
-        {
-            name: most
-            for name in Limit.__slots__
-            if name[:4] == "max_" and (most := getattr(limit, name))
-        }
-        for limit in policy.limits
-    ]
-
-
-def values(record: Any, names: Any) -> dict[str, Any]:
-    """Return some of a record's values."""
-    return {name: getattr(record, name) for name in names}
-
-
 def test_empty_file_has_the_documented_defaults(path: Path) -> None:
     config = read(path, "")
     assert values(config, DEFAULTS) == DEFAULTS
@@ -368,148 +337,6 @@ def test_action_is_nothing_else(path: Path, text: str) -> None:
     )
 
 
-def test_accounts_and_domains_are_compared_in_lower_case(path: Path) -> None:
-    config = read(
-        path,
-        '[policy]\ndefault_domain = "@Example.ORG"\ndomains = ["Example.org", "@EXAMPLE.net"]\n'
-        'exempt_accounts = [" Alice ", "BOB@Example.net", "@Sub.Example.Org"]\n'
-        '[[override]]\naccounts = ["Carol", "@Example.NET"]\n',
-    )
-    assert config.default_domain == "example.org"
-    assert config.domains == {"example.org", "example.net"}
-    assert config.exempt_accounts == {"alice@example.org", "bob@example.net", "@sub.example.org"}
-    assert config.overrides[0][0] == {"carol@example.org", "@example.net"}
-
-
-@pytest.mark.parametrize(
-    ("default_domain", "login", "account"),
-    [
-        ("", "Joe", "joe"),
-        ("", "Joe@Example.ORG", "joe@example.org"),
-        ("", "  joe@example.org ", "joe@example.org"),
-        ("", " ", ""),
-        ("example.org", "Joe", "joe@example.org"),
-        ("example.org", "joe@example.net", "joe@example.net"),
-        ("example.org", "joe@", "joe@example.org"),
-        ("", "joe@example.org.", "joe@example.org"),
-        ("example.org", "", ""),
-        ("example.org", " ", ""),
-        ("example.org", "GR\u00dcN", "gr\u00fcn@example.org"),
-    ],
-)
-def test_login_becomes_an_account(
-    path: Path, default_domain: str, login: str, account: str
-) -> None:
-    config = read(path, f'[policy]\ndefault_domain = "{default_domain}"')
-    assert config.normalised_account(login) == account
-
-
-@pytest.mark.parametrize(
-    ("text", "login", "account"),
-    [
-        ('account = "sender"', "joe+1@example.org", "joe@example.org"),
-        ('account = "sender"', "joe+1+2@example.org", "joe@example.org"),
-        ('account = "sender"', "+joe@example.org", "+joe@example.org"),
-        ('account = "sender"', "+joe+1@example.org", "+joe@example.org"),
-        ('account = "sender"', "joe-1@example.org", "joe-1@example.org"),
-        ('account = "sender"', "joe@sub+1.example.org", "joe@sub+1.example.org"),
-        ('account = "sender"\nrecipient_delimiter = ""', "joe+1@a.org", "joe+1@a.org"),
-        ('account = "sender"\nrecipient_delimiter = "-+"', "joe+1-2@a.org", "joe@a.org"),
-        ("", "joe+1@example.org", "joe+1@example.org"),
-        ('recipient_delimiter = "+"', "joe+1@example.org", "joe+1@example.org"),
-        ('login_spellings = ["extension"]', "Joe+1", "joe"),
-        ('login_spellings = ["extension"]\ndefault_domain = "a.org"', "Joe+1", "joe@a.org"),
-        ("", "EXAMPLE.ORG\\\\Joe", "example.org\\\\joe"),
-        ('login_spellings = ["domain\\\\user"]', "EXAMPLE.ORG\\Joe", "joe@example.org"),
-        ('login_spellings = ["domain\\\\user"]', "corp\\joe%x", "joe%x@corp"),
-        ('login_spellings = ["domain\\\\user"]', "\\joe", "\\joe"),
-        ('login_spellings = ["domain\\\\user"]', "corp\\", "corp\\"),
-        ('login_spellings = ["domain\\\\user"]', "corp\\joe@example.org", "corp\\joe@example.org"),
-        ('login_spellings = ["user%domain"]', "joe%example.org", "joe@example.org"),
-        ('login_spellings = ["user%domain"]\ndefault_domain = "a.org"', "a%b", "a@b"),
-        (
-            'login_spellings = ["user%domain"]',
-            "joe%example.org@relay.org",
-            "joe%example.org@relay.org",
-        ),
-        ('login_spellings = ["user%domain", "extension"]', "joe+x%example.org", "joe@example.org"),
-    ],
-)
-def test_spellings_of_a_login_are_one_account(
-    path: Path, text: str, login: str, account: str
-) -> None:
-    config = read(path, f"[policy]\n{text}")
-    assert config.normalised_account(login) == account
-    assert config.normalised_account(account) == account
-
-
-def test_account_that_pcc_toml_names_may_be_spelt_like_a_login(path: Path) -> None:
-    config = read(
-        path,
-        '[policy]\naccount = "sender"\nlogin_spellings = ["domain\\\\user"]\n'
-        'exempt_accounts = ["Joe+news@example.org", "CORP\\\\ann", "@b.example"]\n'
-        '[[override]]\naccounts = ["corp\\\\eve+1"]\n',
-    )
-    assert config.exempt_accounts == {"joe@example.org", "ann@corp", "@b.example"}
-    assert config.overrides[0][0] == {"eve@corp"}
-
-
-@pytest.mark.parametrize(
-    ("options_text", "covered", "uncovered"),
-    [
-        ("", ["joe@example.org", "joe", "joe@"], []),
-        (
-            'domains = ["example.org"]',
-            ["joe@example.org", "a@b@example.org"],
-            ["joe@sub.example.org", "joe@example.com", "joe", "example.org", "joe@xexample.org"],
-        ),
-        ('exempt_accounts = ["joe"]', ["joe@example.org", "jo"], ["joe"]),
-        ('exempt_accounts = ["joe@example.org"]', ["jo@example.org"], ["joe@example.org"]),
-        ('exempt_accounts = ["@example.org"]', ["joe@sub.example.org"], ["joe@example.org"]),
-        (
-            'domains = ["example.org"]\nexempt_accounts = ["joe@example.org"]',
-            ["jo@example.org"],
-            ["joe@example.org", "joe@example.net"],
-        ),
-    ],
-)
-def test_domains_and_exempt_accounts_say_who_is_looked_at(
-    path: Path, options_text: str, covered: list[str], uncovered: list[str]
-) -> None:
-    config = read(path, f"[policy]\n{options_text}")
-    assert [account for account in covered if not config.covers(account)] == []
-    assert [account for account in uncovered if config.covers(account)] == []
-
-
-def test_exempt_clients_are_networks_and_names(path: Path) -> None:
-    config = read(
-        path,
-        '[policy]\nexempt_clients = ["192.0.2.0/24", "192.0.2.7", "2001:DB8::/32", "::1", '
-        '"::ffff:198.51.100.0/120", " .Google.COM ", "mail.example.org.", '
-        '"AS64500", " as1 "]',
-    )
-    assert config.exempt_systems == {64500, 1}
-    assert config.exempt_networks == (
-        (4, 8, 0xC00002),
-        (4, 0, 0xC0000207),
-        (16, 96, 0x20010DB8),
-        (16, 0, 1),
-        (4, 8, 0xC63364),
-    )
-    assert config.exempt_names == (".google.com", "mail.example.org")
-
-
-def test_group_of_countries_is_called_after_its_members(path: Path) -> None:
-    config = read(path, '[policy]\ncountry_groups = [["ES", "pt"], ["DE", "AT", "CH"], []]')
-    assert config.policy.group_of == {
-        "ES": "ES+PT",
-        "PT": "ES+PT",
-        "DE": "DE+AT+CH",
-        "AT": "DE+AT+CH",
-        "CH": "DE+AT+CH",
-    }
-
-
 def test_relative_paths_count_from_the_folder_of_the_file(
     path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -559,84 +386,6 @@ def test_configuration_can_not_be_changed(path: Path) -> None:
 # Overrides and further limits.
 
 
-OVERRIDES = """
-[policy]
-max_countries = 4
-window = "1d"
-action = "HOLD"
-
-[[limit]]
-max_countries = 2
-[[limit]]
-max_addresses = 5
-window = "1h"
-
-[[override]]
-accounts = ["ceo@example.org"]
-max_countries = 9
-
-[[override]]
-accounts = ["@example.org"]
-window = "3d"
-
-[[override]]
-accounts = ["ceo@example.org", "@example.net"]
-limit = []
-action = "REJECT"
-ignore_countries = ["ES"]
-
-[[override]]
-accounts = ["@example.com"]
-window = "5h"
-[[override.limit]]
-max_addresses = 7
-[[override.limit]]
-max_countries = 1
-window = "1m"
-"""
-
-
-@pytest.mark.parametrize(
-    ("account", "limits"),
-    [
-        ("x@example.edu", [(4, 0, 86400, "1d"), (2, 0, 86400, "1d"), (0, 5, 3600, "1h")]),
-        ("x", [(4, 0, 86400, "1d"), (2, 0, 86400, "1d"), (0, 5, 3600, "1h")]),
-        ("ceo@example.org", [(9, 0, 86400, "1d"), (2, 0, 86400, "1d"), (0, 5, 3600, "1h")]),
-        ("x@example.org", [(4, 0, 259200, "3d"), (2, 0, 259200, "3d"), (0, 5, 3600, "1h")]),
-        ("x@example.net", [(4, 0, 86400, "1d")]),
-        ("x@example.com", [(4, 0, 18000, "5h"), (0, 7, 18000, "5h"), (1, 0, 60, "1m")]),
-        ("x@sub.example.com", [(4, 0, 86400, "1d"), (2, 0, 86400, "1d"), (0, 5, 3600, "1h")]),
-    ],
-)
-def test_first_override_that_names_an_account_wins(
-    path: Path, account: str, limits: list[tuple[int, int, int, str]]
-) -> None:
-    assert limits_of(read(path, OVERRIDES).policy_for(account)) == limits
-
-
-def test_limit_has_familiar_after_window_and_mode_of_policy_unless_it_has_its_own(
-    path: Path,
-) -> None:
-    config = read(
-        path,
-        '[policy]\nfamiliar_after = 4\nwindow = "3d"\n[[limit]]\nmax_networks = 3\n'
-        '[[limit]]\nmax_foreign_mails = 9\nfamiliar_after = 0\nwindow = "1h"\nmode = "observe"\n'
-        '[[override]]\naccounts = ["joe"]\nfamiliar_after = 5\nmode = "observe"\n',
-    )
-    names = ("familiar_after", "window_text", "observes")
-    assert [tuple(values(limit, names).values()) for limit in config.policy.limits] == [
-        (4, "3d", False),
-        (4, "3d", False),
-        (0, "1h", True),
-    ]
-    assert [limit.familiar_after for limit in config.policy_for("joe").limits] == [5, 5, 0]
-    assert counted(config.policy) == [
-        {"max_countries": 5},
-        {"max_networks": 3},
-        {"max_foreign_mails": 9},
-    ]
-
-
 @pytest.mark.parametrize(
     ("text", "networks"),
     [
@@ -651,14 +400,6 @@ def test_limit_has_familiar_after_window_and_mode_of_policy_unless_it_has_its_ow
 )
 def test_asn_is_another_name_for_networks(path: Path, text: str, networks: str) -> None:
     assert read(path, f"[country]\n{text}\n").networks_database == networks
-
-
-def test_override_changes_only_what_it_says(path: Path) -> None:
-    config = read(path, OVERRIDES)
-    assert config.policy_for("ceo@example.org").action == "HOLD"
-    changed = config.policy_for("x@example.net")
-    assert (changed.action, changed.ignore_countries) == ("REJECT", frozenset({"ES"}))
-    assert changed.reason == config.policy.reason
 
 
 def test_override_takes_every_other_key_of_policy(path: Path) -> None:
