@@ -1,4 +1,4 @@
-"""What pcc remembers, in a local SQLite file or on a database server.
+"""The memory of pcc, in a local SQLite file or on a database server.
 
 `sqlite` is the file's engine, `server` with `postgresql` and `mysql` those of
 servers, imported only where the configuration names one; `interface` says what

@@ -1,4 +1,4 @@
-"""What is written when a block begins, lasts or ends: incidents, held mail, events, notices.
+"""The rows of a block that begins, lasts or ends: incidents, held mail, events, notices.
 
 All of it inside the caller's `with database.turn(account):`, so that a block, the mail that
 crossed the limit and the notice about it are there together or not at all.
@@ -128,7 +128,7 @@ def end_incidents(database: Database, account: str, now: float) -> None:
 
 
 def end_observed(database: Database, account: str, incident: int, now: float) -> None:
-    """Close the account's open incident of a limit that only observes; all else goes on."""
+    """Close the account's open incident of a limit that only observes; nothing else changes."""
     close_incident(database, incident, now)
     database.write("UPDATE account SET observed = NULL WHERE account = ?", (account,))
 

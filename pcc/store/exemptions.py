@@ -1,4 +1,4 @@
-"""What administrators have exempted, beside pcc.toml: accounts, domains and clients."""
+"""The exemptions of administrators, beside pcc.toml: accounts, domains and clients."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def all_exemptions(database: Database) -> list[ExemptionRow]:
 def add(
     database: Database, kind: str, value: str, until: float, by: str, reason: str, now: float
 ) -> None:
-    """Add an exemption, or change the one that is there."""
+    """Add an exemption, or change an existing one."""
     with database:
         write_exemption(database, kind, value, until, by, reason, now)
     database.sync()

@@ -1,4 +1,4 @@
-"""What the report reads: all accounts, page by page, and what happened in a period.
+"""The rows of the report: all accounts, page by page, and what happened in a period.
 
 Each read is one short statement, so that no reader keeps the write-ahead log from being reset for
 long; a page may be a little newer than the one before.

@@ -1,4 +1,4 @@
-"""What each host that shares the database has in its pcc.toml, for doctor to compare."""
+"""The pcc.toml of each host that shares the database, for doctor to compare."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
 """History from mail logs, added to what the database has.
 
-Times widen, days unite, mails add up, and no verdict that stands is touched: an account that has
-or had an incident is left alone, because what counts for it began afresh, and because a thief must
-not become familiar from a log.  Whatever is added may be added again and changes nothing, as long
-as the caller leaves out the mails of the time that the database covers (`stored_addresses`).
+Times widen, days unite, mails add up, and no verdict that stands changes.  An account that has or
+had an incident is left alone: its counts began afresh, and a thief must not become familiar from a
+log.  Adding the same history again changes nothing, as long as the caller leaves out the mails of
+the time that the database covers (`stored_addresses`).
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Stored(NamedTuple):
 
 
 class AccountPast(NamedTuple):
-    """What a log says of one account; the `mails` of each record are those to be added."""
+    """The history of one account in a log; the `mails` of each record are those to be added."""
 
     account: str
     countries: Sequence[Seen]
@@ -45,7 +45,7 @@ class AccountPast(NamedTuple):
 
 
 class Imported(NamedTuple):
-    """What was added: accounts that changed, their addresses, mails; and accounts left alone."""
+    """The changed accounts of an import, their addresses and mails, and the accounts left alone."""
 
     accounts: int
     sightings: int
@@ -60,7 +60,7 @@ def stored_addresses(database: Database, account: str) -> dict[str, Stored]:
         (account,),
     )
     return {
-        # What was imported has the times of the log itself, and no instance.
+        # An imported row has the times of the log itself, and no instance.
         address: Stored(country, first_seen - (LOG_SECONDS if instance else 0), last_seen)
         for address, country, first_seen, last_seen, instance in rows
     }
@@ -105,7 +105,7 @@ def _add(database: Database, past: AccountPast) -> Imported:
     account = past.account
     if database.row(_HAD_INCIDENT, (account,)):
         return Imported(0, 0, 0, 1)
-    # What becomes familiar by this may change what follows from a mail.
+    # A place that becomes familiar by this may change the next verdict.
     database.write("UPDATE sighting SET repeats_until = 0 WHERE account = ?", (account,))
     known = {
         row[0]: Sighting(*row)

@@ -1,4 +1,4 @@
-"""What administrators read and change: blocks, incidents, held mail, events.
+"""The rows that administrators read and change: blocks, incidents, held mail, events.
 
 Reads are single statements, so that no reader keeps the write-ahead log from
 being reset for long.
@@ -19,7 +19,7 @@ BATCH = 500
 """Rows that are changed in one transaction, so that verdicts never wait long."""
 
 TO_RELEASE, TO_DELETE = "to release", "to delete"
-"""The states of a held mail whose fate was decided on another host than the one that has it."""
+"""The states of a held mail that another host has, and that was decided about on this one."""
 
 STILL_HELD = f"state IN ('held', '{TO_RELEASE}', '{TO_DELETE}')"
 
@@ -86,7 +86,7 @@ class AttemptRow(NamedTuple):
 class HeldRow(NamedTuple):
     """A mail that was put on hold; `state` is as last known.
 
-    `host`: Config.this_host of the one that has it in its queue.
+    `host`: Config.this_host of the host that has it in its queue.
     """
 
     incident: int
@@ -109,7 +109,7 @@ class EventRow(NamedTuple):
 
 
 Ends = dict[tuple[str, float | None], EventRow]
-"""What ended incidents, by account and time."""
+"""The ends of incidents, by account and time."""
 
 
 def ends(database: Database) -> Ends:

@@ -1,9 +1,9 @@
 """Accounts that a configuration takes for one, joined in the database: joe+1@ and joe+2@ are joe@.
 
-What is remembered becomes the sum of all, so that joining frees nobody: what one of them had
-counted goes on counting, and the strictest of their open incidents stays open, with the mail that
-any of them has on hold.  An account of which the policy processes write meanwhile under its old
-name is joined the next time.  An exemption of joe+1@ goes: it was not for joe@.
+The rows become the sum of all, so that joining frees nobody.  A place that counted for one of them
+goes on counting.  The strictest of their open incidents stays open, with the mail that any of them
+has on hold.  An account of which the policy processes write meanwhile under its old name is joined
+the next time.  An exemption of joe+1@ goes: it was not for joe@.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     Row = dict[str, Any]
 
 NAMES_IN_EVENT = 10
-"""Of the accounts that were joined."""
+"""The rows of the accounts that were joined."""
 
 
 class Joined(NamedTuple):
-    """What was joined: the account, the names that it had; whether it is blocked now."""
+    """A joined account, the names that it had, and whether it is blocked now."""
 
     account: str
     names: list[str]

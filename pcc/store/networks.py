@@ -33,8 +33,8 @@ def addresses(database: Database, account: str) -> list[Sighting]:
 def sums(seen_at: list[Sighting], network_of: Callable[[str], str]) -> dict[str, Seen]:
     """Return the networks of addresses, by name.
 
-    What is known of a network is the sum of what is known of its addresses, so that nothing known
-    looks unfamiliar because networks have other numbers.
+    The row of a network is the sum of the rows of its addresses.  So no known place looks
+    unfamiliar because networks have other numbers.
     """
     networks: dict[str, Seen] = {}
     for seen in seen_at:

@@ -1,8 +1,8 @@
 """The outbox: notices that are still to be sent, and the evidence that goes into them.
 
 A notice is taken in a transaction of its own, sent outside of any, and then
-removed or marked as failed.  Whoever takes one has it for LEASE_SECONDS: when
-that process is killed, another takes it after that time.
+removed or marked as failed.  A process that takes one has it for LEASE_SECONDS.  If that process
+is killed, another one takes it after that time.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ _FREE = "NOT (taken > ? AND taken <= ?)"
 class Wanted(NamedTuple):
     """Which notices are meant.
 
-    With `account` only those about that account; with `only_due` none that failed lately; none on
-    a channel of `without`; with `holds_mail` no mail of an incident that was never tried; with
-    `left`, only mail of incidents for these recipients, as in OutboxRow.
+    `account`: only those about that account.  `only_due`: none that failed lately.  `without`:
+    none on these channels.  `holds_mail`: no mail of an incident that was never tried.  `left`:
+    only mail of incidents for these recipients, as in OutboxRow.
     """
 
     account: str = ""
@@ -119,7 +119,7 @@ def mark_failed(
 
 
 class Earlier(NamedTuple):
-    """What of a country was seen before it could count: addresses and mails, since `first_seen`."""
+    """The sightings of a country before it could count: addresses and mails, since `first_seen`."""
 
     country: str
     addresses: int

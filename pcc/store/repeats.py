@@ -1,18 +1,16 @@
-"""What is read and written of a repeat: a mail that changes nothing but counts.
+"""The rows of a repeat: a mail that changes nothing but counts.
 
-Once a mail from an address was judged, and let pass, a next one from there
-changes nothing: for an hour, unless its place leaves a window sooner
-(`sighting.repeats_until`), and as long as nothing happened to the account and
-the configuration and the country database are those it was judged by
-(`sighting.judged_by`).  Judging writes both down, so that the many repeats cost
-one look at one row.  Whatever is doubtful here is no repeat, and judged by
-pcc/verdict/decision.py.  A repeat is counted in the log; see pcc/store/sums.py.
+Once a mail from an address was judged, and let pass, the next one from there changes nothing for
+an hour, unless its place leaves a window sooner (`sighting.repeats_until`).  That holds while
+nothing happens to the account, and while the configuration and the country database are those that
+judged it (`sighting.judged_by`).  Judging writes both down, so that the many repeats cost one look
+at one row.  A doubtful mail is no repeat; pcc/verdict/decision.py judges it.  A repeat is counted
+in the log; see pcc/store/sums.py.
 
-What was just recorded is synced before its mail is answered, but another
-process may see it sooner, and must not answer on the strength of it before
-it is on disk.  So `sighting.repeats_until` is negative at first, and that it is
-on disk is certain only after a while; but a second mail, which was answered
-after a sync, turns it round when it gets into the sums.
+A new row is synced before its mail is answered.  But another process may see it sooner, and must
+not rely on it before it is on disk.  So `sighting.repeats_until` is negative at first, and the row
+is certainly on disk only after a while.  A second mail, which was answered after a sync, turns the
+sign round when it gets into the sums.
 """
 
 from __future__ import annotations
@@ -93,8 +91,8 @@ def line(
 def append(database: Database, groups: list[tuple[str, int, float, str]]) -> None:
     """Append groups of answered mails to the log, in a transaction of its own.
 
-    Of each group its writer, its number with that, the time of the first mail, and the lines.  All
-    of it may be done again.
+    A group is its writer, its number with that, the time of the first mail, and the lines.  All of
+    it may be done again.
     """
     with database:
         for group in groups:

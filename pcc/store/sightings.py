@@ -1,8 +1,8 @@
-"""What a verdict reads, and what it writes of where an account was seen sending from.
+"""The rows that a verdict reads, and those that it writes of an account's places.
 
 Reads take no lock.  Everything that changes a verdict is written inside
-`with database.turn(account):`, after reading again what it depends on.  What is written when
-an account gets blocked is in pcc/store/blocks.py.
+`with database.turn(account):`, after reading again what it depends on.  pcc/store/blocks.py writes
+the block of an account.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def exemptions(database: Database, account: str, now: float) -> list[tuple[str, 
 
 
 class Known:
-    """What the database knows of an account that a mail comes from an address of.
+    """The rows of an account, for a mail from one of its addresses.
 
     `generation`, `countries`, `networks`, `mails`: see History.  `incident`: the open one.
     `observed`: the id of the open one of a limit that only observes, 0 for none.  `sighting`: the
@@ -148,7 +148,7 @@ class Known:
     def change_days(self, change: Callable[[str], str]) -> None:
         """Replace the `days` of all places, in the caller's transaction.
 
-        Of the rows of countries and networks as well: the caller has them in memory, but saves
+        That includes the rows of countries and networks: the caller has them in memory, but saves
         only those of one mail.
         """
         change_days(self._database, self._account, change)
@@ -186,7 +186,8 @@ _KNOWN = """
 def known(database: Database, account: str, address: str) -> Known:
     """Return what is known of an account and an address: one query for most mails.
 
-    It gives a row for each of the account's countries and networks, all else the same in each.
+    It gives a row for each of the account's countries and networks; the other columns are the same
+    in each.
     """
     result = Known(database, account)
     rows = database.rows(_KNOWN, (account, account, address, account))

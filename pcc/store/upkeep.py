@@ -158,7 +158,7 @@ TRACES = {
     "events": "event WHERE",
     "notices": "outbox WHERE",
 }
-"""What is known of an account, besides its exemption, in administrators' words: the rows."""
+"""The rows about an account, besides its exemption, in administrators' words."""
 
 
 def forget(database: Database, account: str) -> dict[str, int]:
