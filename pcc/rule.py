@@ -23,6 +23,8 @@ Times are UTC seconds, days are UTC days since 1970.
 
 from __future__ import annotations
 
+from itertools import chain
+
 from pcc.history import CLOCK_SLACK, DAY, MOST_FAMILIAR_DAYS, Address, familiarity, with_day
 
 TYPE_CHECKING = False
@@ -113,9 +115,16 @@ class Rule:
         `own` is the address of the mail that is being judged, whose record may be newer than what
         the history's addresses say of it.  With `enough`, no more addresses are looked for.
         """
+        seen_at: Iterable[Seen] = (
+            history.countries.values() if kind == "country" else history.networks.values()
+        )
+        if kind == "address":
+            seen_at = history.addresses.since(self.now - limit.window)
+            if own is not None:
+                seen_at = chain((own,), (seen for seen in seen_at if seen.name != own.name))
         counted: list[Seen] = []
         names = set()
-        for seen in self._seen_since(kind, self.now - limit.window, history, own):
+        for seen in seen_at:
             if not self._counts(kind, seen, history.generation, limit.window):
                 continue
             counted.append(seen)
@@ -287,18 +296,6 @@ class Rule:
             return days
         return f"|{known} {days}"
 
-    def _seen_since(
-        self, kind: str, since: float, history: History, own: Seen | None
-    ) -> Iterable[Seen]:
-        if kind == "country":
-            return history.countries.values()
-        if kind == "network":
-            return history.networks.values()
-        others = (
-            seen for seen in history.addresses.since(since) if not own or seen.name != own.name
-        )
-        return others if own is None else _first(own, others)
-
     def _counts(self, kind: str, seen: Seen, generation: int, window: int) -> bool:
         return (
             seen.generation == generation
@@ -419,11 +416,6 @@ def end_of_incident(rule: Rule, history: History) -> str:
     if history.incident == "observe" and not rule.is_over(history):
         return "no longer true"
     return ""
-
-
-def _first(own: Seen, others: Iterable[Seen]) -> Iterable[Seen]:
-    yield own
-    yield from others
 
 
 def _moments(text: str) -> list[tuple[float, int]]:

@@ -221,19 +221,17 @@ def count_tries(
             " WHERE account = ? AND incident = ? AND address = ?",
             (len(sent), sent[-1], sent[-1], *key),
         )
-        if not is_known and _has_room(database, account, incident):
+        if is_known:
+            continue
+        kept = database.row(
+            "SELECT count(*) FROM attempt WHERE account = ? AND incident = ?", (account, incident)
+        )
+        if kept is None or kept[0] < MOST_ATTEMPTS:
             database.write(
                 "INSERT INTO attempt (account, incident, address, mails, first_try, last_try)"
                 " VALUES (?, ?, ?, ?, ?, ?)",
                 (*key, len(sent), sent[0], sent[-1]),
             )
-
-
-def _has_room(database: Database, account: str, incident: int) -> bool:
-    """Whether another address of an incident's stopped mail is kept."""
-    query = "SELECT count(*) FROM attempt WHERE account = ? AND incident = ?"
-    row = database.row(query, (account, incident))
-    return row is None or row[0] < MOST_ATTEMPTS
 
 
 def add_event(

@@ -94,18 +94,14 @@ def end_expired(database: Database, now: float) -> list[str]:
     )
     for account, number in expired:
         with database.turn(account):
-            if not _is_open(database, account, number):
+            is_open = "SELECT 1 FROM account WHERE account = ? AND incident = ?"
+            if database.row(is_open, (account, number)) is None:
                 continue  # another process has ended it
             blocks.end_incidents(database, account, now)
             blocks.add_event(database, account, "expired", "pcc", "expired", now)
     with database:
         database.write("DELETE FROM exemption WHERE until > 0 AND until <= ?", (now,))
     return [account for account, _ in expired]
-
-
-def _is_open(database: Database, account: str, incident: int) -> bool:
-    statement = "SELECT 1 FROM account WHERE account = ? AND incident = ?"
-    return database.row(statement, (account, incident)) is not None
 
 
 def end_untrue(database: Database, rule_for: Callable[[str], Rule], now: float) -> list[str]:

@@ -133,8 +133,16 @@ class Incidents:
         """Hold a mail, which is remembered first; refuse it where that can't be done."""
         before = case.known.incident
         assert before is not None
+
+        def count() -> tuple[Incident, str] | None:
+            current = case.with_known(sightings.known(self._database, case.account, case.address))
+            incident = current.known.incident
+            if incident is None or not current.is_blocked(now):
+                return None
+            return incident, self._count_stopped(current, incident.id, now)
+
         try:
-            done = self._database.in_turn(lambda: self._held(case, now), case.account)
+            done = self._database.in_turn(count, case.account)
             self._database.sync()
         except (StoreError, DeadlineError) as error:
             verdict = _refusal(case, before, stopping_action(case.policy))
@@ -146,14 +154,6 @@ class Incidents:
         if action == "HOLD":
             return Verdict(action).then(maillog.held, case.account, case.request, incident.rule)
         return _refusal(case, incident, action)
-
-    def _held(self, case: Case, now: float) -> tuple[Incident, str] | None:
-        """Count a mail as stopped by the open incident; return that and the action, if any."""
-        case = case.with_known(sightings.known(self._database, case.account, case.address))
-        incident = case.known.incident
-        if incident is None or not case.is_blocked(now):
-            return None
-        return incident, self._count_stopped(case, incident.id, now)
 
     def _remember(self, case: Case, action: str) -> None:
         answer = (action, case.request.queue_id)
