@@ -1,7 +1,8 @@
 """Mail logs judged by the rule of a verdict: what the limits would have done.
 
-`logfiles` opens and sorts the logs, `submissions` reads their lines, `networks` finds the countries
-of very many addresses.  `judging` takes the steps of a verdict on each mail, under a grid of
-settings at once, on what `past` keeps in memory in the place of the store; `advice` says which
-setting to take.  The command, and what it prints, is in pcc/admin/replay.py.
+`logfiles` opens and sorts the logs, `submissions` reads their lines, of which `forms` knows the
+less common ones and `logclock` the dates.  `settings` is the grid that is tried.  `judging` takes
+the steps of a verdict on each mail, on what `past` keeps in memory in the place of the store.
+`outcomes` says which accounts look stolen, `heights` how high accounts got, `advice` which setting
+to take, and `tables` shows it.  `recent` looks at the end of the log for `doctor` and `stats`.
 """
