@@ -42,31 +42,12 @@ def check_password(config_path: str, url: str) -> Iterator[Fault]:
 
 def look(config: Config, user: User, now: float) -> tuple[Inspection, list[Fault]]:
     """Look at the database; return what it says, and what keeps it from being used."""
-    if not config.is_on_server:
-        return _look_at_file(config.store_database, now)
-    try:
-        return Inspection(*as_user(user, lambda: tuple(inspect(config.store_database, now)))), []
-    except PccError as error:
-        return Inspection(), [fail(f"see docs/several-hosts.md: {escaped(str(error))}")]
-
-
-def check_database(
-    config: Config, seen: Inspection, faults: Sequence[Fault], now: float
-) -> list[Finding]:
-    """Check what `look` has found: the database, the clock, cron, notices and other hosts."""
-    findings = [
-        finding("database", faults),
-        check_clock(seen.newest, now),
-        check_cleanup(config.kept_sightings, seen.oldest, now),
-        check_outbox(seen),
-    ]
+    database, nothing = config.store_database, Inspection()
     if config.is_on_server:
-        findings.append(check_hosts(config, seen.hosts, now))
-    return findings
-
-
-def _look_at_file(database: str, now: float) -> tuple[Inspection, list[Fault]]:
-    nothing = Inspection()
+        try:
+            return Inspection(*as_user(user, lambda: tuple(inspect(database, now)))), []
+        except PccError as error:
+            return nothing, [fail(f"see docs/several-hosts.md: {escaped(str(error))}")]
     if odd := odd_kind(database):
         return nothing, [_fault(database, Trouble.RUBBISH, f"it is {odd}, not a file")]
     if not os.path.exists(database):
@@ -86,6 +67,21 @@ def _look_at_file(database: str, now: float) -> tuple[Inspection, list[Fault]]:
     except PccError as error:
         return nothing, [fail(f"make the database readable again: {error}")]
     return seen, [_fault(database, seen.trouble, seen.problem)] if seen.trouble else []
+
+
+def check_database(
+    config: Config, seen: Inspection, faults: Sequence[Fault], now: float
+) -> list[Finding]:
+    """Check what `look` has found: the database, the clock, cron, notices and other hosts."""
+    findings = [
+        finding("database", faults),
+        check_clock(seen.newest, now),
+        check_cleanup(config.kept_sightings, seen.oldest, now),
+        check_outbox(seen),
+    ]
+    if config.is_on_server:
+        findings.append(check_hosts(config, seen.hosts, now))
+    return findings
 
 
 def _fault(database: str, trouble: str, problem: str) -> Fault:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
+from pcc.config import DEFAULT_PATH
 from pcc.doctor import Fault, fail, named_check, warn
 from pcc.invocation import shell_word
 from pcc.postfix.configuration import Entry, seconds
@@ -56,16 +57,14 @@ def argv_of(entry: Entry | None) -> Argv:
     argv = [words[starts[0]].partition("=")[2], *words[starts[0] + 1 :]]
     place = next((n for n, word in enumerate(argv) if os.path.basename(word) == SCRIPT), len(argv))
     script = argv[place] if place < len(argv) else ""
-    return Argv(user, argv[:place], script, _config(argv[place + 1 :]))
-
-
-def _config(arguments: Sequence[str]) -> str:
-    for number, word in enumerate(arguments):
+    config = DEFAULT_PATH
+    options = argv[place + 1 :]
+    for number, word in enumerate(options):
         if word in ("-c", "--config"):
-            return arguments[number + 1] if number + 1 < len(arguments) else ""
-        if word.startswith("--config="):
-            return word.partition("=")[2]
-    return "/etc/pcc/pcc.toml"
+            config = options[number + 1] if number + 1 < len(options) else ""
+        elif word.startswith("--config="):
+            config = word.partition("=")[2]
+    return Argv(user, argv[:place], script, config)
 
 
 @named_check("master.cf entry")

@@ -84,7 +84,11 @@ class _Examination:
         else:  # its rights would be the same fault again, but root can look at what is there
             reader = user_of(0)
         if can_become(reader) and state.is_reachable(reader, self._folder):
-            yield from self._contents(reader)
+            config = self._config
+            self._seen, faults = look(config, reader, self._now)
+            yield from check_database(config, self._seen, faults, self._now)
+            yield from places.check_places(config, reader, self._now)
+            yield places.check_hosting(config, self._seen.networks, self._seen.accounts)
         yield installation.check_notices(self._config, user or reader)
 
     def _missing_state_folder(self) -> str:
@@ -118,13 +122,6 @@ class _Examination:
             yield check_password(self._path, config.store_database)
         else:
             yield state.check_database_rights(user, config.store_database)
-
-    def _contents(self, user: User) -> Iterator[Finding]:
-        config = self._config
-        self._seen, faults = look(config, user, self._now)
-        yield from check_database(config, self._seen, faults, self._now)
-        yield from places.check_places(config, user, self._now)
-        yield places.check_hosting(config, self._seen.networks, self._seen.accounts)
 
     def _mail_system(self) -> Iterator[Finding]:
         postfix = self._postfix

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import suppress
 
 KINDS = {
     stat.S_IFIFO: "a FIFO",
@@ -38,16 +39,10 @@ def is_read_only(path: str) -> bool:
 def mount_point(path: str) -> str:
     """Return the folder where the file system of `path` is mounted."""
     place = os.path.realpath(path)
-    mounted = _mount_points()
+    mounted: set[str] = set()
+    with suppress(OSError), open("/proc/self/mountinfo", errors="replace") as file:
+        # Also folders mounted on others of the same file system (Linux).
+        mounted = {line.split()[4] for line in file}
     while place not in mounted and not os.path.ismount(place):
         place = os.path.dirname(place)
     return place
-
-
-def _mount_points() -> set[str]:
-    """Return all of them, folders mounted on others of the same file system too (Linux)."""
-    try:
-        with open("/proc/self/mountinfo", errors="replace") as file:
-            return {line.split()[4] for line in file}
-    except OSError:
-        return set()

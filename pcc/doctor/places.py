@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Sequence
 
-from pcc.config import Config, Limit
+from pcc.config import Config
 from pcc.doctor import Fault, Finding, fail, finding, named_check, warn
 from pcc.doctor.files import odd_kind
 from pcc.doctor.rights import User, hindrances
@@ -120,7 +120,7 @@ def check_limits(config: Config) -> Iterator[Fault]:
         f"{key} {value} in {limit.window_text}"
         for limit in config.policy.limits
         for key, value, window in OLD_LIMITS
-        if limit.familiar_after == 1 and _is(limit, key, value, window)
+        if limit.familiar_after == 1 and (getattr(limit, key), limit.window) == (value, window)
     ]
     if old:
         yield warn(
@@ -130,7 +130,3 @@ def check_limits(config: Config) -> Iterator[Fault]:
             " max_addresses, and stopped 65 % of thieves. The new ones locked out about 1, and"
             " stopped 87 %. `pcc_admin.py replay LOG` shows what both do with your own mail"
         )
-
-
-def _is(limit: Limit, key: str, value: int, window: int) -> bool:
-    return limit.window == window and getattr(limit, key) == value

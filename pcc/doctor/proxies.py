@@ -10,6 +10,8 @@ from __future__ import annotations
 import ipaddress
 import socket
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 from pcc import address as addresses
@@ -88,7 +90,12 @@ def check_exempt_names(
         for word, network in networks.items():
             found = ["localhost"] if network.is_loopback else []
             if network.num_addresses == 1 and len(proxies) < MOST_NAMES:
-                found += _names_of(str(network.network_address))
+                address = str(network.network_address)
+                with suppress(OSError):
+                    name, aliases, _ = within(
+                        NAME_SECONDS, 20, partial(socket.gethostbyaddr, address)
+                    )
+                    found += [name.lower(), *[alias.lower() for alias in aliases]]
             proxies |= dict.fromkeys(found, f"{word} in {XCLIENT} of {service.name}")
     for exempt in names:
         for name, source in proxies.items():
@@ -100,11 +107,3 @@ def check_exempt_names(
                     " NAME=[UNAVAILABLE]; see docs/webmail.md"
                 )
                 break
-
-
-def _names_of(address: str) -> list[str]:
-    try:
-        name, aliases, _ = within(NAME_SECONDS, 20, lambda: socket.gethostbyaddr(address))
-    except OSError:
-        return []
-    return [name.lower(), *[alias.lower() for alias in aliases]]

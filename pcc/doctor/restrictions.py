@@ -99,15 +99,16 @@ class Asking(NamedTuple):
     def places(self, checks: Sequence[tuple[Service, PolicyCheck]]) -> str:
         """Return where checks are written, each place once."""
         texts = {check.text for _, check in checks}
-        places = [place for place, value in self.settings.items() if texts & _checks_in(value)]
+        places = [
+            place
+            for place, value in self.settings.items()
+            for word, after in pairwise(words_of(value))
+            if word.lower() == CHECK and after in texts
+        ]
         return ", ".join(
-            places or dict.fromkeys(f"{check.list} of {service.name}" for service, check in checks)
+            dict.fromkeys(places)
+            or dict.fromkeys(f"{check.list} of {service.name}" for service, check in checks)
         )
-
-
-def _checks_in(value: str) -> set[str]:
-    words = words_of(value)
-    return {after for word, after in pairwise(words) if word.lower() == CHECK}
 
 
 def check_asking(asking: Asking, *, holds: bool, by_sender: bool) -> list[Finding]:

@@ -112,20 +112,16 @@ def hindrance(path: str, mode: int) -> str:
     if os.access(path, mode):
         return ""
     for place in (os.path.abspath(path), os.path.realpath(path)):
-        for folder in _folders_above(place):
+        folders = []
+        while (place := os.path.dirname(place)) not in folders:
+            folders.append(place)
+        for folder in reversed(folders):
             if not os.access(folder, os.X_OK):
                 return f"{folder} can't be traversed" if os.path.isdir(folder) else f"no {folder}"
     if not os.path.exists(path):
         return f"no {path}"
     doing = {os.X_OK: "executed", os.R_OK: "read"}.get(mode, "written")
     return f"{path} can't be {doing}"
-
-
-def _folders_above(path: str) -> list[str]:
-    folders = []
-    while (path := os.path.dirname(path)) not in folders:
-        folders.append(path)
-    return folders[::-1]
 
 
 def hindrances(user: User, uses: Sequence[tuple[str, int]]) -> list[str]:

@@ -65,7 +65,9 @@ def replace_file(path: str, content: str, mode: int, *, keep_rights: bool = Fals
     a file that is ours and there already stay as they are.
     """
     try:
-        before = _plain_file(path)
+        before = os.lstat(path) if os.path.lexists(path) else None
+        if before is not None and not stat.S_ISREG(before.st_mode):
+            raise PccError(f"{path}: is not a plain file, so it is not replaced")
         with NewFile(path) as new:
             new.file.write(content.encode())
             if keep_rights and before is not None and before.st_uid == os.geteuid():
@@ -75,14 +77,3 @@ def replace_file(path: str, content: str, mode: int, *, keep_rights: bool = Fals
             new.take_place()
     except OSError as error:
         raise PccError(f"{path}: can't be written: {error.strerror}") from None
-
-
-def _plain_file(path: str) -> os.stat_result | None:
-    """Return the status of the file that is there, None for none; raises PccError."""
-    try:
-        found = os.lstat(path)
-    except FileNotFoundError:
-        return None
-    if not stat.S_ISREG(found.st_mode):
-        raise PccError(f"{path}: is not a plain file, so it is not replaced")
-    return found

@@ -82,7 +82,17 @@ class Queue:
         if done.returncode:
             raise QueueError(f"the queue can't be read: {_last_line(done.stderr)}")
         try:
-            return [_queued_mail(line) for line in done.stdout.splitlines()]
+            return [
+                QueuedMail(
+                    entry["queue_name"],
+                    entry["queue_id"],
+                    int(entry["arrival_time"]),
+                    int(entry["message_size"]),
+                    entry["sender"],
+                    tuple(recipient["address"] for recipient in entry["recipients"]),
+                )
+                for entry in map(json.loads, done.stdout.splitlines())
+            ]
         except (ValueError, KeyError, TypeError) as error:
             raise QueueError(f"the queue can't be read: postqueue -j: {error!r}") from None
 
@@ -196,18 +206,6 @@ class Queue:
             raise QueueError(
                 f"{command[0]}: did not end within {_PATIENCE_SECONDS} seconds"
             ) from None
-
-
-def _queued_mail(line: str) -> QueuedMail:
-    entry = json.loads(line)
-    return QueuedMail(
-        entry["queue_name"],
-        entry["queue_id"],
-        int(entry["arrival_time"]),
-        int(entry["message_size"]),
-        entry["sender"],
-        tuple(recipient["address"] for recipient in entry["recipients"]),
-    )
 
 
 def _checked(queue_id: str) -> str:
