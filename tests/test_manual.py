@@ -246,6 +246,7 @@ KEYS = {
     "show joe@example.org": "account blocked exempt_until sightings events attempts",
     "check ann@example.org 11.1.0.1": "account client_address country action would_block rule"
     " countries because",
+    "seen 11.1.0.1": "account address country network first_seen last_seen mails blocked",
     "exempt add domain example.net": "kind value until by reason",
     "exempt list": "kind value until by reason",
     "exempt remove domain example.net": "kind value until by reason",

@@ -20,6 +20,7 @@ COMMANDS = (
     "list",
     "show",
     "check",
+    "seen",
     "block",
     "forget",
     "unblock",

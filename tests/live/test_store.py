@@ -540,6 +540,8 @@ def test_every_command_works(place: str, make: Callable[..., Site], tmp_path: Pa
     assert (row["account"], row["held"], row["tries"]) == (USER, 2, 2)
     assert site.data("show", USER)["blocked"]
     assert site.admin("check", USER, address("ES")).returncode == 1
+    for place in (address("ES"), "11.1.0.0/16", "ES"):
+        assert [row["account"] for row in site.data("seen", place)] == [USER]
     assert len(site.data("held", USER)) == 2
     assert site.data("unblock", USER)["unblocked"] == [USER]
     assert site.data("list") == []
