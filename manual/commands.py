@@ -110,11 +110,8 @@ def described(text: str) -> str:
 def marked(text: str) -> str:
     """Return running text of the programs as Markdown: options as code, nothing else meant."""
     words = re.sub(r"([\\*<>\[\]])", r"\\\1", " ".join(text.split()))
-    return re.sub(r"(`[^`]*`)|(?<![\w$/.-])(--?[A-Za-z][\w-]*)", _as_code, words)
-
-
-def _as_code(found: re.Match[str]) -> str:
-    return found[1] or f"`{found[2]}`"
+    code = r"(`[^`]*`)|(?<![\w$/.-])(--?[A-Za-z][\w-]*)"
+    return re.sub(code, lambda found: found[1] or f"`{found[2]}`", words)
 
 
 def sentence(text: str) -> str:

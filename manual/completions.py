@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 
 import shtab
@@ -13,9 +12,9 @@ from pcc.admin.program import command_line
 FOLDER = Path(__file__).resolve().parent
 
 FILES = ("FILE", "LOG", "URL or FILE", "FROM", "TO")
-"""Metavars of arguments that are files."""
-
 ACCOUNTS = {"bash": "_pcc_admin_accounts", "zsh": "_pcc_admin_accounts"}
+KINDS = {**dict.fromkeys(FILES, shtab.FILE), "DIR": shtab.DIRECTORY, "ACCOUNT": ACCOUNTS}
+"""How an argument is completed, by its metavar; any other is not."""
 
 
 def completions() -> dict[str, str]:
@@ -23,7 +22,8 @@ def completions() -> dict[str, str]:
     program = command_line()
     for parser in (program, *[command.parser for command in every_command(program)]):
         for action in parser._actions:
-            _complete(action)
+            if isinstance(action.metavar, str) and action.metavar in KINDS:
+                action.complete = KINDS[action.metavar]  # type: ignore[attr-defined]
     bash, zsh = (
         shtab.complete(
             program, shell, preamble=(FOLDER / f"accounts.{shell}").read_text(encoding="utf-8")
@@ -35,13 +35,3 @@ def completions() -> dict[str, str]:
         # shtab's script completes the first of several accounts or logs alone.
         "completions/_pcc_admin": zsh.replace('"(*)::', '"*:').replace('"(*):', '"*:'),
     }
-
-
-def _complete(action: argparse.Action) -> None:
-    """Set for shtab what an argument is."""
-    if action.metavar in FILES:
-        action.complete = shtab.FILE  # type: ignore[attr-defined]
-    elif action.metavar == "DIR":
-        action.complete = shtab.DIRECTORY  # type: ignore[attr-defined]
-    elif action.metavar == "ACCOUNT":
-        action.complete = ACCOUNTS  # type: ignore[attr-defined]

@@ -110,7 +110,15 @@ def find(context: Context, queue: Queue, account: str = "") -> list[Match]:
         return []
 
     def accounts(mails: Sequence[QueuedMail]) -> dict[str, str] | None:
-        return _accounts(context, queue, mails)
+        if os.geteuid() != 0:  # only root may read the queue files
+            return None
+        config = context.config
+        logins = queue.logins([mail.queue_id for mail in mails])
+        if config.account == "sender":
+            for mail in mails:
+                if mail.sender != queue.names.empty_address_recipient:
+                    logins[mail.queue_id] = heldmail.unquoted(mail.sender)
+        return {queue_id: config.normalised_account(login) for queue_id, login in logins.items()}
 
     mails = queue.mails()
     found = heldmail.match(rows, mails, queue.names, accounts)
@@ -129,19 +137,6 @@ def on_hold(context: Context, options: argparse.Namespace, account: str) -> int:
     except QueueError:
         return len(here) + len(elsewhere)
     return len(elsewhere) + sum(match.state in (HELD, UNSURE) for match in found)
-
-
-def _accounts(context: Context, queue: Queue, mails: Sequence[QueuedMail]) -> dict[str, str] | None:
-    """Return the accounts of mails by the queue files, None for a user who may not read these."""
-    if os.geteuid() != 0:
-        return None
-    config = context.config
-    logins = queue.logins([mail.queue_id for mail in mails])
-    if config.account == "sender":
-        for mail in mails:
-            if mail.sender != queue.names.empty_address_recipient:
-                logins[mail.queue_id] = heldmail.unquoted(mail.sender)
-    return {queue_id: config.normalised_account(login) for queue_id, login in logins.items()}
 
 
 def fate_by(options: argparse.Namespace, fate: str) -> Callable[[Match], str]:
@@ -328,7 +323,13 @@ def _note(context: Context, case: Unblocking, states: list[tuple[Match, str]]) -
             tell(case.account, context.by, queue_ids)
     case.unfinished = case.unfinished or bool(rows[FAILED] or rows[UNSURE])
     lines = [
-        [state, match.row.account, _queue_id(match), Moment(match.row.at), _sender(match)]
+        [
+            state,
+            match.row.account,
+            _queue_id(match),
+            Moment(match.row.at),
+            match.row.sender or NULL_SENDER,
+        ]
         for match, state in states
     ]
     shorter = [[line[0], *line[2:]] for line in lines]
@@ -341,10 +342,6 @@ def _note(context: Context, case: Unblocking, states: list[tuple[Match, str]]) -
 
 def _queue_id(match: Match) -> str:
     return match.mail.queue_id if match.mail else match.row.queue_id
-
-
-def _sender(match: Match) -> str:
-    return match.row.sender or NULL_SENDER
 
 
 def counted(count: int) -> str:

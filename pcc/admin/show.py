@@ -44,7 +44,8 @@ def show(context: Context, options: argparse.Namespace) -> int:
     block = incidents.open_incident(database, account)
     exempting = of_account(context, account)
     blocking = block if block and block.blocks(context.now) else None
-    until = _exempt_until(exempting)
+    ends = [row.until for row in exempting]
+    until = (rfc3339(max(ends)) if all(ends) else "for ever") if ends else None
     where = Whereabouts(context, seen)
     tries = incidents.attempts_of(database, blocking) if blocking else []
     attempts = Attempts(context, tries)
@@ -58,14 +59,6 @@ def show(context: Context, options: argparse.Namespace) -> int:
         context.complain(f"nothing is known of {account}: {question}")
         return NOT_DONE
     return DONE
-
-
-def _exempt_until(exempting: list[Shown]) -> str | None:
-    """Return the end of the exemption that lasts longest, RFC 3339."""
-    if not exempting:
-        return None
-    ends = [row.until for row in exempting]
-    return rfc3339(max(ends)) if all(ends) else "for ever"
 
 
 def _account_data(
