@@ -157,7 +157,7 @@ class Rule:
     ) -> Crossing | None:
         """Return the first limit that a mail from `place` crosses, the mail being recorded.
 
-        The crossings of the limits that block, or of those that only observe.
+        `observed`: of the limits that only observe, otherwise of those that block.
         """
         for limit in self.policy.limits:
             if limit.observes != observed:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     Row = dict[str, Any]
 
 NAMES_IN_EVENT = 10
-"""The rows of the accounts that were joined."""
+"""Names of joined accounts that their event has; the rest is only counted."""
 
 
 class Joined(NamedTuple):
