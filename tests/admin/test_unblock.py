@@ -160,7 +160,7 @@ def test_log_has_released_and_deleted_mail_with_its_queue_ids(holding: Holding) 
             assert not holding.admin("block", account).returncode
 
 
-def test_by_sender_alone_is_a_usage_error(holding: Holding) -> None:
+def test_unblock_by_sender_alone_is_a_usage_error(holding: Holding) -> None:
     done = holding.admin("unblock", "someone@example.org", "--by-sender")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "pcc_admin.py: --by-sender needs --release or --delete\n"

@@ -140,7 +140,7 @@ def test_years_of_a_random_log_are_the_true_ones(tmp_path: Path, seed: int) -> N
     assert dates_of(path) == [f"{datetime.fromtimestamp(at):%Y-%m-%d}" for at in times]
 
 
-def test_no_time_is_later_than_tomorrow(tmp_path: Path) -> None:
+def test_time_is_never_later_than_tomorrow(tmp_path: Path) -> None:
     text = log("2026-11-27T10:00:00Z", "2036-11-27T10:00:00Z", "2026-11-28T11:00:00Z", "Nov 30")
     assert dates_of(write(tmp_path / "mail.log", text)) == [
         "2026-11-27",

@@ -108,7 +108,7 @@ REQUESTS = {
 
 
 @pytest.mark.parametrize("mail", REQUESTS)
-def test_an_old_process_leaves_the_upgraded_database_to_a_new_one(
+def test_old_process_leaves_the_upgraded_database_to_a_new_one(
     site: Site, newer: NextVersion, mail: str
 ) -> None:
     account, client_address, expected = REQUESTS[mail]
@@ -130,7 +130,7 @@ def test_an_old_process_leaves_the_upgraded_database_to_a_new_one(
     assert expected(newer.ask(account, client_address))
 
 
-def test_an_old_process_ends_like_that_also_when_its_files_were_replaced(
+def test_old_process_ends_like_that_also_when_its_files_were_replaced(
     site: Site, newer: NextVersion, tmp_path: Path
 ) -> None:
     installed = tmp_path / "installed"
@@ -153,7 +153,7 @@ def test_an_old_process_ends_like_that_also_when_its_files_were_replaced(
         assert process.end() == 74
 
 
-def test_an_upgrade_under_load_loses_no_verdict_and_keeps_a_copy(
+def test_upgrade_under_load_loses_no_verdict_and_keeps_a_copy(
     site: Site, newer: NextVersion
 ) -> None:
     passed: list[tuple[str, str]] = []
@@ -192,7 +192,7 @@ def sightings(path: Path) -> set[tuple[str, str]]:
         return set(connection.execute("SELECT account, country FROM sighting"))
 
 
-def test_the_copy_in_place_of_the_upgraded_database_is_the_way_back(
+def test_copy_in_place_of_the_upgraded_database_is_the_way_back(
     site: Site, newer: NextVersion
 ) -> None:
     assert is_pass(site.ask("joe@example.org", address("ES")))
@@ -208,7 +208,7 @@ def test_the_copy_in_place_of_the_upgraded_database_is_the_way_back(
     assert site.admin("show", "late@example.org").returncode == 1
 
 
-def test_two_upgrades_at_once_are_one(site: Site, newer: NextVersion) -> None:
+def test_upgrades_at_once_are_one(site: Site, newer: NextVersion) -> None:
     script = str(newer.folder / "pcc_admin.py")
     command = [sys.executable, script, "-c", str(site.config), "init"]
     both = [
@@ -221,9 +221,7 @@ def test_two_upgrades_at_once_are_one(site: Site, newer: NextVersion) -> None:
     assert version_of(site.database) == NEXT
 
 
-def test_an_upgrade_that_fails_leaves_the_database_as_it_was(
-    site: Site, newer: NextVersion
-) -> None:
+def test_upgrade_that_fails_leaves_the_database_as_it_was(site: Site, newer: NextVersion) -> None:
     old = site.policy()
     assert is_pass(old.ask("joe@example.org", address("ES")))
     newer.change("pcc/store/engine/creation.py", "DEFAULT '';", "DEFAULT ''; DROP INDEX absent;")
