@@ -108,7 +108,7 @@ def is_late(database: Database, now: float) -> bool:
     if row is None or row[0] is None:
         return False
     at: float = row[0]
-    return abs(now - at) > LATE_SECONDS or at // 86400 != now // 86400
+    return at < now - LATE_SECONDS or at // 86400 < now // 86400
 
 
 def length(database: Database, now: float) -> tuple[int, float, float]:

@@ -9,7 +9,7 @@ A group is in the sums once, whatever happened.  Its row goes in the transaction
 to its COMMIT was lost, is dropped.  A mail that was asked about again in another process, as by
 Postfix's retry, has the instance of the mail before it, and counts once as well.
 
-A mail teaches its day, too, unless its account has an incident, or counts afresh since then.
+A mail also teaches its day, unless its account has an incident, or counts afresh since then.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ if TYPE_CHECKING:
     Row = tuple[str, int, str]
     Mail = tuple[float, str, str]
 
-ROWS = 50
+ROWS = 8
 """Rows of the log that are read at a time."""
 
-MAILS = 3000
+MAILS = 1000
 """So many mails end a transaction, so that no verdict waits long."""
 
 KEYS = 40
@@ -53,7 +53,7 @@ def fold(database: Database, now: float, seconds: float = 0) -> None:
         )
         if not rows:
             return
-        with database:  # tells others that somebody is at it
+        with database:  # so that others know of it
             database.write(_WRITE_FOLDED, ("", 0, now))
         batch: list[Row] = []
         mails = 0
@@ -142,7 +142,8 @@ def _add_mails(database: Database, mails: dict[tuple[str, ...], list[Mail]]) -> 
         first, last = here[0][0], here[-1][0]
         if last >= last_seen:
             last_seen, instance, client_name = here[-1]
-        names = [(account, kind, name) for kind, name in _kinds(country, network)]
+        kinds = (("country", country), ("network", network))
+        names = [(account, kind, name) for kind, name in kinds if name]
         for key in names:
             before = places.get(key, (0, 0.0))
             places[key] = before[0] + count, max(before[1], last_seen)
@@ -176,11 +177,6 @@ def _add_mails(database: Database, mails: dict[tuple[str, ...], list[Mail]]) -> 
         "UPDATE place SET days = ? WHERE account = ? AND kind = ? AND name = ?",
         [(joined_days(days, " ".join(days_of[tuple(key)])), *key) for *key, days in found],
     )
-
-
-def _kinds(country: str, network: str) -> list[tuple[str, str]]:
-    """Return kind and name of the places that an address is in."""
-    return [("country", country), ("network", network)] if network else [("country", country)]
 
 
 def _rows(

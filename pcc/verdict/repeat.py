@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
     Repeat = tuple[str, str, str]
 
+ONE_PIECE = 1e-9
+"""Seconds in which one transaction of folding begins, and no second one."""
+
 LOOK_SECONDS = 1
 """Between looks whether the database, or a file of places, has been replaced."""
 
@@ -82,7 +85,7 @@ class Verdicts:
     def verdict(self, account: str, request: PolicyRequest, now: float) -> Verdict:
         """Return the verdict on a request of an account that the configuration covers."""
         self._database.check_in_place()
-        if not self._database.read_only and repeats.is_late(self._database, now):
+        if not self._database.read_only:
             self._fold(now)
         if self._decisions is None:
             from pcc.verdict.decision import Decisions
@@ -94,12 +97,13 @@ class Verdicts:
 
     def _fold(self, now: float) -> None:
         """Fold the log of counts, so that no decision rests on times that are too old."""
-        from pcc.store import sums  # which few processes need
+        while repeats.is_late(self._database, now):
+            from pcc.store import sums  # which few processes need
 
-        try:
-            sums.fold(self._database, now)
-        except StoreError:
-            pass  # what has to be recorded meets the same, and blocks hold all the same
+            try:  # piece by piece, because others may be at it as well
+                sums.fold(self._database, now, ONE_PIECE)
+            except StoreError:
+                return  # what has to be recorded meets the same, and blocks hold all the same
 
     def close(self) -> None:
         """Close the database."""

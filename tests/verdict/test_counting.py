@@ -39,13 +39,13 @@ def process(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[], Verd
     return lambda: Verdicts(config, open_database(config.store_database), lookup)
 
 
-def ask(verdicts: Verdicts, country: str, now: float) -> str:
-    """Ask about a new mail of joe from a country."""
+def ask(verdicts: Verdicts, country: str, now: float, account: str = "joe") -> str:
+    """Ask about a new mail of an account from a country."""
     reader = RequestReader()
-    reader.receive(request_text("joe", address(country), instance=new_instance()).encode())
+    reader.receive(request_text(account, address(country), instance=new_instance()).encode())
     request = reader.next_request()
     assert request is not None
-    return verdicts.verdict("joe", request, now).action.partition(" ")[0]
+    return verdicts.verdict(account, request, now).action.partition(" ")[0]
 
 
 @pytest.mark.parametrize("before", [0.1, 2.1, 5, 10])
@@ -203,3 +203,15 @@ def test_repeats_go_on_over_midnight_from_familiar_countries_alone(
     assert ask(one, "ES", midnight - 60) == "DUNNO"
     expected = DAY - 60 + WINDOW - SETTLED_SECONDS if is_familiar else DAY
     assert repeats_until(one) == expected
+
+
+def test_mail_with_any_characters_is_counted(process: Callable[[], Verdicts]) -> None:
+    one = process()
+    account = "a\x1fb\tc\x85\u2028@example.org"
+    assert ask(one, "ES", START, account) == "DUNNO"
+    one.counts.add_mail(account, address("ES"), "ES", "i\x1f1", "a\x1fb\x1fc.example", START + 1)
+    one.counts.write()
+    fold(one, START + 2)
+    assert one._database.rows("SELECT account, mails, client_name FROM sighting") == [
+        (account, 2, "a?b?c.example")
+    ]

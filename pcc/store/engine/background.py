@@ -26,7 +26,7 @@ LONGEST_SECONDS = 8
 """Then the child is ended: all that it does can be broken off at any instant."""
 
 PAUSE_SECONDS = 5
-"""Until the next attempt where somebody who goes on reading keeps the log from being emptied."""
+"""Until the next attempt where a reader that goes on keeps the log from being emptied."""
 
 FOLDER = os.path.abspath(__file__).rsplit("/", 4)[0]
 
@@ -40,31 +40,21 @@ def start(path: str) -> None:
     """Start a child that tidies up the database at `path`, if none is at it.  Raises OSError."""
     lock = open_side_file(path, ".checkpoint")
     try:
-        if _take(lock):
-            _spawn(path, lock)
+        flock(lock, LOCK_EX | LOCK_NB)
+        os.posix_spawn(
+            sys.executable,
+            [sys.executable, "-I", "-S", "-c", RUN, FOLDER, path],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_DUP2, lock, 0),
+                (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+            ],
+        )
+    except BlockingIOError:
+        pass  # one is at it
     finally:
         os.close(lock)
-
-
-def _take(lock: int) -> bool:
-    try:
-        flock(lock, LOCK_EX | LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _spawn(path: str, lock: int) -> None:
-    os.posix_spawn(
-        sys.executable,
-        [sys.executable, "-I", "-S", "-c", RUN, FOLDER, path],
-        os.environ,
-        file_actions=[
-            (os.POSIX_SPAWN_DUP2, lock, 0),
-            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-        ],
-    )
 
 
 def tidy(path: str) -> None:

@@ -1,9 +1,9 @@
 """A look at a database that leaves no trace: no side file, no lock file, no change of owner.
 
-SQLite makes side files even for who only reads, and as root gives those that
-are there to the owner of the database.  So the caller should be its owner, not
+SQLite makes side files even for a reader, and as root gives those that are there
+to the owner of the database.  So the caller should be its owner, not
 root; and a database without a write-ahead log is opened as immutable, one with
-it with its shared memory as read-only, too (`readonly_shm`).
+it also with its shared memory as read-only (`readonly_shm`).
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ class Trouble:
     FOREIGN = "foreign"  # another program's
     OLDER = "older"
     NEWER = "newer"
-    UNTIDY = "untidy"  # whoever may write puts it in order by opening it
+    UNTIDY = "untidy"  # a user who may write puts it in order by opening it
 
 
 class Inspection(NamedTuple):
-    """What is wrong with a database, and what it tells about the rest of pcc.
+    """What is wrong with a database, and what it says of the rest of pcc.
 
     `trouble`, one of those above, and `problem`, in words: why it can't be
     used; all else is known where it can.  `stuck`, `last_error`: notices that

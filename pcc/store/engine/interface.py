@@ -26,9 +26,9 @@ Result = TypeVar("Result")
 class Database(Protocol):
     """One open database.  All methods raise StoreError, naming the database.
 
-    `name` is how messages call it, without a password.  `read_only` tells that
-    nothing can be written, and why that is in `reason`; `is_stale`, that what
-    was committed last may be missing.
+    `name` is how messages call it, without a password.  With `read_only` nothing
+    can be written; `reason` says why.  With `is_stale` the latest commits may be
+    missing.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Database(Protocol):
     def cursor(self, statement: str, values: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a query one by one, for a reader that may stop early.
 
-        The query tells the order of all its rows, so that it can be read by parts.
+        The query says the order of all its rows, so that it can be read by parts.
         """
 
     def write(self, statement: str, values: tuple[Any, ...] = ()) -> int:
@@ -63,7 +63,7 @@ class Database(Protocol):
     def in_turn(self, work: Callable[[], Result], *accounts: str) -> Result:
         """Return work(), done within `with turn(*accounts)`.
 
-        It is done anew where another transaction was in its way, so it reads
+        It is done again where another transaction was in its way, so it reads
         what it depends on itself, and changes nothing but the database that
         doing it again would not set right.
         """

@@ -1,6 +1,6 @@
 """The engine for servers that speak PostgreSQL's protocol, by the driver psycopg.
 
-CockroachDB and YugabyteDB do, too: nothing is used that they lack.  Nothing is
+CockroachDB and YugabyteDB do as well: nothing is used that they lack.  Nothing is
 kept in the session either, no prepared statement and no setting, so that a
 pooler may give each transaction another one (PgBouncer's transaction pooling).
 """
@@ -94,7 +94,7 @@ class PostgreSQLDatabase(ServerDatabase):
         return found
 
     def follow_ids(self, table: str) -> None:
-        """Have new rows get ids above those that rows were written with, in a transaction."""
+        """Give new rows ids above those that rows were written with, in a transaction."""
         self.row(
             f"SELECT setval(pg_get_serial_sequence('{table}', 'id'),"
             f" (SELECT coalesce(max(id), 0) + 1 FROM {table}), false)"

@@ -1,14 +1,14 @@
 """A database on a server, PostgreSQL's or MySQL's, that several hosts share.
 
-Exact, however many hosts decide at once: whoever decides about an account, or
-counts its mails, begins by writing the account's row (`turns`), and so has its
+Exact, however many hosts decide at once: a process that decides about an account, or
+folds counts of its mails, begins by writing the account's row (`turns`), and so has its
 lock until COMMIT.  Statements are READ COMMITTED: each sees all that was
 committed before it began, so what is read with that lock is what was true when
 the last one gave it back.  Because the row really changes, two nodes of a
-cluster that certifies at COMMIT (Galera) collide as well; who comes second is
+cluster that certifies at COMMIT (Galera) collide as well; the second is
 rolled back.  Several accounts are locked in the order of their names, so that
 nobody waits in a circle, and different accounts don't wait for each other.
-Decisions that were rolled back because of others are made anew (`in_turn`).
+Decisions that were rolled back because of others are made again (`in_turn`).
 
 COMMIT is durable as far as the server's own settings say.  A statement in a
 transaction that takes longer than a decision may is ended by the server, lest
@@ -43,13 +43,13 @@ STATEMENT_SECONDS = 7
 """How long one statement of a transaction may take; less than a decision's deadline."""
 
 ATTEMPTS = 10
-"""How often a decision is made anew; the deadline is over before, if each one waits."""
+"""How often a decision is made again; the deadline is over before, if each one waits."""
 
 FIRST_PAGE = 64
-"""Rows that a reader who may stop early gets at first."""
+"""Rows that a reader gets at first that may stop early."""
 
 VERSION_SECONDS = 1
-"""Between looks whether the schema was upgraded, for who only reads; a writer always looks."""
+"""Between looks whether the schema was upgraded, for a reader; a writer always looks."""
 
 # Writes nothing where the schema is not ours any more.
 _TAKE_TURN = (
@@ -156,7 +156,7 @@ class ServerDatabase:
         self.run(statement)
 
     def follow_ids(self, table: str) -> None:
-        """Have new rows get ids above those that rows were written with, in a transaction."""
+        """Give new rows ids above those that rows were written with, in a transaction."""
         raise NotImplementedError
 
     # What all offer, see pcc/store/engine/interface.py.
@@ -166,13 +166,13 @@ class ServerDatabase:
         self._require_our_version(self.open_any())
 
     def _open_again(self) -> None:
-        """Connect anew; what was current must not turn stale under who has asked."""
+        """Connect again; what was current must not turn stale under a caller."""
         was_stale = self.is_stale
         self.open()
         self._require_as_current(was_stale=was_stale, is_stale=self.is_stale)
 
     def _require_as_current(self, *, was_stale: bool, is_stale: bool) -> None:
-        """Raise StoreError where a server has turned stale under who has asked it."""
+        """Raise StoreError where a server has turned stale under a caller."""
         if is_stale and not was_stale:
             self._abandon()
             raise StoreError(f"{self.name}: {STANDBY}")
@@ -208,7 +208,7 @@ class ServerDatabase:
         try:
             return self.connect(self._password)
         except (self.error, OSError, RuntimeError, ValueError) as error:
-            raise self._failure(error) from None  # drivers raise these for options and files, too
+            raise self._failure(error) from None  # drivers raise these also for options and files
 
     def close(self) -> None:
         """Close the connection if there is one."""
@@ -253,7 +253,7 @@ class ServerDatabase:
         return Turn(self, accounts)
 
     def in_turn(self, work: Callable[[], Result], *accounts: str) -> Result:
-        """Return work(), done within `with turn(*accounts)`, and anew after a conflict."""
+        """Return work(), done within `with turn(*accounts)`, and again after a conflict."""
         for attempt in range(1, ATTEMPTS):
             try:
                 with self.turn(*accounts):
@@ -302,7 +302,7 @@ class ServerDatabase:
         except StoreError:
             if kind is None:
                 raise
-            self.close()  # the first error tells more
+            self.close()  # the first error says more
         finally:
             self._is_busy = False
 
@@ -310,7 +310,7 @@ class ServerDatabase:
         """Do nothing: COMMIT has waited for the disk as the server has it."""
 
     def is_free(self) -> bool:
-        """Return True: who writes to other accounts is not in the way."""
+        """Return True: writers to other accounts are not in the way."""
         return True
 
     def check_in_place(self) -> None:

@@ -2,8 +2,8 @@
 
 The file is in WAL mode: readers take no lock.  Writers queue for a lock on a
 side file (`pcc.db.lock`) before they ask SQLite for its own, because SQLite's
-waiting is polling, under which some wait for seconds; the kernel wakes those
-who wait for a flock in order.
+waiting is polling, under which some wait for seconds; the kernel wakes waiters for a
+flock in order.
 
 A commit is atomic at once, but on disk only after `sync()`: what decides a
 verdict is synced before the reply, what merely counts is left to the next sync
@@ -43,7 +43,7 @@ CHECKPOINT_BYTES = 16_000_000
 """The write-ahead log's length from which on it is worth a checkpoint."""
 
 READERS_SECONDS = 0.05
-"""How long emptying the write-ahead log waits for those who read it, and writers for that."""
+"""How long emptying the write-ahead log waits for its readers, and writers for that."""
 
 REGULAR_FILE = 0o10
 """The type of a regular file in st_mode, as in stat(2); the module `stat` costs an import."""
@@ -55,8 +55,8 @@ PATIENCE_SECONDS = 7.0
 class SQLiteDatabase:
     """One open database file.
 
-    `read_only` tells that nothing can be written, and why that is in `reason`;
-    `is_stale`, that what was committed last may be missing.  All methods raise
+    With `read_only` nothing can be written; `reason` says why.  With `is_stale` the
+    latest commits may be missing.  All methods raise
     StoreError, naming the file.
     """
 
@@ -139,7 +139,7 @@ class SQLiteDatabase:
             return work()
 
     def __enter__(self) -> SQLiteDatabase:
-        """Begin a write transaction, after those who asked before."""
+        """Begin a write transaction, after those that asked before."""
         if self.read_only:
             raise StoreError(f"{self.path}: can't be written: {self.reason}")
         self.check_in_place()
@@ -212,8 +212,8 @@ class SQLiteDatabase:
         """Move the write-ahead log into the database; return whether it is empty now.
 
         Nearly all of it without keeping anybody waiting, and the rest, which
-        empties the log, in the turn of a writer: not for long, because somebody
-        who goes on reading keeps it from being emptied.  One process at a time.
+        empties the log, in the turn of a writer: not for long, because a reader that
+        goes on keeps it from being emptied.  One process at a time.
         """
         is_busy = self.row("PRAGMA wal_checkpoint(PASSIVE)")
         if not is_busy or is_busy[0]:
@@ -360,7 +360,7 @@ class rights_of_service_user:  # noqa: N801, it is used as a function
 
     The service user may put links into its folder: root must not follow them to
     files that the service user could not open itself.  Root's supplementary groups
-    are left behind, too.
+    are left behind as well.
     """
 
     def __init__(self, path: str) -> None:
@@ -377,7 +377,7 @@ class rights_of_service_user:  # noqa: N801, it is used as a function
         try:
             user, group = service_user(self._path)
         except OSError:
-            return  # whoever goes on finds out what is wrong there
+            return  # the caller finds out what is wrong there
         self._before = posix.getegid(), posix.getgroups()
         try:
             if user:  # else nothing is gained, and a namespace of root's alone doesn't let us
