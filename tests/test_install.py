@@ -72,6 +72,8 @@ def test_installation_has_program_command_configuration_and_manuals(root: Path) 
         "usr/local/share/bash-completion/completions/pcc_admin.py",
         "usr/local/lib/pcc/schema.sql",
         "usr/local/lib/pcc/data/dbip-country-lite.mmdb.xz",
+        "usr/local/lib/pcc/data/hosting.txt",
+        "usr/local/lib/pcc/data/networks.mmdb.xz",
     ):
         assert (root / path).is_file(), path
     assert (root / "var/lib/pcc").stat().st_mode & 0o777 == 0o750
