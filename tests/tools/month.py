@@ -126,7 +126,8 @@ class Month:
                         events.append((ended, "deleted", "alice", "held mails"))
                 database.execute(
                     "INSERT INTO account (account, generation, turns, incident)"
-                    " VALUES (?, ?, 0, ?)",
+                    " VALUES (?, ?, 0, ?) ON CONFLICT (account) DO UPDATE"
+                    " SET generation = excluded.generation, incident = excluded.incident",
                     (row["account"], int(is_over), None if is_over else done.lastrowid),
                 )
                 database.executemany(
