@@ -55,8 +55,8 @@ def plain(text: str) -> str:
 
 
 def tables(text: str) -> list[str]:
-    """The lines of the tables, without the commands that are hints, which nothing may fold."""
-    return [line for line in plain(text).splitlines() if not re.match(r"  |[A-Z].*:$", line)]
+    """The lines of the tables, without hints and sentences, which a terminal folds."""
+    return [line for line in plain(text).splitlines() if not re.match(r"  |[A-Z].*[:.]$", line)]
 
 
 def width(line: str) -> int:
