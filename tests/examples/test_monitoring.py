@@ -18,14 +18,18 @@ MONITORING = ROOT / "examples" / "monitoring"
 RULES = MONITORING / "rules.yml"
 
 ALERTS = {
-    "PccBlockedAnAccount": ("pcc_blocked_accounts", "0x5 1x10"),
-    "PccSeesNoMail": ("pcc_last_sighting_age_seconds", "86401x10"),
-    "PccNoticesWait": ("pcc_outbox_age_seconds", "3601x10"),
-    "PccCountryDatabaseOld": ("pcc_country_database_age_seconds", "7776001x10"),
-    "PccHeldMailForgotten": ("pcc_held_mails", "1x4400"),
-    "PccFiguresOld": ('node_textfile_mtime_seconds{file="/x/pcc.prom"}', "0x40"),
+    "PccBlockedAnAccount": {"pcc_blocked_accounts": "0x5 1x10"},
+    "PccSeesNoMail": {"pcc_last_sighting_age_seconds": "86401x10"},
+    "PccNoticesWait": {"pcc_outbox_age_seconds": "3601x10"},
+    "PccCountryDatabaseOld": {"pcc_country_database_age_seconds": "7776001x10"},
+    "PccHeldMailForgotten": {"pcc_held_mails": "1x4400"},
+    "PccMailWithoutCountry": {
+        "pcc_recent_mails": "200x100",
+        "pcc_recent_mails_without_country": "101x100",
+    },
+    "PccFiguresOld": {'node_textfile_mtime_seconds{file="/x/pcc.prom"}': "0x40"},
 }
-"""For each alert a series that makes it fire, a sample a minute."""
+"""For each alert the series that make it fire, a sample a minute."""
 
 
 def test_rules_and_dashboard_ask_for_figures_that_are_exported() -> None:
@@ -47,14 +51,13 @@ def test_dashboard_shows_every_figure_but_the_oldest_sighting() -> None:
 @pytest.mark.parametrize("alert", re.findall(r"alert: (\w+)", RULES.read_text()))
 def test_alert_fires(tmp_path: Path, alert: str) -> None:
     require("" if shutil.which("promtool") else "promtool (package prometheus) is not installed")
-    series, values = ALERTS[alert]
-    minutes = int(values.rpartition("x")[2])
+    minutes = int(next(iter(ALERTS[alert].values())).rpartition("x")[2])
     firing = {
         "expr": f'count(ALERTS{{alertname="{alert}", alertstate="firing"}})',
         "eval_time": f"{minutes}m",
         "exp_samples": [{"labels": "{}", "value": 1}],
     }
-    samples = [{"series": series, "values": values}]
+    samples = [{"series": name, "values": values} for name, values in ALERTS[alert].items()]
     trial = {"interval": "1m", "input_series": samples, "promql_expr_test": [firing]}
     file = tmp_path / "trial.yml"  # JSON is YAML as well
     file.write_text(json.dumps({"rule_files": [str(RULES)], "tests": [trial]}))
