@@ -125,30 +125,15 @@ def gather(
     lifts = history.lifts_since(database, since)
     by_end = {(lift.account, lift.at): lift for lift in lifts if lift.what == "unblocked"}
     soon = alarms.lifted_soon(began, lifts)
-    exempt = {
-        (row.kind, row.value)
-        for row in exemptions.all_exemptions(database)
-        if not row.until or row.until > now
-    }
     activity = Activity(since)
-    nearness = Nearness(config, exempt, now)
-    measured: list[Near] = []
-    watch: list[Watched] = []
+    nearness = Nearness(config, exemptions.all_exemptions(database), now)
     for row in history.accounts(database, nearness.addresses_since):
         activity.add(row.countries, row.networks)
-        if nearness.covers(row):
-            measured += nearness.of(row)
-            if watched := nearness.watched(row):
-                watch.append(watched)
-    over = [found for found in measured if found.is_over]
-    near = [found for found in measured if not found.is_over]
+        nearness.add(row)
     networks = activity.networks()
-    shown_over = heapq.nsmallest(MOST_NEAR, over, key=lambda found: found.rank)
-    shown_near = heapq.nsmallest(MOST_NEAR, near, key=lambda found: found.rank)
-    shown_watch = heapq.nsmallest(MOST_WATCHED, watch, key=lambda found: found.rank)
-    names = {row.name for row in networks[:MOST_NETWORKS]}
-    names.update(name for found in (*shown_over, *shown_near) for name in found.networks)
-    names.update(name for found in shown_watch for name in found.networks)
+    over = heapq.nsmallest(MOST_NEAR, nearness.over, key=lambda found: found.rank)
+    near = heapq.nsmallest(MOST_NEAR, nearness.near, key=lambda found: found.rank)
+    watch = heapq.nsmallest(MOST_WATCHED, nearness.watch, key=lambda found: found.rank)
     return Report(
         since=since,
         until=now,
@@ -163,21 +148,30 @@ def gather(
         lifts={
             row.id: lift for row in began if (lift := by_end.get((row.account, row.ended or 0)))
         },
-        over=shown_over,
-        over_count=len(over),
-        near=shown_near,
-        near_count=len(near),
-        watch=shown_watch,
+        over=over,
+        over_count=len(nearness.over),
+        near=near,
+        near_count=len(nearness.near),
+        watch=watch,
         alarms=[_alarm(config, database, origins, command, *pair) for pair in soon[-MOST_ALARMS:]],
         alarm_count=len(soon),
-        origins=_origins_of(database, origins, names),
+        origins=_origins_of(database, origins, networks[:MOST_NETWORKS], [*over, *near], watch),
     )
 
 
-def _origins_of(database: Database, origins: Origins, networks: set[str]) -> dict[str, Origin]:
-    """Return the origins of networks, by an address in each."""
+def _origins_of(
+    database: Database,
+    origins: Origins,
+    networks: list[PlaceRow],
+    near: list[Near],
+    watch: list[Watched],
+) -> dict[str, Origin]:
+    """Return the origins of all networks that are shown, by an address in each."""
+    names = {row.name for row in networks}
+    names.update(name for found in near for name in found.networks)
+    names.update(name for watched in watch for name in watched.networks)
     known = history.addresses_by_network(database)
-    addresses = {name: known[name] for name in networks if name in known}
+    addresses = {name: known[name] for name in names if name in known}
     found = origins.find(addresses.values())
     return {name: found[address] for name, address in addresses.items() if address in found}
 

@@ -8,10 +8,11 @@ from pcc.history import DAY
 from pcc.rule import MOST_MAILS, MOST_PLACES, Crossing, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from pcc.config import Config, Limit, Policy
     from pcc.history import History, Seen
+    from pcc.store.exemptions import ExemptionRow
     from pcc.store.history import AccountRow
 
 SHARE = 0.5
@@ -76,13 +77,25 @@ class Watched(NamedTuple):
 
 
 class Nearness:
-    """Measures accounts under a configuration at a time (UTC seconds)."""
+    """Measures accounts under a configuration at a time (UTC seconds), one after the other."""
 
-    def __init__(self, config: Config, exempt: set[tuple[str, str]], now: float) -> None:
+    def __init__(self, config: Config, exempt: Iterable[ExemptionRow], now: float) -> None:
         self._config = config
-        self._exempt = exempt
+        self._exempt = {(row.kind, row.value) for row in exempt if not row.until or row.until > now}
         self._now = now
         self._rules: dict[int, Rule] = {}
+        self.over: list[Near] = []
+        self.near: list[Near] = []
+        self.watch: list[Watched] = []
+
+    def add(self, row: AccountRow) -> None:
+        """Note an account where it is near a limit, over one, or one to keep an eye on."""
+        if not self.covers(row):
+            return
+        for found in self.of(row):
+            (self.over if found.is_over else self.near).append(found)
+        if watched := self.watched(row):
+            self.watch.append(watched)
 
     @property
     def addresses_since(self) -> float:
