@@ -56,8 +56,9 @@ change.
 
 The submissions in them are judged by the same rule and configuration as mail is, as if mode were
 "enforce", from an empty database; exemptions in the database hold.  Without options it judges the
-limits that are configured.  --window and the options that begin with --max-, each a list, replace
-what [policy] has by each combination in turn: overrides and further limits hold as they are.
+limits that are configured.  --window and the options that begin with --max- are lists.  Each
+combination of them replaces the values of [policy] in turn: overrides and further limits hold as
+they are.
 
   pcc_admin.py replay --learn 7d --max-countries 1,2,3,5 --window 1d,2d,7d /var/log/mail.log*
 
@@ -68,9 +69,9 @@ look stolen over weeks but cross no limit.
 
 --import fills the database with the history, so that pcc knows from the first day on which
 countries are familiar for whom.  It blocks nobody.  Accounts that pcc has ever blocked or
-observed are left alone.  Of accounts that the same replay would have blocked the days are left
-out, so that nothing becomes familiar to them.
-The same logs may be imported again: mails that the database has are not counted twice.
+observed are left alone.  The days of accounts that the same replay would have blocked are left
+out, so that nothing becomes familiar to them.  The same logs may be imported again: mails that the
+database has are not counted twice.
 
 Any local user can write a line to syslog that looks like Postfix's (see logger(1)).  Where users
 log in to the machine, give --import the journal as JSON: it then takes only entries whose trusted
@@ -83,7 +84,7 @@ def add_commands(commands: Commands) -> None:
         commands,
         "replay",
         replay,
-        "tell what the limits would have done on mail logs",
+        "show what the limits would have done on mail logs",
         _ABOUT,
     )
     parser.add_argument("logs", metavar="LOG", nargs="+", help="a mail log, or - for stdin")
@@ -103,7 +104,7 @@ def add_commands(commands: Commands) -> None:
         type=_learning_time,
         default=0,
         metavar="TIME",
-        help="so long from the first line on nobody counts as blocked, e.g. 7d (default: 0)",
+        help="until then after the first line no account counts as blocked, e.g. 7d (default: 0)",
     )
     parser.add_argument(
         "--import",
@@ -119,7 +120,7 @@ def replay(context: Context, options: argparse.Namespace) -> int:
     settings = grid(context.config_path, tried, options.window)
     if options.imports:
         with context.database:
-            pass  # what can't be written is better told now than after all has been read
+            pass  # fails now if the database can't be written, not after all has been read
     logs = _open(context, options.logs)
     if not logs:
         return NOT_DONE
@@ -175,7 +176,7 @@ def _replay(
 
 @contextmanager
 def _progress(context: Context, logs: list[Log]) -> Iterator[Callable[[int], None]]:
-    """Show how much has been read, while a person is looking; give what is to be told of it."""
+    """Show how much has been read, while a person is looking; yield a function that adds bytes."""
     if context.output.json or not sys.stderr.isatty():
         yield lambda _read: None
         return
@@ -191,7 +192,7 @@ def _progress(context: Context, logs: list[Log]) -> Iterator[Callable[[int], Non
         yield lambda read: progress.advance(task, read)
 
 
-# What is shown.
+# The output.
 
 
 def _show(
@@ -225,7 +226,7 @@ def _complain(context: Context, tally: Tally, logs: list[Log]) -> None:
     """Tell what was wrong with the logs, and what was not judged as mail would be."""
     if not tally.parsed:
         context.complain(
-            "no line tells of a submission: is it a log of the Postfix that clients log in to?"
+            "no line has a submission: is it a log of the Postfix that clients log in to?"
         )
     if tally.unparsed:
         lines = quantity(tally.unparsed, "line")
@@ -268,7 +269,7 @@ def _complain(context: Context, tally: Tally, logs: list[Log]) -> None:
 
 
 def _import(context: Context, judge: Replay, outcomes: list[Outcome]) -> dict[str, Any]:
-    """Add the history to the database, and tell what was done."""
+    """Add the history to the database, and say what was added."""
     done = imports.add_past(context.database, pasts(judge))
     say = context.output.say
     say("")

@@ -5,10 +5,11 @@
     {"MESSAGE": ..., "__REALTIME_TIMESTAMP": ..., "SYSLOG_IDENTIFIER": ...}
     {"log": ..., "time": ...}
 
-These are docker compose and `docker logs -t`, CRI, syslogd of FreeBSD and BusyBox, programs that
-put a level in front, journalctl's short-full and short-unix; RFC 5424; journalctl's json; Docker's
-json-file and others of its kind.  Of several times in front the first counts.  All that may stand
-before MESSAGE is named here, because what others chose must not pass for it.
+The first form is that of docker compose and `docker logs -t`, CRI, syslogd of FreeBSD and BusyBox,
+programs that put a level in front, journalctl's short-full and short-unix.  The others are RFC
+5424, journalctl's json, and Docker's json-file and its like.  If several times stand in front, the
+first one counts.  All that may stand before MESSAGE is named here, because what others chose must
+not pass for it.
 """
 
 from __future__ import annotations

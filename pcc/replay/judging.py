@@ -1,10 +1,10 @@
-"""What the limits would have done: the rule of a verdict, on the mails of a log, in memory.
+"""The rule of a verdict on the mails of a log, in memory: where each limit would have blocked.
 
-A grid of settings is judged in one pass.  As long as nobody is blocked an account's history is the
-same under every setting, and is kept once: of each measure (see `settings`) the highest count says
-which limits were crossed, and the first mail that went over one is where a setting stops the
-account.  From there on a setting needs no history, unless the block ends by itself (`block_for`):
-then one of its own goes on.  Mail that repeats what is known is hardly looked at.
+A grid of settings is judged in one pass.  As long as an account is not blocked, its history is the
+same under every setting, and is kept once.  The highest count of each measure (see `settings`)
+says which limits were crossed.  A setting stops the account at the first mail that went over one.
+From there on a setting needs no history, unless the block ends by itself (`block_for`): then one
+of its own goes on.  Mail that repeats what is known is hardly looked at.
 
 A block lasts until the end of the log or until `block_for` has passed.  `config.account` is taken
 to be the login: the line of the log has no sender.  Exemptions in the database hold for the mails
@@ -42,7 +42,7 @@ CLIENTS_KEPT = 50_000
 """Clients of which it is remembered what is to be done with their mail."""
 
 ADDRESSES_KEPT = 4
-"""Of those that a stopped account was seen at, how many are named."""
+"""The number of named addresses that a stopped account was seen at."""
 
 
 class Stop:

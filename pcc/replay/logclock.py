@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     Date = tuple[bytes, bytes, bytes | None, bytes | None]
-    """What the groups of DATE hold: until the last digit of the minute, from it, fraction, zone."""
+    """The groups of DATE: until the last digit of the minute, from it, fraction, zone."""
 
 _TEN_MINUTES = rb"(?:[A-Z][a-z][a-z] [ \d]|\d{4}-\d\d-\d)\d[T ]\d\d:\d"
 DATE = rb"(" + _TEN_MINUTES + rb")(\d:\d\d)([.,]\d+)?(Z|[+-]\d\d:?\d\d)? "
@@ -115,9 +115,9 @@ class LogClock:
 
 
 def year_of_first(dates: Iterable[Date], end: float) -> int | None:
-    """Return the year of the first of these dates, None if that has one or can't be told.
+    """Return the year of the first of these dates, None if that has one or is unknown.
 
-    The last lies at or before `end`, UTC seconds.  A date with a year tells those before it.
+    The last lies at or before `end`, UTC seconds.  A date with a year gives the years before it.
     """
     last = (0, 0)
     passed = 0  # New Years since the first date

@@ -1,11 +1,11 @@
 """Mail logs as files: plain or gzipped, rotated, of several hosts, in any order; `-` is stdin.
 
-The submissions of all logs come out in the order of time: a log is opened when the others have got
-to its first date, so that thirty rotated files are not open at once.  A line that is in two of the
+The submissions of all logs come out in the order of time.  A log is opened when the others have
+got to its first date: so thirty rotated files are not open at once.  A line that is in two of the
 files, as where Debian's rsyslog wrote both mail.log and mail.info, counts once.  A log whose dates
 have no year is first looked through for the New Years that it passes: its last line is no later
 than the file's last change.  That of stdin is no later than now; what matters of it is kept in a
-temporary file meanwhile.  What comes from stdin must be in order by itself.
+temporary file meanwhile.  The lines of stdin must be in order by themselves.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ SMALL = 1 << 21
 """A plain log of so many bytes or more is looked through by samples of so many bytes."""
 
 RECENT_MAILS = 20_000
-"""The latest mails whose lines are recognised when they come from another file, too."""
+"""The latest mails whose lines are recognised when they also come from another file."""
 
 BACKWARDS_SECONDS = 7200
 """A log whose lines go back by more was put together in the wrong order."""
@@ -106,7 +106,7 @@ class Log:
     def submissions(self, tally: Tally, advance: Advance) -> Iterator[Submission]:
         """Return the log's submissions in the order of its lines; to be called once.
 
-        `advance` is told of the bytes on disk that were read.
+        `advance` gets the number of bytes on disk that were read.
         """
         self._advance = advance
         latest = 0.0
@@ -123,7 +123,7 @@ class Log:
         if self._begun:
             from tempfile import TemporaryFile
 
-            # Of stdin, which can't be read twice, keep submissions and some dates between.
+            # stdin can't be read twice: keep its submissions and some dates between.
             self._kept = TemporaryFile()
             for lines in whole_lines(self._begun):
                 self._kept.write(lines[: lines.find(b"\n") + 1])

@@ -1,4 +1,4 @@
-"""What each setting of a replay would have done, and which accounts look stolen.
+"""The outcome of each setting of a replay, and the accounts that look stolen.
 
 That is a rule of thumb for choosing limits (DEFINITION); verdicts know nothing of it.  Places are
 those that the limit is about: countries, networks or addresses.  Its owner's mail sent by Google's
@@ -35,12 +35,12 @@ CLOUDS = {".google.com": "Google's", ".outlook.com": "Microsoft's"}
 """Whose machines send their users' mail through other people's servers, from where they like."""
 
 DEFINITION = (
-    "An account looks stolen when, from two days (or the limit's window) before the mail that"
-    f" crossed the limit to two days after it, it was seen in {MANY_NEW} or more countries (or"
-    " networks or addresses, where the limit counts these) new to it in these logs, or in"
-    f" {MANY_GONE} or more where it was not seen again more than a day later; where mails are"
-    f" limited, in 1.  It also does when it was seen in {MANY_BRIEF} or more countries within"
-    f" {BRIEF_DAYS} days, each on one day only."
+    f"An account looks stolen when it was seen in {MANY_NEW} or more countries that were new to it"
+    " in these logs.  They count from two days (or the limit's window) before the mail that crossed"
+    " the limit to two days after it.  Where the limit counts networks or addresses, so does this."
+    f"  {MANY_GONE} are enough if it was not seen there again more than a day later, and 1 where"
+    f" mails are limited.  An account also looks stolen when it was seen in {MANY_BRIEF} or more"
+    f" countries within {BRIEF_DAYS} days, each on one day only."
 )
 
 EXAMPLES = 3
@@ -82,7 +82,7 @@ def pattern(stop: Stop, end: float) -> Pattern:
             True, f"never came back to {len(gone)} of the {what} new to it ({_names(gone)})"
         )
     if len(gone) >= least:
-        return Pattern(False, "was stopped too near to the end of the logs to tell")
+        return Pattern(False, "was stopped too near to the end of the logs to judge")
     back = [place for place in new if place not in gone]
     if back:
         return Pattern(False, f"came back to {_names(back)} on later days")
@@ -157,7 +157,7 @@ def patient_thefts(accounts: Iterable[Account]) -> list[Patient]:
 
 
 class Outcome:
-    """What one setting would have done: its stops, and which of them look like thefts.
+    """The outcome of one setting: its stops, and which of them look like thefts.
 
     `missed`: accounts that look stolen, and that it would not have stopped.
     """
@@ -183,7 +183,7 @@ class Outcome:
 
     @property
     def strength(self) -> tuple[int, int, int, int]:
-        """What makes a setting tighter than another: what it stopped, then how it is written."""
+        """The order of settings by tightness: the mails that one stopped, then its text."""
         limit = self.setting.config.policy.limits[0]
         numbers = -sum(self.setting.most.values())
         return len(self.stolen), self.mails_stopped, numbers, limit.window

@@ -1,4 +1,4 @@
-"""What a replay knows of an account and of a client: what the store has in rows, in memory."""
+"""The memory of a replay: accounts and clients, which the store has in rows."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class LoggedAddress(Address):
 
 
 class Client:
-    """Who sent a mail: what its `client=NAME[ADDRESS]` says.
+    """The client of a mail: what its `client=NAME[ADDRESS]` says.
 
     `recorded`: the address as it is remembered, "" for one without a country.
     `is_exempt`: whether pcc.toml exempts it.
@@ -75,7 +75,7 @@ class Client:
 
 
 class Past:
-    """What is known of an account: what the store has in rows, in memory.
+    """An account in memory, as the store has it in rows.
 
     `addresses`: in the order in which they were seen last.  `latest`: UTC
     seconds of the latest mail.
@@ -113,9 +113,9 @@ class Past:
     ) -> LoggedAddress | None:
         """Return the record of a client's address, with its place; None where it does not count.
 
-        The country is the one that the address had before, if it is known here
-        or `stored`.  Addresses that were last seen before `kept_since` are forgotten;
-        where the clock has jumped back, times are mended.
+        The country is that of the address before, if it is known here or `stored`.  Addresses that
+        were last seen before `kept_since` are forgotten; where the clock has jumped back, times
+        are mended.
         """
         known = self.addresses.pop(client.recorded, None)
         if known is None:

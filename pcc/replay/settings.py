@@ -56,7 +56,7 @@ def grid(path: str, tried: Mapping[str, Sequence[int]], windows: Sequence[str]) 
 
 
 class Measure:
-    """What counts towards limits that differ in nothing but their number.
+    """The count towards limits that differ in nothing but their number.
 
     `thresholds`: these numbers, ascending.  `policy`: one with such a limit and no other.
     """
@@ -74,7 +74,7 @@ class Measure:
 
     @property
     def name(self) -> str:
-        """What is counted, as in `max_countries in 2d`."""
+        """The counted thing, as in `max_countries in 2d`."""
         return f"{self.key} in {self.window_text}"
 
 

@@ -5,9 +5,9 @@
 
 NAME is any syslog_name; for DATE see `logclock`, for other forms of a line `forms`.  Lines go
 through as bytes, a chunk of many at a time: most are of other kinds, and only those that name a
-SASL method are looked at.  What others chose, such as a HELO name or a header that is logged, can't
-pass for a submission, because a line must match from its first byte on.  A local user who may write
-to syslog can forge a whole line: only a journal in JSON says who wrote an entry.
+SASL method are looked at.  Text of strangers, such as a HELO name or a header that is logged,
+can't pass for a submission, because a line must match from its first byte on.  A local user who
+may write to syslog can forge a whole line: only a journal in JSON says who wrote an entry.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from pcc.replay.logclock import Date, LogClock
 
 MARK = b", sasl_method="
-"""What every submission has, and hardly another line: logins that fail are logged without it."""
+"""Every submission has this, and hardly another line: logins that fail are logged without it."""
 
 LONGEST_LINE = 1_000_000
 """Bytes; a longer line is not one of a log."""
@@ -54,7 +54,7 @@ _BEGINS_WITH_DATE = re.compile(DATE)
 
 
 class Submission(NamedTuple):
-    """One mail of an authenticated client, as its log line tells.
+    """One mail of an authenticated client, from its log line.
 
     `time`: UTC seconds.  `queue_id` is "NOQUEUE" where the mail goes through a
     proxy before it is queued.  `client`: as Postfix writes it, `NAME[ADDRESS]`.
@@ -194,7 +194,8 @@ def first_date(lines: bytes) -> Date | float | None:
 def dates(chunks: Iterable[bytes], size: int) -> Iterator[Date]:
     """Return dates of a log of so many bytes: those of all lines, or of some if it is large.
 
-    Of its first and its last chunk all: a server that is hardly used logs months in one chunk.
+    All lines of its first and its last chunk: a server that is hardly used logs months in one
+    chunk.
     """
     lines, step = b"", 0
     for following in filter(None, whole_lines(chunks)):

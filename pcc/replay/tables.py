@@ -1,4 +1,4 @@
-"""What is shown of a replay: its tables, each as columns and rows, and the data for programs."""
+"""The output of a replay: its tables, each as columns and rows, and the data for programs."""
 
 from __future__ import annotations
 

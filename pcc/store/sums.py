@@ -5,7 +5,7 @@ a row, which locks no account.  Every few seconds of traffic one process folds t
 and each command of an administrator, does so first where rows are old.
 
 A group is in the sums once, whatever happened.  Its row goes in the transaction that adds it, and
-`folded` has the highest number of each writer: a group that is written again, because the answer
+`folded` has the highest number of each writer: A group that is written again, because the answer
 to its COMMIT was lost, is dropped.  A mail that was asked about again in another process, as by
 Postfix's retry, has the instance of the mail before it, and counts once as well.
 
@@ -112,7 +112,7 @@ def _add(database: Database, batch: list[Row], now: float) -> None:
 
 
 def _different(mails: list[Mail], latest: str) -> list[Mail]:
-    """Put mails in their order; return each once; `latest` is the instance before them."""
+    """Sort mails, and return each once.  `latest` is the instance before them."""
     mails.sort()
     different = []
     for mail in mails:

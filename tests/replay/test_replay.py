@@ -99,7 +99,7 @@ def test_replay_names_the_years_that_it_assumes(site: Site) -> None:
 def test_log_without_a_submission_is_a_failure(site: Site) -> None:
     done = run(site, "replay", write(site, "mail.log", HEAD + "client=unknown[192.0.2.1]\n"))
     assert done.returncode == 1
-    assert b"no line tells of a submission" in done.stderr
+    assert b"no line has a submission" in done.stderr
 
 
 def test_missing_log_is_named_and_the_others_are_read(site: Site) -> None:

@@ -5,7 +5,7 @@
 Folding takes a while under load, and a checkpoint waits for the disk, for a second on a busy
 one.  So that no mail waits meanwhile, a policy process starts a child, which has nothing of the
 SMTP server's socket.  It must be a new program: in a mere fork SQLite would take its parent's
-locks for its own, and a process that closes the database meanwhile would find nobody using it, and
+locks for its own.  Then a process that closes the database meanwhile would find no user, and
 remove the log that is being moved.  One at a time: it has the lock on a side file
 (`pcc.db.checkpoint`) as its stdin until it ends.
 """

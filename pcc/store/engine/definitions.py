@@ -1,11 +1,10 @@
 """The definitions of schema.sql and of upgrades, for engines other than SQLite.
 
-Both are written for SQLite in so few words that the rest can be translated
-word by word: three types, `INTEGER PRIMARY KEY` with or without AUTOINCREMENT,
-which here means that ids are given by the server, WITHOUT ROWID, which only
-SQLite has a use for, and REFERENCES, which tell readers what belongs together:
-no engine is asked to enforce them, SQLite neither.  `user_version` becomes the
-one row of the table `pcc_schema`.
+Both are written for SQLite in few words, which can be translated one by one.  There are three
+types.  `INTEGER PRIMARY KEY` with or without AUTOINCREMENT means here that the server gives the
+ids.  Only SQLite has a use for WITHOUT ROWID.  REFERENCES show readers what belongs together: no
+engine enforces them, SQLite neither.  `user_version` becomes the one row of the table
+`pcc_schema`.
 """
 
 from __future__ import annotations

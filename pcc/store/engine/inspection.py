@@ -1,9 +1,9 @@
 """A look at a database that leaves no trace: no side file, no lock file, no change of owner.
 
 SQLite makes side files even for a reader, and as root gives those that are there
-to the owner of the database.  So the caller should be its owner, not
-root; and a database without a write-ahead log is opened as immutable, one with
-it also with its shared memory as read-only (`readonly_shm`).
+to the owner of the database.  So the caller should be its owner, not root.  A database without a
+write-ahead log is opened as immutable; one with a log is opened with its shared memory as
+read-only (`readonly_shm`).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ STUCK_SECONDS = 900
 
 
 class Trouble:
-    """What keeps a database from being used, by what helps against it."""
+    """The faults that keep a database from being used, by their remedy."""
 
     NONE = ""
     RUBBISH = "rubbish"  # no database, or a damaged one
@@ -38,14 +38,13 @@ class Trouble:
 
 
 class Inspection(NamedTuple):
-    """What is wrong with a database, and what it says of the rest of pcc.
+    """The fault of a database, and its figures about the rest of pcc.
 
-    `trouble`, one of those above, and `problem`, in words: why it can't be
-    used; all else is known where it can.  `stuck`, `last_error`: notices that
-    should have been sent, and why the oldest was not.  `oldest`, `newest`: UTC
-    seconds when the sighting that was left alone for longest, and the latest,
-    was last seen; 0 without any.  `exempt_clients`: the exemptions in force that
-    are clients'.  `hosts`: name, configuration and time of each that shares it.
+    `trouble`, one of those above, and `problem`, in words: why it can't be used; the other figures
+    are known where it can.  `stuck`, `last_error`: notices that should have been sent, and why the
+    oldest was not.  `oldest`, `newest`: UTC seconds when the sighting that was left alone for
+    longest, and the latest, was last seen; 0 without any.  `exempt_clients`: the exemptions in
+    force that are clients'.  `hosts`: name, configuration and time of each that shares it.
     `networks`: those of most accounts, each with their number; `accounts`: of all.
     """
 
@@ -62,7 +61,7 @@ class Inspection(NamedTuple):
 
 
 MAGIC = b"SQLite format 3\0"
-"""What every SQLite file begins with."""
+"""The first bytes of every SQLite file."""
 
 
 def inspect(path: str, now: float) -> Inspection:

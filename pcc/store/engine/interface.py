@@ -1,4 +1,4 @@
-"""What a database engine offers to the rest of the store.
+"""The interface of a database engine to the rest of the store.
 
 Statements are SQL that all engines understand, with `?` for bound values; the
 few that no common wording exists for are methods.  Words that do not travel
@@ -63,9 +63,9 @@ class Database(Protocol):
     def in_turn(self, work: Callable[[], Result], *accounts: str) -> Result:
         """Return work(), done within `with turn(*accounts)`.
 
-        It is done again where another transaction was in its way, so it reads
-        what it depends on itself, and changes nothing but the database that
-        doing it again would not set right.
+        It is done again where another transaction was in its way.  So it reads the rows that it
+        depends on itself.  Beside the database it changes only things that a second run sets
+        right.
         """
 
     def __enter__(self) -> Database:

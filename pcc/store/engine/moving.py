@@ -1,8 +1,8 @@
 """Copying a whole database to another one, of whichever engine, that is empty so far.
 
-All in one transaction of the target, so that what is interrupted leaves nothing behind; and in
-one of the source, which for a file means that nobody writes to it meanwhile.  Rows are read in
-the order of their keys, a batch at a time, and counted on both sides in the end.
+All is done in one transaction of the target, so that an interrupted copy leaves nothing behind.
+It is also one of the source; a file takes no other writer meanwhile.  Rows are read in the order
+of their keys, a batch at a time, and counted on both sides in the end.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """The engine for MariaDB and MySQL, by the driver PyMySQL.
 
-Whatever these do in another way than the standard says is put right here: one
-statement is worded in another way, names and texts are compared byte by byte, and texts
-in a key have a longest length.  What the session needs is set when it begins;
-a proxy between us and the server has to keep such settings, as they all do.
+This module evens out the differences from the standard.  One statement is worded in another way.
+Names and texts are compared byte by byte, and texts in a key have a longest length.  The session's
+settings are set when it begins.  A proxy between us and the server has to keep them, as they all
+do.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
 """SQLite's C module for Python, imported at the price of that module alone.
 
 `sqlite3` adds datetime and collections to it, which the store does not need.
-The C module itself imports functools, three times as expensive as all the rest of
-it, and takes nothing from there but lru_cache for its statements: it is lent
-the C part of that instead, unless functools is there already.  Measured: 2.3 of
-the 9 ms that an interpreter takes to start and import it.
+The C module itself imports functools, which costs three times as much as all the rest of it.  It
+takes nothing from there but lru_cache for its statements.  So it is lent the C part of that
+instead, unless functools is there already.  Measured: 2.3 of the 9 ms that an interpreter takes to
+start and import it.
 """
 
 from __future__ import annotations

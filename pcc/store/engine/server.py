@@ -1,23 +1,21 @@
 """A database on a server, PostgreSQL's or MySQL's, that several hosts share.
 
-Exact, however many hosts decide at once: a process that decides about an account, or
-folds counts of its mails, begins by writing the account's row (`turns`), and so has its
-lock until COMMIT.  Statements are READ COMMITTED: each sees all that was
-committed before it began, so what is read with that lock is what was true when
-the last one gave it back.  Because the row really changes, two nodes of a
-cluster that certifies at COMMIT (Galera) collide as well; the second is
-rolled back.  Several accounts are locked in the order of their names, so that
-nobody waits in a circle, and different accounts don't wait for each other.
-Decisions that were rolled back because of others are made again (`in_turn`).
+Decisions are exact, however many hosts decide at once.  A process that decides about an account,
+or folds counts of its mails, begins by writing the account's row (`turns`).  So it has that row's
+lock until COMMIT.  Statements are READ COMMITTED: each sees all that was committed before it
+began.  So a process with that lock reads the state that the last owner of the lock left.  Because
+the row really changes, two nodes of a cluster that certifies at COMMIT (Galera) collide as well;
+the second is rolled back.  Several accounts are locked in the order of their names, so that nobody
+waits in a circle, and different accounts don't wait for each other.  Decisions that were rolled
+back because of others are made again (`in_turn`).
 
-COMMIT is durable as far as the server's own settings say.  A statement in a
-transaction that takes longer than a decision may is ended by the server, lest
-it go on when nobody waits for it any more.  A connection on which anything
-was interrupted, or which was lost, is closed, and the next statement outside
-a transaction opens another: after a restart of the server all goes on.
+COMMIT is durable as far as the server's own settings say.  The server ends a statement in a
+transaction that takes longer than a decision may: otherwise it would go on when no process waits
+for it any more.  A connection that was lost, or on which anything was interrupted, is closed.  The
+next statement outside a transaction opens another one: after a restart of the server all goes on.
 
-A server that takes no writes, a standby say, may lag behind the one that does:
-it is stale, and good for nothing but the blocks that it has.
+A server that takes no writes, such as a standby, may lag behind the other one.  It is stale, and
+good for nothing but the blocks that it has.
 """
 
 from __future__ import annotations
@@ -87,7 +85,7 @@ class Turn:
 
 
 class DoneBeforeError(StoreError):
-    """What a definition makes is there already."""
+    """The object of a definition is there already."""
 
 
 class ServerDatabase:
@@ -101,7 +99,7 @@ class ServerDatabase:
     no_table: object
     """The code of the error that there is no such table."""
     done_before: frozenset[object] = frozenset()
-    """The codes of errors that tell that a definition was carried out before."""
+    """The codes of errors of a definition that was carried out before."""
     version_query: str
     """Returns the schema's version, and whether the server takes no writes."""
     beginning: str
@@ -121,7 +119,7 @@ class ServerDatabase:
         self._is_busy = False  # within a transaction
         self._statements: dict[str, str] = {}
 
-    # What a driver does its own way.
+    # The part that differs between drivers.
 
     def connect(self, password: str) -> Any:
         """Return a new connection of the driver, without a transaction."""
@@ -159,7 +157,7 @@ class ServerDatabase:
         """Give new rows ids above those that rows were written with, in a transaction."""
         raise NotImplementedError
 
-    # What all offer, see pcc/store/engine/interface.py.
+    # The interface of all engines, see pcc/store/engine/interface.py.
 
     def open(self) -> None:
         """Connect, and check that the database is one of this pcc."""

@@ -1,20 +1,18 @@
 """An SQLite database file of pcc: opening it, transactions, durability.
 
-The file is in WAL mode: readers take no lock.  Writers queue for a lock on a
-side file (`pcc.db.lock`) before they ask SQLite for its own, because SQLite's
-waiting is polling, under which some wait for seconds; the kernel wakes waiters for a
-flock in order.
+The file is in WAL mode: readers take no lock.  Writers queue for a lock on a side file
+(`pcc.db.lock`) before they ask SQLite for its own.  SQLite waits by polling, and then some writers
+wait for seconds; the kernel wakes waiters for a flock in order.
 
-A commit is atomic at once, but on disk only after `sync()`: what decides a
-verdict is synced before the reply, what merely counts is left to the next sync
-or checkpoint.  Syncing happens after the locks are given back, so that others
-do not wait for the disk.
+A commit is atomic at once, but on disk only after `sync()`.  Rows that decide a verdict are synced
+before the reply; mere counts are left to the next sync or checkpoint.  Syncing happens after the
+locks are given back, so that others do not wait for the disk.
 
-Where the file can be read but not written it opens read-only; where SQLite
-could not even make its side files (a read-only folder), as immutable, which
-leaves out what is only in the write-ahead log: it is stale then, and good for
-nothing but the blocks that it has.  A file that was removed, replaced or upgraded
-under a running process is an error: the next process opens the new one.
+A file that can be read but not written opens read-only.  If SQLite could not even make its side
+files (a read-only folder), it opens as immutable, without the rows that are only in the
+write-ahead log.  Then it is stale, and good for nothing but the blocks that it has.  A file that
+was removed, replaced or upgraded under a running process is an error: the next process opens the
+new one.
 """
 
 from __future__ import annotations
@@ -211,9 +209,9 @@ class SQLiteDatabase:
     def checkpoint(self) -> bool:
         """Move the write-ahead log into the database; return whether it is empty now.
 
-        Nearly all of it without keeping anybody waiting, and the rest, which
-        empties the log, in the turn of a writer: not for long, because a reader that
-        goes on keeps it from being emptied.  One process at a time.
+        Nearly all of it keeps no process waiting.  The rest, which empties the log, takes the turn
+        of a writer: not for long, because a reader that goes on keeps the log from being emptied.
+        One process at a time.
         """
         is_busy = self.row("PRAGMA wal_checkpoint(PASSIVE)")
         if not is_busy or is_busy[0]:
