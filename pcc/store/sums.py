@@ -70,13 +70,25 @@ def fold(database: Database, now: float, seconds: float = 0) -> None:
 
 
 def _fold(database: Database, batch: list[Row], now: float) -> None:
-    accounts = {line.rpartition(FIELD)[2] for row in batch for line in row[2].split("\n")}
+    lines = [_fields(line) for row in batch for line in row[2].split("\n")]
+    accounts = {fields[-1] for fields in lines if fields is not None}
     # The turn of no account, which comes first, is that to fold.
     database.in_turn(lambda: _add(database, batch, now), "", *accounts)
     with database:
         database.write(
             "DELETE FROM folded WHERE at < ? AND writer <> ''", (now - REMEMBERED_SECONDS,)
         )
+
+
+def _fields(line: str) -> tuple[float, str, str, str, int, str] | None:
+    """Return time, address, instance, client name, incident and account; None for damaged text."""
+    try:
+        at, address, instance, client_name, incident, account = line.split(FIELD, 5)
+        time = float(at)
+        int(time // 86400)  # neither infinite nor no number
+        return time, address, instance, client_name, int(incident or 0), account
+    except (ValueError, OverflowError):
+        return None
 
 
 def _add(database: Database, batch: list[Row], now: float) -> None:
@@ -95,13 +107,13 @@ def _add(database: Database, batch: list[Row], now: float) -> None:
             continue  # it was written again
         latest[writer] = number
         for line in text.split("\n"):
-            at, address, instance, client_name, incident, account = line.split(FIELD, 5)
+            if (fields := _fields(line)) is None:
+                continue  # it would stop all mail otherwise
+            at, address, instance, client_name, incident, account = fields
             if incident:
-                attempt = float(at), instance, address
-                tries.setdefault((account, int(incident)), []).append(attempt)
+                tries.setdefault((account, incident), []).append((at, instance, address))
             else:
-                mail = float(at), instance, client_name
-                mails.setdefault((account, address), []).append(mail)
+                mails.setdefault((account, address), []).append((at, instance, client_name))
     database.write_many(_WRITE_FOLDED, [(writer, number, now) for writer, number in latest.items()])
     _add_mails(database, mails)
     for (account, incident_id), of_incident in tries.items():

@@ -215,3 +215,25 @@ def test_mail_with_any_characters_is_counted(process: Callable[[], Verdicts]) ->
     assert one._database.rows("SELECT account, mails, client_name FROM sighting") == [
         (account, 2, "a?b?c.example")
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "",
+        "damaged",
+        "\x1f" * 5,
+        f"inf\x1f{address('ES')}\x1fi\x1fn\x1f\x1fjoe",
+        "1\x1f1\x1fi\x1fn\x1fx\x1fjoe",
+    ],
+)
+def test_damaged_line_of_the_log_is_left_out(process: Callable[[], Verdicts], line: str) -> None:
+    one = process()
+    assert ask(one, "ES", START) == "DUNNO"
+    count(one, "i.1", START + 1)
+    one.counts._lines.append(line)
+    count(one, "i.2", START + 2)
+    one.counts.write()
+    assert ask(one, "ES", START + 60) == "DUNNO"
+    assert sightings_of(one)[0][1] == 3
+    assert one._database.rows("SELECT 1 FROM counted") == []
