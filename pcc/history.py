@@ -154,6 +154,15 @@ class History:
         self.expires = 0
         self.mails = {"hosting": "", "foreign": ""}
 
+    def shift_mails(self, since: float, seconds: float) -> None:
+        """Put the moments of mails from `since` on back, after the clock jumped back."""
+        for kind, text in self.mails.items():
+            pairs = [moment.partition(":") for moment in text.split()]
+            moments = [(float(time), known) for time, _, known in pairs]
+            self.mails[kind] = " ".join(
+                [f"{time - seconds * (time >= since):.6f}:{known}" for time, known in moments]
+            )
+
     def place(self, address: Address, now: float, *, is_hosting: bool) -> Place:
         """Return the records of an address, of its country and of its network, made if need be."""
         country = self.countries.get(address.country)

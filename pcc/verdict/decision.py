@@ -165,6 +165,7 @@ class Decisions:
             sightings.shift_times(database, account, since, seconds)
             case = case.with_known(sightings.known(database, account, case.address))
             history, seen = case.known.history(), case.known.sighting
+            history.shift_mails(min(since, now), seconds)
         is_on_disk = seen is not None and repeats.is_on_disk(seen, now)
         if seen is None:
             seen = Sighting(case.address, case.country, case.network, now, now)
