@@ -1052,3 +1052,12 @@ def test_another_version_of_the_schema_is_refused(server: DatabaseServer) -> Non
             StoreError, match=f"knows only up to {SCHEMA_VERSION}: use the newer pcc"
         ):
             attempt(place)
+
+
+def test_moments_of_thousands_of_mails_are_kept(database: Database) -> None:
+    """A mail limit may be of any number, and a text of MySQL has 64 KB."""
+    moments = " ".join(f"{1_900_000_000 - number}.000000:0" for number in range(5000))
+    with database.turn(USER):
+        sightings.save_mails(database, USER, {"hosting": moments, "foreign": moments})
+    known = sightings.known(database, USER, "")
+    assert known.mails == {"hosting": moments, "foreign": moments}

@@ -175,7 +175,7 @@ def _line(column: Column, in_key: set[str]) -> str:
     if kind == "varchar" and (column.name in in_key or "PRIMARY KEY" in column.more):
         kind = f"varchar({LONGEST_KEY.get(column.name, OTHER_KEY)})"
     elif kind == "varchar":
-        kind = "mediumtext" if column.name == "mails" else "text"  # a text has 64 KB at most
+        kind = "mediumtext" if column.name.endswith("mails") else "text"  # a text has 64 KB
     # MySQL, not MariaDB, refuses a literal as default of a text, but not an expression.
     more = column.more.replace("DEFAULT ''", "DEFAULT ('')")
     return f"{column.name} {kind} {more}{' AUTO_INCREMENT' if column.is_id else ''}"
