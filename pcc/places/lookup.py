@@ -38,7 +38,7 @@ class Lookup:
         self._countries: Database | None = None
         self._networks: Database | None = None
         self._hosting: frozenset[str] = frozenset()
-        self._hosting_read = 0.0
+        self._hosting_read: float | None = None
 
     def country(self, packed: bytes) -> str:
         """Return the ISO 3166 code, "" where the country is unknown for whatever reason."""

@@ -92,6 +92,11 @@ def test_lookup_without_network_database_and_hosting_list_complains_of_nothing(
     assert files.complaints == []
 
 
+def test_hosting_list_of_the_year_1970_is_read(files: Files) -> None:
+    os.utime(files.hosting, (0, 0))  # as images of file systems have it that are built twice alike
+    assert files.lookup.is_hosting("AS64501")
+
+
 def test_lookup_knows_when_each_file_was_made(files: Files) -> None:
     for seconds, path in enumerate((files.countries, files.networks, files.hosting)):
         os.utime(path, (seconds, seconds))
