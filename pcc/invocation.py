@@ -50,16 +50,16 @@ def shell_word(text: str) -> str:
     """
     if text.isprintable():
         return shlex.quote(text)
-    return "$'" + "".join([_shell_character(character) for character in text]) + "'"
-
-
-def _shell_character(character: str) -> str:
-    number = ord(character)
-    if character.isprintable() and character not in "\\'!":
-        return character
-    if number < 0x80:
-        return f"\\x{number:02x}"
-    return f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+    word = ""
+    for character in text:
+        number = ord(character)
+        if character.isprintable() and character not in "\\'!":
+            word += character
+        elif number < 0x80:
+            word += f"\\x{number:02x}"
+        else:
+            word += f"\\u{number:04x}" if number < 0x10000 else f"\\U{number:08x}"
+    return f"$'{word}'"
 
 
 def program_by_name() -> list[str]:
@@ -82,17 +82,12 @@ def program_by_path() -> list[str]:
 
 
 def _by_path(script: str) -> list[str]:
-    if os.access(script, os.X_OK) and _finds_packages():
-        return [script]
+    """Return the script alone if that starts an interpreter that has the packages."""
+    if os.access(script, os.X_OK):
+        python = shutil.which("python3")
+        ours = (os.path.abspath(sys.executable), os.path.join(sys.prefix, "bin", "python3"))
+        if os.path.exists(os.path.join(_FOLDER, ".venv", "bin", "python")) or (
+            python and os.path.abspath(python) in ours
+        ):
+            return [script]
     return [sys.executable, script]
-
-
-def _finds_packages() -> bool:
-    """Whether the script started by its path alone gets an interpreter that has its packages."""
-    if os.path.exists(os.path.join(_FOLDER, ".venv", "bin", "python")):
-        return True
-    python = shutil.which("python3")
-    return bool(python) and os.path.abspath(str(python)) in (
-        os.path.abspath(sys.executable),
-        os.path.join(sys.prefix, "bin", "python3"),
-    )

@@ -85,18 +85,15 @@ class RequestReader:
                 f"malformed policy request: it is longer than {LONGEST_REQUEST} bytes"
             )
         if end < 0:
-            self._refuse_carriage_returns()
+            # The end of a request whose lines end in CR LF would be waited for in vain.
+            if self._buffer.find(b"\n\r\n", self._searched) >= 0:
+                raise _without_equals_sign("\r")
             self._searched = max(0, len(self._buffer) - 2)
             return None
         block = self._buffer[:end]
         self._buffer = self._buffer[end + 2 :]
         self._searched = 0
         return parse_request(block)
-
-    def _refuse_carriage_returns(self) -> None:
-        """Refuse lines that end in CR LF: the end of such a request would be waited for in vain."""
-        if self._buffer.find(b"\n\r\n", self._searched) >= 0:
-            raise _without_equals_sign("\r")
 
 
 def parse_request(block: bytes) -> PolicyRequest:

@@ -120,7 +120,16 @@ def _is_running(queue_directory: str) -> bool:
 def _ask(place: str, patience: float) -> bytes:
     """Return what was answered, b"" for nothing.  Raises OSError, for one TimeoutError."""
     deadline = time.monotonic() + patience
-    family, address = _address(place)
+    family = socket.AF_UNIX
+    kind, _, rest = place.partition(":")
+    address: str | tuple[str, int] = rest
+    if kind != "unix":
+        host, _, port = rest.rpartition(":")
+        # It raises OSError for a name: asking DNS could take long.
+        flags = socket.AI_NUMERICHOST
+        found = socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM, flags=flags)
+        family = found[0][0]
+        address = str(found[0][4][0]), int(found[0][4][1])
     answer = b""
     with socket.socket(family, socket.SOCK_STREAM) as connection:
         connection.settimeout(patience)
@@ -139,16 +148,3 @@ def _ask(place: str, patience: float) -> bytes:
                 break
             answer += data
     return answer
-
-
-def _address(place: str) -> tuple[socket.AddressFamily, str | tuple[str, int]]:
-    """Return what to connect to.  Raises OSError for a name: asking DNS could take long."""
-    kind, _, rest = place.partition(":")
-    if kind == "unix":
-        return socket.AF_UNIX, rest
-    host, _, port = rest.rpartition(":")
-    host = host.strip("[]")
-    flags = socket.AI_NUMERICHOST
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
-    family, _, _, _, address = found[0]
-    return family, (str(address[0]), int(address[1]))

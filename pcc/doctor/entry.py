@@ -72,12 +72,7 @@ def check_entry(entry: Entry | None, installed: Installed) -> Iterator[Fault]:
     """Check the entry in master.cf."""
     if entry is None:
         yield fail(f"add the entry of master.cf.snippet, which runs {SCRIPT}, to master.cf")
-    else:
-        yield from _column_faults(entry)
-        yield from _argv_faults(argv_of(entry), installed)
-
-
-def _column_faults(entry: Entry) -> Iterator[Fault]:
+        return
     name = entry.name
     if entry.command != "spawn":
         yield fail(f"write spawn as the command of {name} in master.cf, not {entry.command}")
@@ -100,6 +95,7 @@ def _column_faults(entry: Entry) -> Iterator[Fault]:
             f"put 0 into the seventh column (maxproc) of {name} in master.cf: with"
             f" {entry.max_processes} further clients are answered with 451"
         )
+    yield from _argv_faults(argv_of(entry), installed)
 
 
 def _argv_faults(argv: Argv, installed: Installed) -> Iterator[Fault]:

@@ -77,7 +77,10 @@ class _Examination:
             yield finding("rights", [warn(fix)])
             return
         if user:
-            yield from self._program(user)
+            script = self._argv.script if os.path.isfile(self._argv.script) else _script()
+            yield from installation.check_configuration_file(self._path, user)
+            yield installation.check_interpreter(user, self._argv.interpreter or [sys.executable])
+            yield installation.check_code(user, script)
         if user and self._service_user.fits:
             reader = user
             yield from self._rights(user)
@@ -105,13 +108,6 @@ class _Examination:
         return (
             f"`install -d -m 0750 -o {name} -g {group} {folder}`, then `pcc_admin.py init`: {text}"
         )
-
-    def _program(self, user: User) -> Iterator[Finding]:
-        interpreter = self._argv.interpreter or [sys.executable]
-        script = self._argv.script if os.path.isfile(self._argv.script) else _script()
-        yield from installation.check_configuration_file(self._path, user)
-        yield installation.check_interpreter(user, interpreter)
-        yield installation.check_code(user, script)
 
     def _rights(self, user: User) -> Iterator[Finding]:
         config = self._config

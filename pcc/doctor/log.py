@@ -6,6 +6,7 @@ import os
 import socket
 import stat
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 
 from pcc.config import Config
 from pcc.doctor import Fault, Finding, finding, warn
@@ -28,8 +29,11 @@ def check_log(user: User, values: Mapping[str, str], entries: Sequence[Entry]) -
 
     `values`: those of PARAMETERS.
     """
-    if _is_heard():
-        return finding(f"log to {LOG_SOCKET}", [])
+    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+        with socket.socket(socket.AF_UNIX, kind) as connection, suppress(OSError):
+            connection.settimeout(1)
+            connection.connect(LOG_SOCKET)
+            return finding(f"log to {LOG_SOCKET}", [])
     found = postlog.find(values)
     if found is None:
         fix = (
@@ -39,18 +43,6 @@ def check_log(user: User, values: Mapping[str, str], entries: Sequence[Entry]) -
         return finding("log", [warn(fix)])
     faults = _faults(user, found, values, entries)
     return finding(f"log to {found.file} by postlog", faults)
-
-
-def _is_heard() -> bool:
-    for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
-        with socket.socket(socket.AF_UNIX, kind) as connection:
-            connection.settimeout(1)
-            try:
-                connection.connect(LOG_SOCKET)
-            except OSError:
-                continue
-            return True
-    return False
 
 
 def _faults(

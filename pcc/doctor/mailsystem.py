@@ -23,25 +23,22 @@ class MailSystem:
         self.smtpd: list[Service] = []
         self._settings: dict[str, str] = {}
         self._config_directory = config_directory
-        self._postconf = Postconf(config_directory)
+        self._postconf = postconf = Postconf(config_directory)
         try:
-            self._read(self._postconf)
+            self.entries = entries = postconf.entries()
+            self.entry = our_entry.find_entry(entries)
+            self.smtpd = [postconf.service(entry) for entry in entries if entry.command == "smtpd"]
+            self._settings = {
+                f"{name} in main.cf": value for name, value in postconf.settings().items()
+            }
+            for entry in entries:
+                for name, value in entry.overrides.items():
+                    self._settings[f"{name} of {entry.name} in master.cf"] = value
+            names = [*log.PARAMETERS, "mail_owner", "myhostname", "smtpd_policy_service_max_ttl"]
+            names += [self._time_limit, "command_time_limit"]
+            self.values = postconf.values(names, self.entry.overrides if self.entry else {})
         except PccError as error:
             self.problem = str(error)
-
-    def _read(self, postconf: Postconf) -> None:
-        self.entries = entries = postconf.entries()
-        self.entry = our_entry.find_entry(entries)
-        self.smtpd = [postconf.service(entry) for entry in entries if entry.command == "smtpd"]
-        self._settings = {
-            f"{name} in main.cf": value for name, value in postconf.settings().items()
-        }
-        for entry in entries:
-            for name, value in entry.overrides.items():
-                self._settings[f"{name} of {entry.name} in master.cf"] = value
-        names = [*log.PARAMETERS, "mail_owner", "myhostname", "smtpd_policy_service_max_ttl"]
-        names += [self._time_limit, "command_time_limit"]
-        self.values = postconf.values(names, self.entry.overrides if self.entry else {})
 
     @property
     def name(self) -> str:

@@ -8,7 +8,7 @@ lock them out.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from pcc.config import Config
 from pcc.doctor import Fault, Finding, fail, finding, named_check, warn
@@ -36,20 +36,15 @@ FEWEST = 3
 def check_places(config: Config, user: User, now: float) -> list[Finding]:
     """Check each file: that the user can read it, and that it is of use and not old."""
     findings = []
+    limits = [limit for policy in config.policies for limit in policy.limits]
     for name, file in FILES.items():
-        path = file.path(config)
-        faults = _file_faults(name, file, path, user, now) if path else _needed(config, file)
+        faults: Iterable[Fault] = ()
+        if path := file.path(config):
+            faults = _file_faults(name, file, path, user, now)
+        elif any(x.max_hosting_mails or (x.max_networks and file is NETWORKS) for x in limits):
+            faults = [fail(f"set {file.key} in pcc.toml: a limit of yours needs it, and is off")]
         findings.append(finding(file.noun, faults))
     return findings
-
-
-def _needed(config: Config, file: File) -> Iterator[Fault]:
-    """Return what is wrong with no such file being configured."""
-    limits = [limit for policy in config.policies for limit in policy.limits]
-    for limit in limits:
-        if limit.max_hosting_mails or (limit.max_networks and file is NETWORKS):
-            yield fail(f"set {file.key} in pcc.toml: a limit of yours needs it, and is off")
-            return
 
 
 def _file_faults(name: str, file: File, path: str, user: User, now: float) -> Iterator[Fault]:

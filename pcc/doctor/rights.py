@@ -55,31 +55,26 @@ def as_user(user: User, function: Callable[[], Any]) -> Any:
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
-        _answer(user, function, writer)
+        try:
+            os.environ.clear()
+            os.environ.update(ENVIRONMENT)
+            os.setgroups([])
+            os.setresgid(user.gid, user.gid, user.gid)
+            os.setresuid(user.uid, user.uid, user.uid)
+            outcome = json.dumps([function(), ""])
+        except (PccError, OSError) as error:
+            outcome = json.dumps([None, str(error)])
+        finally:
+            os.write(writer, outcome.encode())
+            os._exit(0)
     os.close(writer)
     with open(reader, "rb") as file:
         answer = file.read()
     os.waitpid(child, 0)
-    result, error = json.loads(answer or b'[null, "the child process failed"]')
-    if error:
-        raise PccError(error)
+    result, problem = json.loads(answer or b'[null, "the child process failed"]')
+    if problem:
+        raise PccError(problem)
     return result
-
-
-def _answer(user: User, function: Callable[[], Any], writer: int) -> None:
-    """Call the function in the child, write result and error, and end the process."""
-    try:
-        os.environ.clear()
-        os.environ.update(ENVIRONMENT)
-        os.setgroups([])
-        os.setresgid(user.gid, user.gid, user.gid)
-        os.setresuid(user.uid, user.uid, user.uid)
-        answer = json.dumps([function(), ""])
-    except (PccError, OSError) as error:
-        answer = json.dumps([None, str(error)])
-    finally:
-        os.write(writer, answer.encode())
-        os._exit(0)
 
 
 def run(user: User, argv: Sequence[str]) -> subprocess.CompletedProcess[str]:

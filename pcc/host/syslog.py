@@ -58,7 +58,12 @@ class _Log:
                 if self._socket is None and self._postlog < 0:
                     self._connect()
                 if self._socket is None:
-                    return self._tell_postlog(text, patience)
+                    pipe = poll()
+                    pipe.register(self._postlog, POLLOUT)
+                    if not pipe.poll(patience * 1000):
+                        return False
+                    posix.write(self._postlog, _encoded(text)[:POSTLOG_BYTES] + b"\n")
+                    return True
                 stamp = strftime("%b %e %H:%M:%S")
                 line = f"<{FACILITY_MAIL | priority}>{stamp} {self.name}[{posix.getpid()}]: {text}"
                 self._socket.settimeout(patience)
@@ -67,7 +72,10 @@ class _Log:
             except (TimeoutError, BlockingIOError):
                 return False
             except OSError:
-                self._disconnect()
+                self._socket = None
+                if self._postlog >= 0:
+                    posix.close(self._postlog)
+                    self._postlog = -1
         if not (self.has_stderr and priority == ERROR):
             return False
         try:
@@ -95,20 +103,6 @@ class _Log:
         self._has_postlog = False  # unless it starts
         self._postlog = postlog.start(self.name)
         self._has_postlog = True
-
-    def _tell_postlog(self, text: str, patience: float) -> bool:
-        pipe = poll()
-        pipe.register(self._postlog, POLLOUT)
-        if not pipe.poll(patience * 1000):
-            return False
-        posix.write(self._postlog, _encoded(text)[:POSTLOG_BYTES] + b"\n")
-        return True
-
-    def _disconnect(self) -> None:
-        self._socket = None
-        if self._postlog >= 0:
-            posix.close(self._postlog)
-            self._postlog = -1
 
 
 _log = _Log()

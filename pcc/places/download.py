@@ -163,21 +163,16 @@ def _unpacked(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
         yield from chunks
         return
     try:
-        yield from _gunzipped(head, chunks, name)
+        while head:  # a member of the file
+            stream = zlib.decompressobj(wbits=31)
+            while not stream.eof:
+                if not head:
+                    raise CountryError(f"{name}: ends in the middle of what is gzipped")
+                yield stream.decompress(head, _CHUNK)
+                rest = stream.unused_data if stream.eof else stream.unconsumed_tail
+                head = rest or next(chunks, b"")
     except zlib.error:
         raise CountryError(f"{name}: is damaged where it is gzipped") from None
-
-
-def _gunzipped(data: bytes, chunks: Iterator[bytes], name: str) -> Iterator[bytes]:
-    """Yield the members of a gzip file, one after the other.  Raises zlib.error, CountryError."""
-    while data:
-        stream = zlib.decompressobj(wbits=31)
-        while not stream.eof:
-            if not data:
-                raise CountryError(f"{name}: ends in the middle of what is gzipped")
-            yield stream.decompress(data, _CHUNK)
-            rest = stream.unused_data if stream.eof else stream.unconsumed_tail
-            data = rest or next(chunks, b"")
 
 
 def _shown(url: str) -> str:

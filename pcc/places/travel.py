@@ -159,9 +159,14 @@ def sentence(leg: Leg) -> str:
 
     `Madrid (ES) to Sao Paulo (BR), 8,400 km in 12 minutes: 42,000 km/h, faster than any airliner`
     """
-    way = (
-        f"{place(leg.start)} to {place(leg.end)}, {_rounded(leg.km)} km in {_duration(leg.seconds)}"
-    )
+    seconds = round(leg.seconds)
+    duration = f"{seconds} second{'' if seconds == 1 else 's'}"
+    if leg.seconds < 1:
+        duration = "less than a second"
+    for unit, name in ((60, "minutes"), (3600, "hours"), (86400, "days")):
+        if leg.seconds >= 2 * unit:
+            duration = f"{round(leg.seconds / unit)} {name}"
+    way = f"{place(leg.start)} to {place(leg.end)}, {_rounded(leg.km)} km in {duration}"
     if leg.kmh and leg.seconds >= 60:  # else the number would be as large as it is useless
         way += f": {_rounded(leg.kmh)} km/h"
     return f"{way}, faster than any airliner" if leg.is_too_fast else way
@@ -224,12 +229,3 @@ def _rounded(number: float) -> str:
     """Return a number to two digits, which is more than is known: `8,400`."""
     whole = round(number)
     return f"{round(whole, 2 - len(str(whole))):,}"
-
-
-def _duration(seconds: float) -> str:
-    for unit, name in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * unit:
-            return f"{round(seconds / unit)} {name}"
-    if seconds < 1:
-        return "less than a second"
-    return f"{round(seconds)} second{'' if round(seconds) == 1 else 's'}"

@@ -37,22 +37,17 @@ def place_of(maillog_file: str) -> str:
 
 def read(maillog_file: str) -> RecentLog:
     """Return the end of the log of a Postfix with this maillog_file."""
-    path = place_of(maillog_file)
-    if not path:
-        return _journal()
-    try:
-        with open(path, "rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - MOST_BYTES))
-            lines = file.read()
-    except FileNotFoundError:
-        return RecentLog(path, b"")
-    except OSError as error:
-        return RecentLog(path, b"", f"{path}: {error.strerror}")
-    return RecentLog(path, lines.partition(b"\n")[2] if size > MOST_BYTES else lines)
-
-
-def _journal() -> RecentLog:
+    if path := place_of(maillog_file):
+        try:
+            with open(path, "rb") as file:
+                size = file.seek(0, os.SEEK_END)
+                file.seek(max(0, size - MOST_BYTES))
+                lines = file.read()
+        except FileNotFoundError:
+            return RecentLog(path, b"")
+        except OSError as error:
+            return RecentLog(path, b"", f"{path}: {error.strerror}")
+        return RecentLog(path, lines.partition(b"\n")[2] if size > MOST_BYTES else lines)
     if not shutil.which(JOURNAL[0]):
         return RecentLog("", b"", f"there is none of {', '.join(FILES)}")
     try:

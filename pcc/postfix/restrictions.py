@@ -145,16 +145,12 @@ def _expanded(service: Service, text: str, depth: int = 0) -> Iterator[tuple[str
 
 def permits(postconf: Postconf, service: Service, access_map: str) -> bool:
     """Whether some result of an access map permits.  Raises PccError if that can't be known."""
-    return any(_permits(service, result) for result in _results(postconf, access_map))
-
-
-def _results(postconf: Postconf, access_map: str) -> list[str]:
     name = access_map.removeprefix("proxy:")
     kind, _, table = name.partition(":")
     if kind == "static":
-        return [bare(table)]
+        return _permits(service, bare(table))
     if kind not in ("cidr", "pcre", "regexp"):
-        return postconf.map_results(name)
+        return any(_permits(service, result) for result in postconf.map_results(name))
     try:
         with open(table, encoding="utf-8", errors="replace") as file:
             lines = re.sub(r"\n[ \t]+", " ", file.read()).splitlines()
@@ -162,7 +158,7 @@ def _results(postconf: Postconf, access_map: str) -> list[str]:
         raise PccError(f"{table}: {error.strerror}") from None
     pattern = r"[^#\s]\S*" if kind == "cidr" else r"!?([^\w\s#])(?:\\.|(?!\1).)*\1\w*"
     rules = [re.match(rf"{pattern}[ \t]+(?P<result>.*)", line) for line in lines]
-    return [rule["result"] for rule in rules if rule]
+    return any(_permits(service, rule["result"]) for rule in rules if rule)
 
 
 def _permits(service: Service, result: str) -> bool:
