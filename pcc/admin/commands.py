@@ -32,10 +32,21 @@ class HelpFormatter(argparse.HelpFormatter):
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
         width = min(width, WIDEST_HELP)
-        return "\n\n".join(
-            "\n".join(_wrapped(item, width) for item in help_items(block))
-            for block in text.split("\n\n")
-        )
+        blocks = []
+        for block in text.split("\n\n"):
+            items = help_items(block)
+            for number, item in enumerate(items):
+                column = text_column(item)
+                if column >= 0:
+                    items[number] = textwrap.fill(
+                        item,
+                        width,
+                        subsequent_indent=" " * column,
+                        break_long_words=False,
+                        break_on_hyphens=False,
+                    )
+            blocks.append("\n".join(items))
+        return "\n\n".join(blocks)
 
 
 def help_items(block: str) -> list[str]:
@@ -55,19 +66,6 @@ def text_column(item: str) -> int:
         return 0
     gap = re.match(r" +\S.*   +(?=\S)", item) or re.match(r" +\S.*?  +(?=\S)", item)
     return gap.end() if gap else -1
-
-
-def _wrapped(item: str, width: int) -> str:
-    column = text_column(item)
-    if column < 0:
-        return item
-    return textwrap.fill(
-        item,
-        width,
-        subsequent_indent=" " * column,
-        break_long_words=False,
-        break_on_hyphens=False,
-    )
 
 
 def add_command(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import sys
@@ -42,17 +43,12 @@ class Context:
         """The open database; raises StoreError."""
         if self._database is None:
             self._database = open_database(self.config.store_database)
-            self._fold(self._database)
+            if not self._database.read_only:
+                # Every command sees what was answered until now.  Where folding fails, on a full
+                # disk for example, what can be read is worth showing.
+                with contextlib.suppress(StoreError):
+                    sums.fold(self._database, self.now)
         return self._database
-
-    def _fold(self, database: Database) -> None:
-        """Add to the sums what was answered until now, so that every command sees it."""
-        if database.read_only:
-            return
-        try:
-            sums.fold(database, self.now)
-        except StoreError:
-            pass  # a full disk, say: what can be read is worth showing
 
     def remember_host(self) -> None:
         """Leave this host's settings in a database that it shares, for doctor to compare."""

@@ -10,11 +10,8 @@ from pcc.admin import DONE, NOT_DONE
 from pcc.admin.commands import add_command, add_mail_config
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
-    from pcc.doctor import Finding
 
 DETAILS = """\
 Checks the configuration, what the service user may do, the database, the country database,
@@ -38,39 +35,35 @@ def add_commands(commands: Commands) -> None:
 
 def doctor(context: Context, options: argparse.Namespace) -> int:
     """Make all checks, and show them with what is to be mended."""
-    from pcc.doctor import FAIL
+    from pcc.doctor import FAIL, WARN
     from pcc.doctor.examination import examine
+    from pcc.invocation import command_line
 
     # Not context.config, nor context.database: they keep things ready for others.
     found = examine(context.config_path, options.mail_config, context.now)
-    findings = [f._replace(fixes=_to_be_pasted(f.fixes, context.config_path)) for f in found]
+    # A fix is pasted: it calls our command as a shell finds it, with this configuration.
+    command = f"`{command_line(context.config_path)} "
+    findings = [
+        f._replace(
+            fixes=tuple(
+                re.sub(r"`pcc_admin\.py (?!-c )", lambda _: command, fix) for fix in f.fixes
+            )
+        )
+        for f in found
+    ]
     data = [{"check": f.check, "result": f.result, "fix": f.fix} for f in findings]
     context.output.data(data)
     if context.output.is_terminal:
         for f in findings:
             context.output.item(f.result, f.check, f.fixes)
-        context.output.say(f"\n{_summary(findings)}")
+        # The result comes last, because a long list may have scrolled away.
+        summary = [
+            f"{result}: {', '.join(checks)}"
+            for result in (FAIL, WARN)
+            if (checks := [f.check for f in findings if f.result == result])
+        ]
+        context.output.say("\n" + ("\n".join(summary) or f"All {len(findings)} checks are OK."))
     else:
         rows = [[f.result, f.check, fix] for f in findings for fix in f.fixes or ("",)]
         context.output.table(["RESULT", "CHECK", "FIX"], rows)
     return NOT_DONE if any(f.result == FAIL for f in findings) else DONE
-
-
-def _to_be_pasted(fixes: Sequence[str], config_path: str) -> tuple[str, ...]:
-    """Return fixes with our command called as a shell finds it, with this configuration."""
-    from pcc.invocation import command_line
-
-    command = f"`{command_line(config_path)} "
-    return tuple(re.sub(r"`pcc_admin\.py (?!-c )", lambda _: command, fix) for fix in fixes)
-
-
-def _summary(findings: Sequence[Finding]) -> str:
-    """Return a last line with the result, which a long list may have scrolled away."""
-    from pcc.doctor import FAIL, WARN
-
-    parts = []
-    for result in (FAIL, WARN):
-        checks = [found.check for found in findings if found.result == result]
-        if checks:
-            parts.append(f"{result}: {', '.join(checks)}")
-    return "\n".join(parts) or f"All {len(findings)} checks are OK."

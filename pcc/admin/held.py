@@ -80,23 +80,33 @@ def held(context: Context, options: argparse.Namespace) -> int:
         found = [Match(row, None, UNKNOWN) for row in here]
         status = PARTLY
     found += [Match(row, None, f"on {row.host}") for row in elsewhere]
-    subjects = _subjects(options, found)
-    context.output.data([_data(match, subjects) for match in found])
+    subjects: dict[str, str | None] = {}
+    # Only root may read queue files.
+    mails = [match.mail for match in found if match.mail] if os.geteuid() == 0 else []
+    queue = Queue(options.mail_config)
+    with contextlib.suppress(QueueError):
+        subjects = {mail.queue_id: queue.subject(mail.queue_id) for mail in mails[-MOST_SUBJECTS:]}
+    context.output.data(
+        [
+            {
+                "account": row.account,
+                "queue_id": (mail.queue_id if mail else row.queue_id) or None,
+                "arrived": rfc3339(mail.arrived if mail else row.at),
+                "size": mail.size if mail else None,
+                "sender": row.sender,
+                "recipients": list(mail.recipients) if mail else [],
+                "subject": subjects.get(mail.queue_id) if mail else None,
+                "state": state,
+            }
+            for row, mail, state in found
+        ]
+    )
     if found:
         _show(context, options, found, subjects)
     elif context.output.is_terminal:
         whose = f" of {escaped(account)}" if account else ""
         context.output.say(f"No mail{whose} is on hold.")
     return status
-
-
-def _subjects(options: argparse.Namespace, found: list[Match]) -> dict[str, str | None]:
-    """Return the subjects of the latest mails by queue id; only root may read queue files."""
-    queue = Queue(options.mail_config)
-    mails = [match.mail for match in found if match.mail] if os.geteuid() == 0 else []
-    with contextlib.suppress(QueueError):
-        return {mail.queue_id: queue.subject(mail.queue_id) for mail in mails[-MOST_SUBJECTS:]}
-    return {}
 
 
 def _show(
@@ -129,20 +139,6 @@ def _show(
             for fate in ("--release", "--delete")
         ],
     )
-
-
-def _data(match: Match, subjects: dict[str, str | None]) -> dict[str, Any]:
-    row, mail = match.row, match.mail
-    return {
-        "account": row.account,
-        "queue_id": (mail.queue_id if mail else row.queue_id) or None,
-        "arrived": rfc3339(mail.arrived if mail else row.at),
-        "size": mail.size if mail else None,
-        "sender": row.sender,
-        "recipients": list(mail.recipients) if mail else [],
-        "subject": subjects.get(mail.queue_id) if mail else None,
-        "state": match.state,
-    }
 
 
 def _line(match: Match, subjects: dict[str, str | None]) -> list[Any]:

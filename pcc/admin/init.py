@@ -36,6 +36,9 @@ def add_commands(commands: Commands) -> None:
 
 def init(context: Context, options: argparse.Namespace) -> int:
     """Create or upgrade the database; ready the configuration and the files about places."""
+    from pcc.places.lookup import NEVER, Lookup
+    from pcc.store import networks
+
     say = context.output.say
     _, problem = context.prepare()  # from the file itself, whatever was prepared before
     if problem:
@@ -48,7 +51,13 @@ def init(context: Context, options: argparse.Namespace) -> int:
     _join_accounts(context)
     context.remember_host()
     status = _unpack_places(context)
-    _renew_networks(context)
+    # Known addresses are looked up again where another database said what network they are in.
+    lookup = Lookup("", context.config.networks_database, "", context.complain)
+    made = lookup.networks_made()
+    if made != NEVER and (
+        renewed := networks.renew_all(context.database, lookup.network_of_recorded, made)
+    ):
+        say(f"networks of known addresses: looked up for {quantity(renewed, 'account')}")
     return status
 
 
@@ -97,20 +106,4 @@ def _join_accounts(context: Context) -> None:
         context.complain(
             f"the exemption of {name} is removed, because its mail counts for {account} now; "
             f"to exempt that: {command_line(context.config_path, *words)}"
-        )
-
-
-def _renew_networks(context: Context) -> None:
-    """Look the networks of known addresses up, where another database said where they are."""
-    from pcc.places.lookup import NEVER, Lookup
-    from pcc.store import networks
-
-    lookup = Lookup("", context.config.networks_database, "", context.complain)
-    made = lookup.networks_made()
-    if made == NEVER:
-        return
-    renewed = networks.renew_all(context.database, lookup.network_of_recorded, made)
-    if renewed:
-        context.output.say(
-            f"networks of known addresses: looked up for {quantity(renewed, 'account')}"
         )

@@ -55,36 +55,35 @@ def list_accounts(context: Context, options: argparse.Namespace) -> int:
     else:
         rows = incidents.open_incidents(context.database, mode, context.now)
         ends = None
-    context.output.data([_as_data(row, ends) for row in rows])
+    data: list[dict[str, Any]] = []
+    for row in rows:
+        data.append(
+            {
+                "account": row.account,
+                "since": rfc3339(row.began),
+                "rule": row.rule,
+                "countries": row.countries.split(",") if row.countries else [],
+                "client_address": row.client_address or None,
+                "action": row.action,
+                "held": row.held,
+                "tries": row.tries,
+                "last_try": rfc3339(row.last_try),
+                "expires": rfc3339(row.expires),
+            }
+        )
+        if ends is not None:
+            end = ends.get((row.account, row.ended))
+            data[-1] |= {
+                "ended": rfc3339(row.ended),
+                "lifted_by": end.by if end else None,
+                "reason": end.detail if end else None,
+            }
+    context.output.data(data)
     if rows:
         _show_incidents(context, rows, ends)
     elif context.output.is_terminal:
         context.output.say("No account is blocked." if mode == "enforce" else "None is observed.")
     return DONE
-
-
-def _as_data(row: IncidentRow, ends: Ends | None) -> dict[str, Any]:
-    data = {
-        "account": row.account,
-        "since": rfc3339(row.began),
-        "rule": row.rule,
-        "countries": row.countries.split(",") if row.countries else [],
-        "client_address": row.client_address or None,
-        "action": row.action,
-        "held": row.held,
-        "tries": row.tries,
-        "last_try": rfc3339(row.last_try),
-        "expires": rfc3339(row.expires),
-    }
-    if ends is None:
-        return data
-    end = ends.get((row.account, row.ended))
-    return {
-        **data,
-        "ended": rfc3339(row.ended),
-        "lifted_by": end.by if end else None,
-        "reason": end.detail if end else None,
-    }
 
 
 def _show_incidents(context: Context, rows: list[IncidentRow], ends: Ends | None) -> None:

@@ -259,7 +259,17 @@ def deal_with_mail(
         outcome |= {match: ALREADY for match in found if match.state == RELEASED}
         to_release = {match for match in found if fate(match) == "released"}
         if to_release:
-            _hasten(context, queue, outcome, to_release)
+            # Postfix delivers released mail now, also that of a run that was interrupted.
+            released = [
+                match
+                for match, state in outcome.items()
+                if state in ("released", ALREADY) and match in to_release
+            ]
+            outcome |= dict.fromkeys(released, "released")
+            try:
+                queue.deliver(map(_queue_id, released))
+            except QueueError as error:
+                context.complain(str(error))
     except QueueError as error:
         context.complain(f"{escaped(case.account)}: {error}")
         case.unfinished = True
@@ -283,22 +293,6 @@ def _touch(
         match: FAILED if queue_id in on_hold else state if queue_id in done.queue_ids else MISSING
         for match, queue_id in zip(chosen, queue_ids, strict=True)
     }
-
-
-def _hasten(
-    context: Context, queue: Queue, outcome: dict[Match, str], to_release: set[Match]
-) -> None:
-    """Make Postfix deliver released mail now, also that of a run that was interrupted."""
-    released = [
-        match
-        for match, state in outcome.items()
-        if state in ("released", ALREADY) and match in to_release
-    ]
-    outcome |= dict.fromkeys(released, "released")
-    try:
-        queue.deliver(map(_queue_id, released))
-    except QueueError as error:
-        context.complain(str(error))
 
 
 def _note(context: Context, case: Unblocking, states: list[tuple[Match, str]]) -> None:

@@ -123,10 +123,24 @@ class Output:
         """
         if self.json:
             return
-        if self.is_terminal:
-            self._draw(columns, rows, narrow)
-        else:
-            self._print_columns(columns, rows)
+        if not self.is_terminal:
+            lines = [list(columns), *[[_shown(value, "") for value in row] for row in rows]]
+            widths = [max(len(line[number]) for line in lines) for number in range(len(columns))]
+            for line in lines:
+                cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+                print("  ".join(cells).rstrip())
+            return
+        from rich.console import Console
+
+        console = Console(highlight=False)
+        between = " " if _width(columns, rows, " ") <= console.width else "\n"
+        if not narrow or _width(columns, rows, between) <= console.width:
+            narrow = [("", (columns, rows))]
+        for heading, part in narrow:
+            console.print()
+            if heading:
+                console.print(escaped(heading), markup=False, style="bold")
+            console.print(_drawn(*part, between))
 
     def facts(self, columns: Sequence[str], row: Sequence[Any]) -> None:
         """Print a table of one row; on a terminal, its cells one below the other."""
@@ -149,31 +163,6 @@ class Output:
             for part in folded(printable(note), shutil.get_terminal_size().columns - 6):
                 print(f"{'':6}{part}")
 
-    def _draw(
-        self,
-        columns: Sequence[str],
-        rows: Sequence[Sequence[Any]],
-        narrow: Sequence[tuple[str, Table]],
-    ) -> None:
-        from rich.console import Console
-
-        console = Console(highlight=False)
-        between = " " if _width(columns, rows, " ") <= console.width else "\n"
-        if not narrow or _width(columns, rows, between) <= console.width:
-            narrow = [("", (columns, rows))]
-        for heading, (names, lines) in narrow:
-            console.print()
-            if heading:
-                console.print(escaped(heading), markup=False, style="bold")
-            console.print(_drawn(names, lines, between))
-
-    def _print_columns(self, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-        lines = [list(columns), *[[_shown(value, "") for value in row] for row in rows]]
-        widths = [max(len(line[number]) for line in lines) for number in range(len(columns))]
-        for line in lines:
-            cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-            print("  ".join(cells).rstrip())
-
 
 def _drawn(columns: Sequence[str], rows: Sequence[Sequence[Any]], between: str) -> Any:
     """Return a table for rich."""
@@ -190,14 +179,21 @@ def _drawn(columns: Sequence[str], rows: Sequence[Sequence[Any]], between: str) 
     )
     for number, column in enumerate(columns):
         values = [row[number] for row in rows]
+        are_counts = all(
+            isinstance(value, int) and not isinstance(value, Moment) for value in values
+        )
         table.add_column(
             column,
-            justify="right" if all(map(_is_count, values)) else "left",
+            justify="right" if are_counts else "left",
             overflow="fold",
             no_wrap=all(isinstance(value, int) or value is None for value in values),
         )
     for row in rows:
-        table.add_row(*[Text(_shown(value, between), _style(value)) for value in row])
+        cells = []
+        for value in row:
+            state = str(value[0] if isinstance(value, Lines) else value).partition(":")[0]
+            cells.append(Text(_shown(value, between), STYLES.get(state, "")))
+        table.add_row(*cells)
     return table
 
 
@@ -213,10 +209,6 @@ def _width(columns: Sequence[str], rows: Sequence[Sequence[Any]], between: str) 
     return sum(min(width, LONGEST_UNFOLDED) for width in widths) + _GAP * (len(widths) - 1)
 
 
-def _style(value: Any) -> str:
-    return STYLES.get(str(value[0] if isinstance(value, Lines) else value).partition(":")[0], "")
-
-
 def folded(text: str, width: int) -> list[str]:
     """Return `text` in lines of `width` columns, but commands in backticks whole, to be copied."""
     lines: list[str] = []
@@ -228,25 +220,19 @@ def folded(text: str, width: int) -> list[str]:
     return lines
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, Moment)
-
-
 def _shown(value: Any, between: str) -> str:
     """Return a cell's text; `between` a time and how long ago it is, "" for the time alone."""
     if isinstance(value, Lines):
         return "\n".join(_shown(line, between) for line in value)
+    if isinstance(value, Moment) and between:
+        absolute = datetime.fromtimestamp(value).strftime("%Y-%m-%d %H:%M")
+        relative = relative_time(value, time.time())
+        return f"{absolute} ({relative})" if between == " " else f"{absolute}{between}{relative}"
     if isinstance(value, Moment):
-        return _time(value, between) if between else local_time(value)
+        return local_time(value)
     if value is None or value == "":
         return "-"
     return value if isinstance(value, Word) else escaped(str(value))
-
-
-def _time(seconds: int, between: str) -> str:
-    absolute = datetime.fromtimestamp(seconds).strftime("%Y-%m-%d %H:%M")
-    relative = relative_time(seconds, time.time())
-    return f"{absolute} ({relative})" if between == " " else f"{absolute}{between}{relative}"
 
 
 def rfc3339(seconds: float | None) -> str | None:

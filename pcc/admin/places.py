@@ -243,7 +243,13 @@ def _check(file: File, new: str, source: str, target: str, now: float, *, force:
         in_place = file.describe(target)
     except CountryError:  # anything is better than a missing or a broken one
         in_place = None
-    if known < ENOUGH and not (in_place and _is_like(in_place, info, known, file.kind)):
+    # A special database may replace one that is as special, and less than twice as large.
+    if known < ENOUGH and not (
+        in_place
+        and file.kind
+        and known >= _well_known(in_place.path, file.kind)
+        and info.node_count * 2 > in_place.node_count
+    ):
         raise CountryError(
             f"{name}: has only {known} of {len(WELL_KNOWN)} well-known addresses where they are:"
             " --force installs it all the same, if it is of a network of your own or a test, say"
@@ -258,13 +264,6 @@ def _check(file: File, new: str, source: str, target: str, now: float, *, force:
             f"{name}: was built {rfc3339(info.build_epoch)}, before the one in place"
             " (--force installs it all the same)"
         )
-
-
-def _is_like(in_place: DatabaseInfo, new: DatabaseInfo, known: int, kind: Kind | None) -> bool:
-    """Whether a database knows as much as the one in place, which is also such a special one."""
-    if kind is None or known < _well_known(in_place.path, kind):
-        return False
-    return new.node_count * 2 > in_place.node_count
 
 
 def _well_known(path: str, kind: Kind) -> int:

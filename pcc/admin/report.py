@@ -21,13 +21,16 @@ from pcc.places import travel as evidence
 from pcc.wording import date, quantity
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
     from pcc.report.activity import PlaceRow
     from pcc.report.alarms import Alarm
     from pcc.report.gathering import Report
-    from pcc.report.nearness import Near
     from pcc.store.incidents import IncidentRow
+
+    _Table = tuple[str, list[str], list[list[Any]], int, tuple[str, ...]]
 
 MOST_BARS = 31
 """The most rows of a chart on a terminal; more days become weeks."""
@@ -295,13 +298,11 @@ def _show(output: Output, found: Report) -> None:
         f" {quantity(found.count('observe'), 'observed incident')};"
         f" now {len(found.blocked_now)} blocked and {len(found.observed_now)} observed."
     )
-    _show_days(output, found)
-    _show_countries(output, found)
-    _show_networks(output, found)
-    _show_incidents(output, found)
-    _show_near(output, "Over a limit by what is remembered", found.over, found.over_count)
-    _show_near(output, "Nearest to their limit, at this moment", found.near, found.near_count)
-    _show_watch(output, found)
+    for heading, columns, rows, count, nouns in _tables(output, found):
+        if rows:
+            _heading(output, heading)
+            output.table(columns, rows)
+            _say_rest(output, count - len(rows), *nouns)
     _show_alarms(output, found)
 
 
@@ -310,60 +311,52 @@ def _heading(output: Output, text: str) -> None:
     output.heading(text)
 
 
-def _show_days(output: Output, found: Report) -> None:
+def _tables(output: Output, found: Report) -> Iterator[_Table]:
     from pcc.report.activity import bucketed
+    from pcc.report.world import world
 
     days = bucketed(found.days, MOST_BARS)
     are_days = all(day.is_one_day for day in days)
-    _heading(output, "By day" if are_days else "By time (accounts, countries: most on one day)")
-    incidents = [day.blocked + day.observed for day in days]
-    accounts = [day.accounts or 0 for day in days]
-    bars = output.bars
-    output.table(
+    bars = output.bars([day.blocked + day.observed for day in days], 10)
+    others = output.bars([day.accounts or 0 for day in days], 16)
+    yield (
+        "By day" if are_days else "By time (accounts, countries: most on one day)",
         ["DAY" if are_days else "FROM", "BLOCKED", "OBSERVED", "", "ACCOUNTS", "", "COUNTRIES"],
         [
             [date(day.day), day.blocked, day.observed, bar, day.accounts, other, day.countries]
-            for day, bar, other in zip(days, bars(incidents, 10), bars(accounts, 16), strict=True)
+            for day, bar, other in zip(days, bars, others, strict=True)
         ],
+        len(days),
+        ("day",),
     )
-
-
-def _show_countries(output: Output, found: Report) -> None:
-    from pcc.report.world import world
-
-    rows = found.countries[:MOST_ROWS]
-    if not rows:
-        return
-    _heading(output, "By country (mails since the account was first seen there)")
-    bars = output.bars([row.mails for row in rows], 24)
-    output.table(
+    places = found.countries[:MOST_ROWS]
+    bars = output.bars([row.mails for row in places], 24) if places else []
+    yield (
+        "By country (mails since the account was first seen there)",
         ["COUNTRY", "", "ACCOUNTS", "MAILS", ""],
         [
             [row.name, world().name(row.name), row.accounts, row.mails, bar]
-            for row, bar in zip(rows, bars, strict=True)
+            for row, bar in zip(places, bars, strict=True)
         ],
+        len(found.countries),
+        ("country", "countries"),
     )
-    _say_rest(output, len(found.countries) - len(rows), "country", "countries")
-
-
-def _show_networks(output: Output, found: Report) -> None:
-    rows = found.networks[:MOST_ROWS]
-    if not rows:
-        return
-    _heading(output, "By network (mails since the account was first seen there)")
-    output.table(
+    yield (
+        "By network (mails since the account was first seen there)",
         ["NETWORK", "ACCOUNTS", "MAILS", "NAME"],
-        [[row.name, row.accounts, row.mails, found.network_name(row.name)] for row in rows],
+        [
+            [row.name, row.accounts, row.mails, found.network_name(row.name)]
+            for row in found.networks[:MOST_ROWS]
+        ],
+        found.network_count,
+        ("network",),
     )
-    _say_rest(output, found.network_count - len(rows), "network")
+    yield from _account_tables(found)
 
 
-def _show_incidents(output: Output, found: Report) -> None:
-    rows = found.incidents[: -MOST_ROWS - 1 : -1]
-    if not rows:
-        return
-    _heading(output, "Incidents, the latest first")
-    output.table(
+def _account_tables(found: Report) -> Iterator[_Table]:
+    yield (
+        "Incidents, the latest first",
         ["STATE", "ACCOUNT", "SINCE", "RULE", "COUNTRIES"],
         [
             [
@@ -373,37 +366,35 @@ def _show_incidents(output: Output, found: Report) -> None:
                 row.rule,
                 row.countries,
             ]
-            for row in rows
+            for row in found.incidents[: -MOST_ROWS - 1 : -1]
         ],
+        len(found.incidents),
+        ("incident",),
     )
-    _say_rest(output, len(found.incidents) - len(rows), "incident")
-
-
-def _show_near(output: Output, heading: str, found: list[Near], count: int) -> None:
-    rows = found[:MOST_ROWS]
-    if not rows:
-        return
-    _heading(output, heading)
-    output.table(
-        ["ACCOUNT", "COUNT", "LIMIT", "COUNTRIES"],
-        [
-            [row.account, f"{row.counted} of {row.allowed}", row.limit, ",".join(row.countries)]
-            for row in rows
-        ],
-    )
-    _say_rest(output, count - len(rows), "account")
-
-
-def _show_watch(output: Output, found: Report) -> None:
-    rows = found.watch[:MOST_ROWS]
-    if not rows:
-        return
-    _heading(output, "Watch list: most unfamiliar countries and networks in 30 days")
-    output.table(
+    for heading, near, count in (
+        ("Over a limit by what is remembered", found.over, found.over_count),
+        ("Nearest to their limit, at this moment", found.near, found.near_count),
+    ):
+        yield (
+            heading,
+            ["ACCOUNT", "COUNT", "LIMIT", "COUNTRIES"],
+            [
+                [row.account, f"{row.counted} of {row.allowed}", row.limit, ",".join(row.countries)]
+                for row in near[:MOST_ROWS]
+            ],
+            count,
+            ("account",),
+        )
+    yield (
+        "Watch list: most unfamiliar countries and networks in 30 days",
         ["ACCOUNT", "NETWORKS", "MAILS", "COUNTRIES"],
-        [[row.account, len(row.networks), row.mails, ",".join(row.countries)] for row in rows],
+        [
+            [row.account, len(row.networks), row.mails, ",".join(row.countries)]
+            for row in found.watch[:MOST_ROWS]
+        ],
+        len(found.watch),
+        ("account",),
     )
-    _say_rest(output, len(found.watch) - len(rows), "account")
 
 
 def _show_alarms(output: Output, found: Report) -> None:

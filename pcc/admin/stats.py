@@ -106,7 +106,12 @@ def stats(context: Context, options: argparse.Namespace) -> int:
     if options.prometheus == "-" and context.output.json:
         context.complain("--json and --prometheus can't both write to stdout: name a FILE")
         return USAGE
-    recent = _recent(context)
+    recent = Recent(0, Counter())
+    # Without Postfix there is no log; without a country database, collect() complains.
+    with contextlib.suppress(PccError):
+        log = recentlog.read(Postconf().values(["maillog_file"], {})["maillog_file"])
+        memory = CountryMemory(context.config.country_database)
+        recent = recent_mails(context.config, log.lines, memory.country, context.now)
     figures = collect(context, recent)
     if options.prometheus == "-":
         print(exposition(figures), end="")
@@ -129,6 +134,8 @@ def stats(context: Context, options: argparse.Namespace) -> int:
 
 def collect(context: Context, recent: Recent) -> Figures:
     """Return all figures by name; ages in seconds, None where there is nothing to measure."""
+    from pcc.places.database import COUNTRIES, describe
+
     figures: Figures = {**upkeep.figures(context.database, context.now)}
     if not figures["sightings"]:
         figures["last_sighting_age"] = figures["oldest_sighting_age"] = None
@@ -138,30 +145,15 @@ def collect(context: Context, recent: Recent) -> Figures:
         with contextlib.suppress(FileNotFoundError):
             size += os.path.getsize(path)
     figures["database_size"] = None if config.is_on_server else size
-    figures["country_database_age"] = _country_database_age(context)
+    try:
+        built = describe(config.country_database, COUNTRIES).build_epoch
+        figures["country_database_age"] = max(0, int(context.now - built))
+    except CountryError as error:
+        context.complain(str(error))
+        figures["country_database_age"] = None
     figures["recent_mails"] = recent.mails
     figures["recent_mails_without_country"] = recent.unlocated.total()
     return figures
-
-
-def _recent(context: Context) -> Recent:
-    # Without Postfix there is no log; without a country database, collect() complains.
-    with contextlib.suppress(PccError):
-        log = recentlog.read(Postconf().values(["maillog_file"], {})["maillog_file"])
-        memory = CountryMemory(context.config.country_database)
-        return recent_mails(context.config, log.lines, memory.country, context.now)
-    return Recent(0, Counter())
-
-
-def _country_database_age(context: Context) -> int | None:
-    from pcc.places.database import COUNTRIES, describe
-
-    try:
-        built = describe(context.config.country_database, COUNTRIES).build_epoch
-    except CountryError as error:
-        context.complain(str(error))
-        return None
-    return max(0, int(context.now - built))
 
 
 def exposition(figures: Figures) -> str:

@@ -102,7 +102,8 @@ def unblock(context: Context, options: argparse.Namespace) -> int:
     if options.by_sender and not (options.release or options.delete):
         context.complain("--by-sender needs --release or --delete")
         return USAGE
-    if bool(options.accounts) == _is_bulk(options):
+    is_bulk = bool(options.all or options.domain or options.since or options.rule)
+    if bool(options.accounts) == is_bulk:
         context.complain("name accounts, or blocks by --all, --domain, --since or --rule")
         return USAGE
     accounts = list(dict.fromkeys(context.account(text) for text in options.accounts))
@@ -127,10 +128,6 @@ def unblock(context: Context, options: argparse.Namespace) -> int:
     if any(case.unfinished for case in cases):
         return PARTLY
     return DONE if len(changed) == len(cases) else PARTLY if changed else NOT_DONE
-
-
-def _is_bulk(options: argparse.Namespace) -> bool:
-    return bool(options.all or options.domain or options.since or options.rule)
 
 
 def _chosen(
@@ -212,7 +209,14 @@ def _report(
     account, queue_ids = case.account, case.queue_ids
     state = "is unblocked" if case.lifted else "was not blocked"
     if case.asked_until:
-        context.output.say(f"{escaped(account)} {state}, and {_exemption(case)}.")
+        end = case.exempt_until  # as was asked for, or already longer
+        told = f"until {local_time(end)}" if end else "for good"
+        exempt = (
+            f"is exempt {told}" if end == case.asked_until else f"stays exempt {told}, as before"
+        )
+        if end is None:  # removed by somebody else just now
+            exempt = "is not exempt any more"
+        context.output.say(f"{escaped(account)} {state}, and {exempt}.")
     elif case.did_something:
         context.output.say(f"{escaped(account)} {state}.")
     elif not case.unfinished:
@@ -231,12 +235,3 @@ def _report(
         for fate in ("--release", "--delete"):
             context.output.say(f"  {context.command('unblock', account, fate, *words)}")
     complain_of_rest(context, case)
-
-
-def _exemption(case: Unblocking) -> str:
-    """Return in words until when an account is exempt, as was asked for or already longer."""
-    end = case.exempt_until
-    if end is None:  # removed by somebody else just now
-        return "is not exempt any more"
-    told = f"until {local_time(end)}" if end else "for good"
-    return f"is exempt {told}" if end == case.asked_until else f"stays exempt {told}, as before"
