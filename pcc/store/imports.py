@@ -120,31 +120,25 @@ def _add(database: Database, past: AccountPast) -> Imported:
         before = known.get(seen.name)
         if before is not None and seen.last_seen > before.last_seen:
             before.client_name = seen.client_name
-        merged = _merged(before, seen)
-        if merged is not None:
+        if merged := _merged(before, seen):
             sightings.save_sighting(database, account, merged)
             written += 1
             mails += seen.mails
     if written:  # networks are looked up for all addresses together, by the next decision or init
         rows = database.rows("SELECT address, network FROM sighting WHERE account = ?", (account,))
         networks.renew_networks(database, account, dict(rows).__getitem__, 0)
-    _add_countries(database, past)
-    return Imported(int(written > 0), written, mails, 0)
-
-
-def _add_countries(database: Database, past: AccountPast) -> None:
-    known = {
+    countries = {
         row[0]: Seen(*row)
         for row in database.rows(
             "SELECT name, first_seen, last_seen, mails, generation, days, runs FROM place"
             " WHERE account = ? AND kind = 'country'",
-            (past.account,),
+            (account,),
         )
     }
-    for seen in past.countries:
-        merged = _merged(known.get(seen.name), seen)
-        if merged is not None:
-            sightings.save_place(database, past.account, "country", merged)
+    for country in past.countries:
+        if place := _merged(countries.get(country.name), country):
+            sightings.save_place(database, account, "country", place)
+    return Imported(int(written > 0), written, mails, 0)
 
 
 def _merged(known: AnySeen | None, seen: AnySeen) -> AnySeen | None:

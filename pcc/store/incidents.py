@@ -244,24 +244,21 @@ def block(
                 return False
             blocks.end_incidents(database, account, now)
         sightings.change_days(database, account, marked)
-        blocks.insert_incident(database, account, _by_hand(action, now, expires))
+        incident: dict[str, object] = {
+            "mode": "enforce",
+            "rule": "by hand",
+            "window_seconds": 0,
+            "action": action,
+            "began": now,
+            "expires": expires,
+        }
+        # No mail has begun it.
+        for column in ("countries", "country", "client_address", "client_name", "queue_id"):
+            incident[column] = ""
+        blocks.insert_incident(database, account, incident)
         blocks.add_event(database, account, "blocked", by, reason, now)
     database.sync()
     return True
-
-
-def _by_hand(action: str, began: float, expires: float) -> dict[str, object]:
-    """Return the columns of an incident that no mail has begun."""
-    without = ("countries", "country", "client_address", "client_name", "queue_id")
-    return {
-        "mode": "enforce",
-        "rule": "by hand",
-        "window_seconds": 0,
-        **dict.fromkeys(without, ""),
-        "action": action,
-        "began": began,
-        "expires": expires,
-    }
 
 
 def unblock(

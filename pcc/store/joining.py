@@ -16,7 +16,7 @@ from pcc.store.engine.creation import SCHEMA_FILE
 from pcc.store.engine.definitions import tables
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from pcc.store.engine.interface import Database
 
@@ -72,8 +72,14 @@ def _join(database: Database, account: str, names: list[str], by: str, now: floa
         name: [column.name for column in schema[name].columns]
         for name in ("account", "sighting", "place")
     }
-    known = {
-        table: [row for name in (account, *names) for row in _rows(database, table, own, name)]
+    known: dict[str, list[Row]] = {
+        table: [
+            dict(zip(own, row, strict=True))
+            for name in (account, *names)
+            for row in database.rows(
+                f"SELECT {', '.join(own)} FROM {table} WHERE account = ?", (name,)
+            )
+        ]
         for table, own in columns.items()
     }
     for row in known["account"]:
@@ -107,19 +113,25 @@ def _join(database: Database, account: str, names: list[str], by: str, now: floa
     return Joined(account, names, blocked)
 
 
-def _rows(database: Database, table: str, columns: list[str], account: str) -> Iterable[Row]:
-    query = f"SELECT {', '.join(columns)} FROM {table} WHERE account = ?"
-    return [dict(zip(columns, row, strict=True)) for row in database.rows(query, (account,))]
-
-
 def _sums(rows: list[Row], key: tuple[str, ...]) -> list[Row]:
     """Return the rows with one for each key; what can't be summed is that of the latest mail."""
     sums: dict[tuple[str, ...], Row] = {}
     for row in sorted(rows, key=lambda row: float(row["last_seen"])):
         before = sums.get(tuple([row[name] for name in key]))
         if before is not None:
-            if "mails_before" in row:
-                _add_what_counts(row, before)
+            if "mails_before" in row:  # how many mails don't count, and since when others do
+                since = row["counts_since"] or row["first_seen"]
+                since_before = before["counts_since"] or before["first_seen"]
+                if row["generation"] == before["generation"]:
+                    row["mails_before"] += before["mails_before"]
+                    if row["counts_since"] or before["counts_since"]:
+                        row["counts_since"] = min(since, since_before)
+                elif row["generation"] > before["generation"]:
+                    row["mails_before"] += before["mails"]
+                    row["counts_since"] = since
+                else:
+                    row["mails_before"] = row["mails"] + before["mails_before"]
+                    row["counts_since"] = since_before
             row["first_seen"] = min(row["first_seen"], before["first_seen"])
             row["generation"] = max(row["generation"], before["generation"])
             row["days"] = joined_days(row["days"], before["days"])
@@ -128,21 +140,6 @@ def _sums(rows: list[Row], key: tuple[str, ...]) -> list[Row]:
             row["repeats_until"] = 0  # the next mail from there is judged by all that is known
         sums[tuple([row[name] for name in key])] = row
     return list(sums.values())
-
-
-def _add_what_counts(row: Row, other: Row) -> None:
-    """Add to a sighting how many mails of another do not count, and since when the others do."""
-    since, other_since = (known["counts_since"] or known["first_seen"] for known in (row, other))
-    if row["generation"] == other["generation"]:
-        row["mails_before"] += other["mails_before"]
-        if row["counts_since"] or other["counts_since"]:
-            row["counts_since"] = min(since, other_since)
-    elif row["generation"] > other["generation"]:
-        row["mails_before"] += other["mails"]
-        row["counts_since"] = since
-    else:
-        row["mails_before"] = row["mails"] + other["mails_before"]
-        row["counts_since"] = other_since
 
 
 def _account(rows: list[Row], generation: int) -> Row:

@@ -196,7 +196,13 @@ def known(database: Database, account: str, address: str) -> Known:
     result.networks_made = made
     result.mails = {"hosting": rest[0], "foreign": rest[1]}
     if incident is not None:
-        result.incident = _incident(database, incident)
+        row = database.row(
+            "SELECT id, mode, expires, held, rule, countries, instance FROM incident"
+            " WHERE id = ? AND ended IS NULL",
+            (incident,),
+        )
+        # It may have ended meanwhile.
+        result.incident = None if row is None else Incident(*row)
     if rest[2] is not None:
         result.sighting = Sighting(address, *rest[2:14])
     for *_, kind, name, first_seen, last_seen, mails, generation, days, runs in rows:
@@ -204,16 +210,6 @@ def known(database: Database, account: str, address: str) -> Known:
             places = result.countries if kind == "country" else result.networks
             places[name] = Seen(name, first_seen, last_seen, mails, generation, days, runs)
     return result
-
-
-def _incident(database: Database, number: int) -> Incident | None:
-    """Return an incident as far as a verdict needs it, None if it has ended meanwhile."""
-    row = database.row(
-        "SELECT id, mode, expires, held, rule, countries, instance FROM incident"
-        " WHERE id = ? AND ended IS NULL",
-        (number,),
-    )
-    return None if row is None else Incident(*row)
 
 
 _SAVE_SIGHTING = upsert(

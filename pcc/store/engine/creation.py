@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-from collections.abc import Iterator
 from contextlib import closing
 from fcntl import LOCK_EX, flock
 from pathlib import Path
@@ -174,8 +173,10 @@ def _upgrade(path: str) -> str:
             if version == SCHEMA_VERSION:  # another init has done it meanwhile
                 return "unchanged"
             _keep_copy(path, version)
-            for statement in _steps(version):
-                connection.execute(statement)
+            for step in range(version, SCHEMA_VERSION):
+                for statement in UPGRADES[step].split(";"):
+                    connection.execute(statement)
+                connection.execute(f"PRAGMA user_version = {step + 1}")
             connection.execute("COMMIT")
         finally:
             os.close(lock)
@@ -191,13 +192,6 @@ def _version(connection: sqlite3.Connection, path: str) -> int:
     if version != SCHEMA_VERSION and version not in UPGRADES:
         raise StoreError(version_message(path, version))
     return version
-
-
-def _steps(version: int) -> Iterator[str]:
-    """Yield the statements that make this version of an older one."""
-    for step in range(version, SCHEMA_VERSION):
-        yield from UPGRADES[step].split(";")
-        yield f"PRAGMA user_version = {step + 1}"
 
 
 def _keep_copy(path: str, version: int) -> None:

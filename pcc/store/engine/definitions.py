@@ -56,7 +56,9 @@ def parts(sql: str) -> list[Table | Addition | str]:
     """
     made: dict[str, Table] = {}
     found: list[Table | Addition | str] = []
-    for statement in _statements(sql):
+    # Each statement without comments, on one line, blanks between words.
+    for text in re.sub(r"--.*", "", sql).split(";"):
+        statement = re.sub(r" ?, ?", ", ", " ".join(text.split()))
         index = re.fullmatch(r"CREATE INDEX (\w+) ON (\w+) \((.*)\)", statement)
         if index and index[2] in made:
             made[index[2]].indexes[index[1]] = index[3].split(", ")
@@ -68,7 +70,7 @@ def parts(sql: str) -> list[Table | Addition | str]:
         elif statement.startswith("PRAGMA user_version"):
             columns = "id INTEGER NOT NULL PRIMARY KEY, version INTEGER NOT NULL"
             found.append(_table(VERSION_TABLE_NAME, columns))
-        elif not statement.startswith("PRAGMA "):
+        elif statement and not statement.startswith("PRAGMA "):
             found.append(statement)
     return found
 
@@ -76,13 +78,6 @@ def parts(sql: str) -> list[Table | Addition | str]:
 def tables(schema: str) -> list[Table]:
     """Return the tables of schema.sql, and the one with its version."""
     return [part for part in parts(schema) if isinstance(part, Table)]
-
-
-def _statements(sql: str) -> list[str]:
-    """Return the statements without comments, each on one line, blanks between words."""
-    plain = re.sub(r"--.*", "", sql)
-    words = [" ".join(statement.split()) for statement in plain.split(";")]
-    return [re.sub(r" ?, ?", ", ", text) for text in words if text]
 
 
 def _table(name: str, body: str) -> Table:

@@ -73,8 +73,11 @@ def inspect(path: str, now: float) -> Inspection:
         with closing(open_database(path)) as database:
             return _look(database.rows, now)
     try:
-        problem = _problem_of_file(path)
-        if problem:
+        # Not to wait for what has taken the place of a file: O_NONBLOCK.
+        with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+            head = file.read(len(MAGIC))
+        if head != MAGIC:
+            problem = "it is not an SQLite database" if head else "it is empty"
             return Inspection(Trouble.RUBBISH, problem)
         has_log = os.path.exists(path + "-wal") and os.path.getsize(path + "-wal") > 0
     except OSError as error:
@@ -82,28 +85,16 @@ def inspect(path: str, now: float) -> Inspection:
     if has_log and not (os.path.isfile(path + "-shm") and os.path.getsize(path + "-shm")):
         return Inspection(Trouble.UNTIDY, "a crash has left a log without its index")
     try:
-        with closing(_open(path, has_log=has_log)) as connection:
+        uri = file_uri(path, f"mode=ro&{'readonly_shm' if has_log else 'immutable'}=1")
+        with closing(sqlite3.connect(uri, timeout=5, uri=True)) as connection:
             trouble, problem = _trouble(connection)
-            return Inspection(trouble, problem) if trouble else _look(_reader(connection), now)
+            if trouble:
+                return Inspection(trouble, problem)
+            return _look(lambda query, values: connection.execute(query, values).fetchall(), now)
     except sqlite3.OperationalError as error:
         raise StoreError(f"{path}: {error}") from None
     except sqlite3.Error as error:
         return Inspection(Trouble.RUBBISH, f"it is damaged: {error}")
-
-
-def _problem_of_file(path: str) -> str:
-    """Return why the file is no SQLite database at all, "" if it may be one."""
-    # Not to wait for what has taken the place of a file: O_NONBLOCK.
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-        head = file.read(len(MAGIC))
-    if not head:
-        return "it is empty"
-    return "" if head == MAGIC else "it is not an SQLite database"
-
-
-def _open(path: str, *, has_log: bool) -> sqlite3.Connection:
-    how = "readonly_shm=1" if has_log else "immutable=1"
-    return sqlite3.connect(file_uri(path, f"mode=ro&{how}"), timeout=5, uri=True)
 
 
 def _trouble(connection: sqlite3.Connection) -> tuple[str, str]:
@@ -116,10 +107,6 @@ def _trouble(connection: sqlite3.Connection) -> tuple[str, str]:
         return trouble, f"it has schema version {version}, this pcc needs {SCHEMA_VERSION}"
     (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     return (Trouble.NONE, "") if found == "ok" else (Trouble.RUBBISH, f"it is damaged: {found}")
-
-
-def _reader(connection: sqlite3.Connection) -> Rows:
-    return lambda statement, values: connection.execute(statement, values).fetchall()
 
 
 def _look(rows: Rows, now: float) -> Inspection:

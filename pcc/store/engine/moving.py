@@ -17,7 +17,7 @@ from pcc.store.engine.definitions import VERSION_TABLE_NAME, tables
 from pcc.store.engine.server import ServerDatabase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from typing import Any
 
     from pcc.store.engine.definitions import Table
@@ -41,7 +41,9 @@ def move(source_name: str, target_name: str, host: str) -> dict[str, int]:
         target = open_database(target_name)
         to_move = tables(SCHEMA_FILE.read_text(encoding="utf-8"))
         to_move = [table for table in to_move if table.name != VERSION_TABLE_NAME]
-        _require_empty(target, to_move)
+        for table in to_move:
+            if rows := _count(target, table):
+                raise StoreError(f"{target.name}: is not empty: it has {rows} rows in {table.name}")
         sums.fold(source, time())
         with source, target:
             return {table.name: _copy(source, target, table, host) for table in to_move}
@@ -51,20 +53,19 @@ def move(source_name: str, target_name: str, host: str) -> dict[str, int]:
             target.close()
 
 
-def _require_empty(target: Database, to_move: list[Table]) -> None:
-    for table in to_move:
-        if rows := _count(target, table):
-            raise StoreError(f"{target.name}: is not empty: it has {rows} rows in {table.name}")
-
-
 def _copy(source: Database, target: Database, table: Table, host: str) -> int:
     columns = [column.name for column in table.columns]
     insert = (
         f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
     )
-    changed = _with_host(columns, host if isinstance(target, ServerDatabase) else "", host)
     for rows in _batches(source, table, columns):
-        target.write_many(insert, [changed(row) for row in rows])
+        if "host" in columns:  # this host has another name in the target
+            at = columns.index("host")
+            named = host if isinstance(target, ServerDatabase) else ""
+            rows = [
+                (*row[:at], named, *row[at + 1 :]) if row[at] in ("", host) else row for row in rows
+            ]
+        target.write_many(insert, rows)
     if isinstance(target, ServerDatabase) and any(column.is_id for column in table.columns):
         target.follow_ids(table.name)
     before, after = _count(source, table), _count(target, table)
@@ -73,14 +74,6 @@ def _copy(source: Database, target: Database, table: Table, host: str) -> int:
             f"{target.name}: {table.name} has {after} rows, not {before}: does mail still flow?"
         )
     return after
-
-
-def _with_host(columns: list[str], named: str, host: str) -> Callable[[Row], Row]:
-    """Return what gives a row the name by which this host is known in the target."""
-    if "host" not in columns:
-        return lambda row: row
-    place = columns.index("host")
-    return lambda row: (*row[:place], named, *row[place + 1 :]) if row[place] in ("", host) else row
 
 
 def _batches(source: Database, table: Table, columns: list[str]) -> Iterator[list[Row]]:

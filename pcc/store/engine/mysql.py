@@ -9,6 +9,7 @@ do.
 from __future__ import annotations
 
 import re
+from itertools import chain
 
 from pcc.errors import StoreError
 from pcc.host.packages import reach_packages
@@ -118,7 +119,13 @@ class MySQLDatabase(ServerDatabase):
         found = []
         for part in parts(sql):
             if isinstance(part, Table):
-                found.append(_definition(part, collation))
+                in_key = {*part.key, *chain.from_iterable(part.indexes.values())}
+                lines = [_line(column, in_key) for column in part.columns]
+                lines += [f"KEY {name} ({', '.join(keys)})" for name, keys in part.indexes.items()]
+                text = part.with_lines(lines)
+                text = text.replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1)
+                end = f"ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE {collation}"
+                found.append(f"{text} {end}")
             elif isinstance(part, Addition):
                 line = _line(part.column, set())
                 found.append(f"ALTER TABLE {part.table} ADD COLUMN {line}")
@@ -160,14 +167,6 @@ def _ssl_mode(parameters: dict[str, str]) -> str:
     """Return the mode that the URL has, or that follows from its files."""
     ours = "VERIFY_CA" if "ssl-ca" in parameters else "REQUIRED" if "ssl-cert" in parameters else ""
     return parameters.get("ssl-mode", ours)
-
-
-def _definition(table: Table, collation: str) -> str:
-    in_key = {*table.key, *[name for names in table.indexes.values() for name in names]}
-    lines = [_line(column, in_key) for column in table.columns]
-    lines += [f"KEY {name} ({', '.join(columns)})" for name, columns in table.indexes.items()]
-    text = table.with_lines(lines).replace("CREATE TABLE", "CREATE TABLE IF NOT EXISTS", 1)
-    return f"{text} ENGINE = InnoDB CHARACTER SET utf8mb4 COLLATE {collation}"
 
 
 def _line(column: Column, in_key: set[str]) -> str:

@@ -177,7 +177,15 @@ class ServerDatabase:
 
     def open_any(self) -> int:
         """Connect; return the version of the schema, 0 where there is none."""
-        self._connection = self._connect()
+        try:
+            self._password = self._address.find_password()
+        except OSError as error:
+            path = self._address.parameters["password_file"]
+            raise StoreError(f"{self.name}: {path}: {error.strerror}") from None
+        try:
+            self._connection = self.connect(self._password)
+        except (self.error, OSError, RuntimeError, ValueError) as error:
+            raise self._failure(error) from None  # drivers raise these also for options and files
         version, is_closed = self._look()
         self.read_only = self.is_stale = is_closed
         self.reason = STANDBY if is_closed else ""
@@ -196,17 +204,6 @@ class ServerDatabase:
         if version != SCHEMA_VERSION:
             self._abandon()
             raise StoreError(version_message(self.name, version))
-
-    def _connect(self) -> Any:
-        try:
-            self._password = self._address.find_password()
-        except OSError as error:
-            path = self._address.parameters["password_file"]
-            raise StoreError(f"{self.name}: {path}: {error.strerror}") from None
-        try:
-            return self.connect(self._password)
-        except (self.error, OSError, RuntimeError, ValueError) as error:
-            raise self._failure(error) from None  # drivers raise these also for options and files
 
     def close(self) -> None:
         """Close the connection if there is one."""

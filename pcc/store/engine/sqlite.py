@@ -66,7 +66,22 @@ class SQLiteDatabase:
         self._lock = -1
         with rights_of_service_user(path):
             self._identity = self._look()
-            self.connection = self._open()
+            if not posix.access(path, posix.W_OK):
+                self.connection = self._open_read_only("no permission to write")
+                return
+            deadline = time.monotonic() + PATIENCE_SECONDS
+            while True:
+                try:
+                    self.connection = self._connect("rw")
+                    return
+                except OperationalError as error:
+                    if "locked" not in str(error):
+                        self.connection = self._open_read_only(str(error))
+                        return
+                    if time.monotonic() > deadline:
+                        raise self._error(error) from None
+                except Error as error:
+                    raise self._error(error) from None
 
     def close(self) -> None:
         """Close the file; SQLite tidies up its side files if this was the last user."""
@@ -235,21 +250,6 @@ class SQLiteDatabase:
         if found.st_mode >> 12 != REGULAR_FILE:  # SQLite would wait for ever to open a FIFO
             raise StoreError(f"{self.path}: is not a regular file")
         return found.st_dev, found.st_ino
-
-    def _open(self) -> Connection:
-        if not posix.access(self.path, posix.W_OK):
-            return self._open_read_only("no permission to write")
-        deadline = time.monotonic() + PATIENCE_SECONDS
-        while True:
-            try:
-                return self._connect("rw")
-            except OperationalError as error:
-                if "locked" not in str(error):
-                    return self._open_read_only(str(error))
-                if time.monotonic() > deadline:
-                    raise self._error(error) from None
-            except Error as error:
-                raise self._error(error) from None
 
     def _open_read_only(self, cause: str) -> Connection:
         """Open what can't be written because of `cause`."""
