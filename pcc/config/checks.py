@@ -78,19 +78,17 @@ def _written(value: object) -> str:
         scheme, separator, _ = value.partition("://")
         if separator:  # what follows may have a password
             value = f"{scheme}://..."
-        return '"' + "".join([_written_character(character) for character in value]) + '"'
+        written = ""
+        for character in value:
+            is_plain = character.isprintable() and character not in '"\\'
+            escaped = character.encode("unicode_escape").decode("ascii")
+            written += character if is_plain else '\\"' if character == '"' else escaped
+        return f'"{written}"'
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, list):
         return "[" + ", ".join([_written(item) for item in value]) + "]"
     return str(value)
-
-
-def _written_character(character: str) -> str:
-    if character.isprintable() and character not in '"\\':
-        return character
-    escaped = character.encode("unicode_escape").decode("ascii")
-    return '\\"' if character == '"' else escaped
 
 
 # Kinds of values.

@@ -40,7 +40,14 @@ class ServerAddress:
         name, _, password = user.partition(":")
         self.user, self.password = unquote(name), unquote(password)
         self.database = unquote(database) or "pcc"
-        self.hosts = [_host_and_port(host) for host in hosts.split(",")]
+        self.hosts: list[tuple[str, int]] = []
+        for text in hosts.split(","):
+            host, colon, port = text.rpartition(":")
+            if not colon or text.endswith("]"):  # an IPv6 address without a port
+                host, port = text, ""
+            if port and not (port.isascii() and port.isdigit() and int(port) < 65536):
+                raise ValueError("must have a port that is a number")
+            self.hosts.append((unquote(host.removeprefix("[").removesuffix("]")), int(port or 0)))
         self.parameters: dict[str, str] = {}
         try:
             if query:  # Python 3.10 takes none for a fault
@@ -80,12 +87,3 @@ class ServerAddress:
 def shown(database: str) -> str:
     """Return a database of the configuration as messages may show it."""
     return ServerAddress(database).shown if "://" in database else database
-
-
-def _host_and_port(text: str) -> tuple[str, int]:
-    host, colon, port = text.rpartition(":")
-    if not colon or text.endswith("]"):
-        host, port = text, ""
-    if port and not (port.isascii() and port.isdigit() and int(port) < 65536):
-        raise ValueError("must have a port that is a number")
-    return unquote(host.removeprefix("[").removesuffix("]")), int(port or 0)

@@ -19,7 +19,6 @@ from pcc.host.packages import reach_packages
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Container
     from typing import Any
 
     Options = dict[str, tuple[Any, checks.Check]]
@@ -228,22 +227,7 @@ def _policy_values(
 
     `further` are the tables of its further limits, at `place`; its mode is that of `mode_of`.
     """
-    keys = ("mode", "familiar_after", "min_mails", "action", "hold_limit", "reason", "block_for")
-    return {
-        **{key: policy[key] for key in keys},
-        "ignore_countries": frozenset(policy["ignore_countries"]),
-        "group_of": policy["country_groups"],
-        "limits": [
-            _limit_values(policy, observes=False),
-            *_further_limits(policy, mode_of, place, further),
-        ],
-    }
-
-
-def _further_limits(
-    policy: dict[str, Any], mode_of: str, place: str, further: Any
-) -> list[dict[str, Any]]:
-    limits = []
+    limits = [_limit_values(policy, observes=False)]
     for number, table in enumerate(_array(place, {place: further}), 1):
         name = f"{place}[{number}]"
         given = _given(name, table, LIMIT)
@@ -258,7 +242,13 @@ def _further_limits(
         off = dict.fromkeys(_COUNTED, 0)
         own = given.get("mode") == "observe"
         limits.append(_limit_values({**policy, **off, **given}, observes=own))
-    return limits
+    kept = ("mode", "familiar_after", "min_mails", "action", "hold_limit", "reason", "block_for")
+    return {
+        **{key: policy[key] for key in kept},
+        "ignore_countries": frozenset(policy["ignore_countries"]),
+        "group_of": policy["country_groups"],
+        "limits": limits,
+    }
 
 
 def _limit_values(values: dict[str, Any], *, observes: bool) -> dict[str, Any]:
@@ -333,23 +323,20 @@ def _array(name: str, document: dict[str, Any]) -> list[Any]:
     return tables
 
 
-def _refuse_unknown(section: str, table: dict[str, Any], known: Container[str]) -> None:
+def _refuse_unknown(section: str, table: dict[str, Any], known: Any) -> None:
     for key in table:
-        if key not in known:
-            shown_key = key if key.isprintable() else shown(key)
-            name = f"{section}.{shown_key}" if section else shown_key
-            got = "" if "pass" in key.lower() else f", got {shown(table[key])}"
-            raise Wrong(f"is not a known key{got}{_suggestion(key, known)}", name)
+        if key in known:
+            continue
+        from difflib import get_close_matches  # for a mistake alone
 
-
-def _suggestion(key: str, known: Any) -> str:
-    """Return what an unknown key was probably meant to be, to end a message."""
-    from difflib import get_close_matches
-
-    elsewhere = [
-        f"{section}.{key}"
-        for section, options in {"policy": POLICY, **SECTIONS}.items()
-        if key in options
-    ]
-    meant = elsewhere or get_close_matches(key, known, 1)
-    return f"; did you mean {' or '.join(meant)}?" if meant else ""
+        shown_key = key if key.isprintable() else shown(key)
+        name = f"{section}.{shown_key}" if section else shown_key
+        got = "" if "pass" in key.lower() else f", got {shown(table[key])}"
+        elsewhere = [
+            f"{other}.{key}"
+            for other, options in {"policy": POLICY, **SECTIONS}.items()
+            if key in options
+        ]
+        meant = elsewhere or get_close_matches(key, known, 1)
+        suggestion = f"; did you mean {' or '.join(meant)}?" if meant else ""
+        raise Wrong(f"is not a known key{got}{suggestion}", name)

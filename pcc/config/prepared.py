@@ -45,25 +45,21 @@ def load(path: str) -> Config:
 
     Raises ConfigError, naming file, key, rule and value.
     """
-    identity = _identity(path)
+    identity = 0  # of the file as it is now, and of this version of pcc; 0 for no file
+    try:
+        source = posix.stat(path)
+        version = int.from_bytes(VERSION.encode(), "big")
+        # A hash of numbers is the same in all processes.
+        times = (source.st_mtime_ns, source.st_ctime_ns)  # a file that was away has another ctime
+        identity = hash((version, source.st_dev, source.st_ino, source.st_size, *times))
+    except OSError:
+        pass
     values = read(path)
     if values is None:
         from pcc.config import options  # with tomli this costs more than a bare interpreter
 
         values = options.read_values(path)
     return Config({**values, "identity": identity})
-
-
-def _identity(path: str) -> int:
-    """Return a number for the file as it is now, and this version of pcc; 0 for no file."""
-    try:
-        source = posix.stat(path)
-    except OSError:
-        return 0
-    version = int.from_bytes(VERSION.encode(), "big")
-    # A hash of numbers is the same in all processes.
-    times = (source.st_mtime_ns, source.st_ctime_ns)  # a file that was away has another ctime
-    return hash((version, source.st_dev, source.st_ino, source.st_size, *times))
 
 
 def read(path: str) -> dict[str, Any] | None:
@@ -77,7 +73,15 @@ def read(path: str) -> dict[str, Any] | None:
         return None
     try:
         kept = posix.fstat(descriptor)
-        content = posix.read(descriptor, kept.st_size) if _is_trusted(kept, source) else b""
+        # Nobody may have written it but those who may write the file itself.
+        is_trusted = (
+            kept.st_uid == source.st_uid
+            and not kept.st_mode & 0o22
+            and S_ISREG(kept.st_mode)
+            and kept.st_size <= LARGEST
+            and (kept.st_uid == 0 or posix.geteuid() != 0)
+        )
+        content = posix.read(descriptor, kept.st_size) if is_trusted else b""
     except OSError:
         return None
     finally:
@@ -129,28 +133,13 @@ def write(path: str, values: dict[str, Any], source: stat_result) -> None:
 
     with NewFile(path + SUFFIX) as new:
         new.file.write(_head(path, source) + marshal.dumps(values))
-        posix.fchmod(new.file.fileno(), _readers(new.file.fileno(), source))
+        descriptor, mode = new.file.fileno(), source.st_mode & 0o644
+        try:
+            posix.fchown(descriptor, source.st_uid, source.st_gid)
+        except PermissionError:  # not in that group: then no group may read it
+            mode &= 0o604
+        posix.fchmod(descriptor, mode)
         new.take_place()
-
-
-def _readers(descriptor: int, source: stat_result) -> int:
-    """Give an open file the owners of `source` as far as possible; return the mode for it."""
-    try:
-        posix.fchown(descriptor, source.st_uid, source.st_gid)
-    except PermissionError:  # not in that group: then no group may read it
-        return source.st_mode & 0o604
-    return source.st_mode & 0o644
-
-
-def _is_trusted(kept: stat_result, source: stat_result) -> bool:
-    """Whether only who may write the file that `source` is of can have written `kept`."""
-    return (
-        kept.st_uid == source.st_uid
-        and not kept.st_mode & 0o22
-        and S_ISREG(kept.st_mode)
-        and kept.st_size <= LARGEST
-        and (kept.st_uid == 0 or posix.geteuid() != 0)
-    )
 
 
 def _head(path: str, source: stat_result) -> bytes:
@@ -159,9 +148,14 @@ def _head(path: str, source: stat_result) -> bytes:
     The path counts because relative paths in the file count from its folder;
     the records' fields, because a newer pcc may have more of them.
     """
+    absolute = path
+    if not path.startswith("/") or "/." in path or "//" in path:
+        import os  # expensive, and hardly ever needed
+
+        absolute = os.path.abspath(path)
     made_of = (
         (Config.__slots__, Policy.__slots__, Limit.__slots__, Notify.__slots__),
-        _absolute(path),
+        absolute,
         source.st_dev,
         source.st_ino,
         source.st_uid,
@@ -170,11 +164,3 @@ def _head(path: str, source: stat_result) -> bytes:
         source.st_ctime_ns,
     )
     return f"pcc {VERSION}, Python {sys.hexversion:x}: {made_of!r}\n".encode()
-
-
-def _absolute(path: str) -> str:
-    if path.startswith("/") and "/." not in path and "//" not in path:
-        return path
-    import os
-
-    return os.path.abspath(path)
