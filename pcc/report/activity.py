@@ -132,17 +132,15 @@ def bucketed(days: Sequence[Day], most: int) -> list[Day]:
     length = next(n for n in (1, 7, 28, 364, 36400) if -(-len(days) // n) <= most or n > 364)
     first = len(days) % length  # so that the last bucket is a full one
     starts = [0, *range(first, len(days), length)] if first else range(0, len(days), length)
-    return [_joined(days[a:b]) for a, b in zip(starts, [*starts[1:], len(days)], strict=True)]
-
-
-def _joined(days: Sequence[Day]) -> Day:
-    accounts = [day.accounts for day in days if day.accounts is not None]
-    countries = [day.countries for day in days if day.countries is not None]
-    return Day(
-        days[0].day,
-        days[-1].last,
-        sum(day.blocked for day in days),
-        sum(day.observed for day in days),
-        max(accounts, default=None),
-        max(countries, default=None),
-    )
+    buckets = [days[a:b] for a, b in zip(starts, [*starts[1:], len(days)], strict=True)]
+    return [
+        Day(
+            bucket[0].day,
+            bucket[-1].last,
+            sum(day.blocked for day in bucket),
+            sum(day.observed for day in bucket),
+            max((day.accounts for day in bucket if day.accounts is not None), default=None),
+            max((day.countries for day in bucket if day.countries is not None), default=None),
+        )
+        for bucket in buckets
+    ]

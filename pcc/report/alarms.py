@@ -119,12 +119,28 @@ def alarm(
         seen.name for seen in known.countries if seen.name in counted and seen.last_seen > lift.at
     ]
     crossed = _Crossed(config, incident, known)
-    cures = [
-        _client_exemption(command, crossed),
-        _familiarity(crossed),
-        _group(crossed, again),
-        *_for_the_account(config, command, crossed, again),
-    ]
+    cures = [_client_exemption(command, crossed)]
+    if (
+        crossed.key == "max_countries"
+        and crossed.policy.familiar_after != 1
+        and crossed.is_prevented_by(familiar_after=1)
+    ):
+        because = "It had been seen in some of these countries on earlier days."
+        cures.append(Cure("familiar_after", "familiar_after = 1", True, because))
+    cures.append(_group(crossed, again))
+    account = incident.account
+    # A login that begins with a dash would be taken for an option.
+    what = ["--for", JOURNEY, "--", account] if account[0] == "-" else [account, "--for", JOURNEY]
+    exemption = Cure(
+        "account",
+        command("exempt", "add", "account", *what),
+        False,
+        "Before a journey, for as long as it lasts.",
+    )
+    override = _override(config, crossed)
+    # An account that was there again later is at home there: for good comes before for a while.
+    is_back = incident.country in again
+    cures += [override, exemption] if is_back and override else [exemption, override]
     cures_found = [cure for cure in cures if cure is not None]
     return Alarm(incident, lift.by, lift.detail, again, cures_found, known.legs)
 
@@ -159,19 +175,19 @@ class _Crossed:
         # All of them had counted, and of how many mails it was is not known any more.
         values |= {"limits": [limit], "min_mails": 1, "ignore_countries": frozenset(), **changes}
         rule = Rule(Policy(values), self.incident.began, self._keep)
-        countries = {name: self._as_then(name, rule.today) for name in self.countries}
+        # Each country as it was when the limit was crossed; of earlier days, the first.
+        countries: dict[str, Seen] = {}
+        for name in self.countries:
+            firsts = [seen.first_seen for seen in self.known.countries if seen.name == name]
+            first = firsts[0] if firsts else self.incident.began
+            day = int(first // DAY)
+            earlier = str(day) if day < rule.today else ""
+            countries[name] = Seen(name, first, self.incident.began, 1, 0, earlier)
         here = countries.get(self.incident.country)
         if here is None:
             return False
         place = Place(here, None, Sighting("", here.name, "", 0, 0), is_hosting=False)
         return rule.crossing(History(0, countries, {}, Unchanged()), place) is None
-
-    def _as_then(self, name: str, today: int) -> Seen:
-        """Return a country as it was when the limit was crossed; of earlier days, the first."""
-        began = self.incident.began
-        first = next((seen.first_seen for seen in self.known.countries if seen.name == name), began)
-        day = int(first // DAY)
-        return Seen(name, first, began, 1, 0, str(day) if day < today else "")
 
 
 def _client_exemption(command: Command, crossed: _Crossed) -> Cure | None:
@@ -199,20 +215,6 @@ def _client_exemption(command: Command, crossed: _Crossed) -> Cure | None:
     return None
 
 
-def _familiarity(crossed: _Crossed) -> Cure | None:
-    """Make countries familiar sooner, or at all."""
-    if crossed.key != "max_countries" or crossed.policy.familiar_after == 1:
-        return None
-    if not crossed.is_prevented_by(familiar_after=1):
-        return None
-    return Cure(
-        "familiar_after",
-        "familiar_after = 1",
-        True,
-        "It had been seen in some of these countries on earlier days.",
-    )
-
-
 def _group(crossed: _Crossed, again: list[str]) -> Cure | None:
     """Count two neighbours as one, if it was seen in both again later."""
     if crossed.key != "max_countries":
@@ -236,24 +238,6 @@ def _group(crossed: _Crossed, again: list[str]) -> Cure | None:
     return None
 
 
-def _for_the_account(
-    config: Config, command: Command, crossed: _Crossed, again: list[str]
-) -> list[Cure | None]:
-    """Return the cures for this account alone, for a while and for good."""
-    is_back = crossed.incident.country in again
-    account = crossed.incident.account
-    # A login that begins with a dash would be taken for an option.
-    what = ["--for", JOURNEY, "--", account] if account[0] == "-" else [account, "--for", JOURNEY]
-    exemption = Cure(
-        "account",
-        command("exempt", "add", "account", *what),
-        False,
-        "Before a journey, for as long as it lasts.",
-    )
-    override = _override(config, crossed)
-    return [override, exemption] if is_back and override else [exemption, override]
-
-
 def _override(config: Config, crossed: _Crossed) -> Cure | None:
     """Raise the limit that was crossed, for the account."""
     account = crossed.incident.account
@@ -268,7 +252,11 @@ def _override(config: Config, crossed: _Crossed) -> Cure | None:
     if crossed.policy is not config.policy:
         because += "  (In the [[override]] that it has.)"
         return Cure("override", lines, True, because)
-    return Cure("override", f"[[override]]\naccounts = [{_toml(account)}]\n{lines}", True, because)
+    # A basic string of TOML that has nothing unprintable in it.
+    name = "".join(
+        [c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in account]
+    )
+    return Cure("override", f'[[override]]\naccounts = ["{name}"]\n{lines}', True, because)
 
 
 def _raised(crossed: _Crossed) -> str:
@@ -296,9 +284,3 @@ def _raised(crossed: _Crossed) -> str:
             pairs.append('mode = "observe"')
         further.append(f'{{ {", ".join(pairs)}, window = "{limit.window_text}" }}')
     return f"limit = [{', '.join(further)}]"
-
-
-def _toml(text: str) -> str:
-    """Return a basic string of TOML that has nothing unprintable in it."""
-    written = [c if c.isprintable() and c not in '"\\' else f"\\U{ord(c):08x}" for c in text]
-    return f'"{"".join(written)}"'

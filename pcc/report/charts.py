@@ -62,17 +62,13 @@ def chart(caption: str, days: Sequence[Day], *kinds: str) -> Chart:
                 height = round(count * HEIGHT / most, 2)
                 top = round(top - height, 2)
                 parts.append(Part(kind, top, height))
-        bars.append(Bar(_told(day), parts))
+        period = date(day.day) if day.is_one_day else f"{date(day.day)} to {date(day.last)}"
+        told = f"{period}: {day.blocked} blocked, {day.observed} observed"
+        if day.accounts is not None and day.countries is not None:
+            accounts = quantity(day.accounts, "account")
+            told += f", {accounts} in {quantity(day.countries, 'country', 'countries')}"
+        bars.append(Bar(told, parts))
     return Chart(caption, kinds, most, bars)
-
-
-def _told(day: Day) -> str:
-    period = date(day.day) if day.is_one_day else f"{date(day.day)} to {date(day.last)}"
-    told = f"{period}: {day.blocked} blocked, {day.observed} observed"
-    if day.accounts is None or day.countries is None:
-        return told
-    countries = quantity(day.countries, "country", "countries")
-    return f"{told}, {quantity(day.accounts, 'account')} in {countries}"
 
 
 class Shape(NamedTuple):

@@ -8,10 +8,10 @@ from pcc.history import DAY
 from pcc.rule import MOST_MAILS, MOST_PLACES, Crossing, Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
 
-    from pcc.config import Config, Limit, Policy
-    from pcc.history import History, Seen
+    from pcc.config import Config, Policy
+    from pcc.history import Seen
     from pcc.store.exemptions import ExemptionRow
     from pcc.store.history import AccountRow
 
@@ -127,7 +127,16 @@ class Nearness:
         history = row.history()
         found: dict[str, Near] = {}
         for limit in rule.policy.limits:
-            for key, counted, allowed in _counted(rule, limit, history):
+            counts = {
+                key: rule.towards(limit, kind, history)[0]
+                for kind, key in MOST_PLACES
+                if getattr(limit, key)  # it is on
+            }
+            for kind, key in MOST_MAILS:
+                if getattr(limit, key):
+                    counts[key] = rule.mails_towards(limit, kind, history)
+            for key, counted in counts.items():
+                allowed = getattr(limit, key)
                 if counted < max(LEAST, allowed * SHARE):
                     continue
                 mode = "observe" if limit.observes or rule.policy.observes else "enforce"
@@ -174,13 +183,3 @@ class Nearness:
         if rule is None:
             rule = self._rules[id(policy)] = Rule(policy, self._now, self._config.keep_sightings)
         return rule
-
-
-def _counted(rule: Rule, limit: Limit, history: History) -> Iterator[tuple[str, int, int]]:
-    """Yield each key of a limit that is on, how much counts towards it, and how much it allows."""
-    for kind, key in MOST_PLACES:
-        if allowed := getattr(limit, key):
-            yield key, rule.towards(limit, kind, history)[0], allowed
-    for kind, key in MOST_MAILS:
-        if allowed := getattr(limit, key):
-            yield key, rule.mails_towards(limit, kind, history), allowed
