@@ -110,7 +110,14 @@ OLD_LIMITS = (
 
 @named_check("limits")
 def check_limits(config: Config) -> Iterator[Fault]:
-    """Check that the limits are no longer those that version 1.0.0 shipped."""
+    """Check that places can become familiar, and that the limits are no longer those of 1.0.0."""
+    days = max(limit.familiar_after for policy in config.policies for limit in policy.limits)
+    if config.keep_sightings < days * DAY:
+        yield fail(
+            f'put keep_sightings = "{days}d" or more into [store]: familiar_after = {days} needs'
+            f" {days} earlier days, and fewer are remembered. Until then no place is familiar, and"
+            " max_hosting_mails and max_foreign_mails stop nobody"
+        )
     old = [
         f"{key} {value} in {limit.window_text}"
         for limit in config.policy.limits

@@ -189,3 +189,16 @@ def test_limits_of_version_1_0_are_to_be_replaced(place: Place, text: str, words
     found = check_limits(place.config(text))
     assert found.result == ("WARN" if words else "OK")
     assert words in found.fix
+
+
+@pytest.mark.parametrize(
+    ("keep", "limit", "result"),
+    [("2d", "", "FAIL"), ("3d", "", "OK"), ("3d", "familiar_after = 4", "FAIL")],
+)
+def test_places_that_can_never_become_familiar_are_found(
+    place: Place, keep: str, limit: str, result: str
+) -> None:
+    text = f'[store]\nkeep_sightings = "{keep}"\n[[limit]]\nmax_networks = 3\n{limit}\n'
+    found = check_limits(place.config(text))
+    assert found.result == result
+    assert ("put keep_sightings = " in found.fix) == (result == "FAIL")
