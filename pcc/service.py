@@ -72,7 +72,11 @@ def main(arguments: list[str]) -> None:
         pass
     except Exception as error:  # a bug: log its place, in a line
         status = 70  # EX_SOFTWARE
-        _tell(f"internal error: {_place_and_text(error)}", log_name)
+        trace = error.__traceback__
+        while trace is not None and trace.tb_next is not None:
+            trace = trace.tb_next
+        place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}: " if trace else ""
+        _tell(f"internal error: {place}{type(error).__name__}: {error}", log_name)
     # Nothing is left to be done that the interpreter's own way out would do.
     posix._exit(status)
 
@@ -164,7 +168,11 @@ class PolicyService:
 
     def _answer(self, request: PolicyRequest) -> None:
         self._begin()
-        verdict = self._verdict(request) if request.sasl_username else None
+        verdict = None  # for a mail that pcc does not look at
+        account = self._config.account_of(request) if request.sasl_username else ""
+        if account and self._config.covers(account):
+            verdicts = self._verdicts = self._verdicts or self._open()
+            verdict = verdicts.verdict(account, request, time())
         if not _send(reply(verdict.action if verdict else "DUNNO")):
             self._is_ending = True  # Postfix has gone
         if verdict is not None and (verdict.events or verdict.notify or self._problems):
@@ -189,15 +197,6 @@ class PolicyService:
         self._alarm_set = 0.0
         self._seconds = seconds
         alarm(seconds)
-
-    def _verdict(self, request: PolicyRequest) -> Verdict | None:
-        """Return the verdict, None for a mail that pcc does not look at."""
-        account = self._config.account_of(request)
-        if not account or not self._config.covers(account):
-            return None
-        if self._verdicts is None:
-            self._verdicts = self._open()
-        return self._verdicts.verdict(account, request, time())
 
     def _open(self) -> Verdicts:
         from pcc.places.lookup import Lookup
@@ -225,7 +224,12 @@ class PolicyService:
         for event, details in verdict.events:
             event(*details)
         if verdict.notify:
-            self._start_notifier()
+            from pcc.notice.notifier import start
+
+            try:
+                start(self._config_path, self._config.state_path)
+            except OSError as error:  # the notice waits for the next one, or for cron
+                self._complain("notify", f"{sys.executable}: can't be started: {error.strerror}")
 
     def _complain(self, subject: str, message: str) -> None:
         """Log what is wrong but stops nothing, once per process and subject."""
@@ -234,8 +238,16 @@ class PolicyService:
             _tell(message, self._config.log_name)
 
     def _read(self) -> bool:
-        """Wait for input and take it in; return False when the connection has ended."""
-        if not self._wait_for_input():
+        """Wait for input, counting meanwhile, and take it in.
+
+        Returns False when the connection has ended, or was idle for long.
+        """
+        has_input = False
+        while not has_input and self._counting is not None and self._counting.is_pending:
+            has_input = self._poll(self._counting.pause())
+            if not has_input:
+                self._counting.count_if_due()
+        if not has_input and not self._poll(IDLE_SECONDS):
             return False
         try:
             data = posix.read(0, READ_BYTES)
@@ -244,14 +256,6 @@ class PolicyService:
         if self._reader.unfinished or not self._answer_repeat(data):
             self._reader.receive(data)
         return bool(data)
-
-    def _wait_for_input(self) -> bool:
-        """Wait until there is input, counting meanwhile; return False after an idle time."""
-        while self._counting is not None and self._counting.is_pending:
-            if self._poll(self._counting.pause()):
-                return True
-            self._counting.count_if_due()
-        return self._poll(IDLE_SECONDS)
 
     def _poll(self, seconds: float) -> bool:
         """Wait for input for `seconds` at most; return whether there is any, or its end."""
@@ -275,14 +279,6 @@ class PolicyService:
         is_counting = self._counting is not None and self._counting.is_active
         self._is_ending = self._is_ending or not is_counting
         raise DeadlineError(f"not done within {self._seconds} seconds")
-
-    def _start_notifier(self) -> None:
-        from pcc.notice.notifier import start
-
-        try:
-            start(self._config_path, self._config.state_path)
-        except OSError as error:  # the notice waits for the next one, or for cron
-            self._complain("notify", f"{sys.executable}: can't be started: {error.strerror}")
 
     def _end(self) -> None:
         """Count what was answered, and close the database."""
@@ -315,11 +311,3 @@ def _tell(message: str, log_name: str = "pcc") -> None:
         from pcc.escaping import printable
 
         sys.stderr.write(f"pcc_policy.py: {printable(message)}\n")
-
-
-def _place_and_text(error: Exception) -> str:
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}: " if trace else ""
-    return f"{place}{type(error).__name__}: {error}"
