@@ -90,26 +90,19 @@ def send_due(
             maillog.error(f"{config.state_path}{SUFFIX}: {error.strerror}")
             sending.go_through()
         else:
-            _take_turns(turn, sending)
+            # A policy process that found the turn taken relies on the look after it was given back.
+            try:
+                while turn.take():
+                    sending.go_through()
+                    while sending.is_holding():
+                        time.sleep(1)  # a policy process that finds the turn taken starts nothing
+                        sending.go_through()
+                    turn.give_back()
+                    if not sending.is_more():
+                        break
+            finally:
+                turn.close()
     return sending.sent, sending.failures
-
-
-def _take_turns(turn: Turn, sending: _Sending) -> None:
-    """Send while a notice is due and no other process sends.
-
-    A policy process that found the turn taken relies on the look after it was given back.
-    """
-    try:
-        while turn.take():
-            sending.go_through()
-            while sending.is_holding():
-                time.sleep(1)  # a policy process that finds the turn taken starts nothing
-                sending.go_through()
-            turn.give_back()
-            if not sending.is_more():
-                break
-    finally:
-        turn.close()
 
 
 class _UnreadableError(NoticeError):
@@ -140,12 +133,24 @@ class _Sending:
 
     def go_through(self) -> None:
         """Try to send each notice once, but hold back the mails that a digest will have."""
+        digest = self._config.notify.digest
         if self._wanted.only_due:
-            self._wanted = self._wanted._replace(holds_mail=self._is_digesting())
+            passed = -1.0
+            with contextlib.suppress(OSError):  # each notice is sent once even so
+                passed = time.time() - last_mail(self._config.state_path)
+            self._wanted = self._wanted._replace(holds_mail=0 <= passed < digest)
         after = 0
         while row := outbox.take(self._database, after, time.time(), self._wanted):
             after = row.id
-            self._try([row, *self._others(row)])
+            rows = [row]
+            if digest and row.channel == "mail" and row.what != "unblocked":
+                # Others go in the same mail.
+                wanted = self._wanted._replace(left=row.recipients)
+                while len(rows) < MOST_IN_MAIL and (
+                    other := outbox.take(self._database, row.id, time.time(), wanted)
+                ):
+                    rows.append(other)
+            self._try(rows)
 
     def is_more(self) -> bool:
         """Whether a wanted notice is in the outbox again."""
@@ -155,24 +160,6 @@ class _Sending:
     def is_holding(self) -> bool:
         """Whether a mail is held back for a digest."""
         return self._wanted.holds_mail and self.is_more()
-
-    def _is_digesting(self) -> bool:
-        try:
-            passed = time.time() - last_mail(self._config.state_path)
-        except OSError:  # each notice is sent once even so
-            return False
-        return 0 <= passed < self._config.notify.digest
-
-    def _others(self, row: OutboxRow) -> list[OutboxRow]:
-        """Take the notices that go in the same mail."""
-        others: list[OutboxRow] = []
-        if self._config.notify.digest and row.channel == "mail" and row.what != "unblocked":
-            wanted = self._wanted._replace(left=row.recipients)
-            while len(others) < MOST_IN_MAIL - 1 and (
-                other := outbox.take(self._database, row.id, time.time(), wanted)
-            ):
-                others.append(other)
-        return others
 
     def _try(self, rows: list[OutboxRow]) -> None:
         """Send one notice, or several in one mail."""
