@@ -5,6 +5,7 @@ The old version is this one; a copy of it with another schema plays the next.
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 import sqlite3
 import subprocess
@@ -151,6 +152,19 @@ def test_old_process_ends_like_that_also_when_its_files_were_replaced(
     for process in (old, blocking):
         assert process.ask("joe@example.org", address("FR")) is None
         assert process.end() == 74
+
+
+IMPORTED_LATE_BY_1_0_0 = (
+    "pcc.blocking pcc.case pcc.counting pcc.country pcc.decision pcc.lookup pcc.mail pcc.notifier"
+    " pcc.options pcc.policy pcc.serviceuser pcc.store.checkpoint pcc.store.sqlite pcc.unsure"
+).split()
+
+
+@pytest.mark.parametrize("name", IMPORTED_LATE_BY_1_0_0)
+def test_module_that_a_process_of_1_0_0_imports_late_is_no_more(name: str) -> None:
+    # It ends with an error where its files were replaced, and Postfix starts a new process: a
+    # module of the same name that means something else could have it give a wrong verdict.
+    assert importlib.util.find_spec(name) is None
 
 
 def test_upgrade_under_load_loses_no_verdict_and_keeps_a_copy(
