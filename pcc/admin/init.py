@@ -36,7 +36,8 @@ def add_commands(commands: Commands) -> None:
 
 def init(context: Context, options: argparse.Namespace) -> int:
     """Create or upgrade the database; ready the configuration and the files about places."""
-    from pcc.places.lookup import NEVER, Lookup
+    from pcc.places.lookup import NEVER
+    from pcc.places.memory import LookupOfMany
     from pcc.store import networks
 
     say = context.output.say
@@ -52,7 +53,7 @@ def init(context: Context, options: argparse.Namespace) -> int:
     context.remember_host()
     status = _unpack_places(context)
     # Known addresses are looked up again where another database said what network they are in.
-    lookup = Lookup("", context.config.networks_database, "", context.complain)
+    lookup = LookupOfMany("", context.config.networks_database, "", context.complain)
     made = lookup.networks_made()
     if made != NEVER and (
         renewed := networks.renew_all(context.database, lookup.network_of_recorded, made)

@@ -16,8 +16,13 @@ if TYPE_CHECKING:
 
     from pcc.store.engine.interface import Database
 
-BATCH = 50
+BATCH = 200
 """Accounts that are renewed in one transaction, so that verdicts never wait long."""
+
+_SET_MADE = (
+    "INSERT INTO account (account, generation, turns, networks_made) VALUES (?, 0, 0, ?)"
+    " ON CONFLICT (account) DO UPDATE SET networks_made = excluded.networks_made"
+)
 
 
 def addresses(database: Database, account: str) -> list[Sighting]:
@@ -72,11 +77,7 @@ def renew_networks(
 
 def set_networks_made(database: Database, account: str, made: float) -> None:
     """Write by which network database all networks of an account are known; 0 for by none."""
-    database.write(
-        "INSERT INTO account (account, generation, turns, networks_made) VALUES (?, 0, 0, ?)"
-        " ON CONFLICT (account) DO UPDATE SET networks_made = excluded.networks_made",
-        (account, made),
-    )
+    database.write(_SET_MADE, (account, made))
 
 
 def renew_all(database: Database, network_of: Callable[[str], str], made: float) -> int:
@@ -93,20 +94,59 @@ def renew_all(database: Database, network_of: Callable[[str], str], made: float)
         if not rows:
             database.sync()
             return renewed
-        after = rows[-1][0]
-        accounts = [account for account, by in rows if by != made]
-        networks: dict[str, str] = {}
-        for account in accounts:  # looking up takes longer than writing: nobody waits for it
-            for (address,) in database.rows(
-                "SELECT address FROM sighting WHERE account = ?", (account,)
-            ):
-                networks[address] = network_of(address)
-
-        def known(address: str, networks: dict[str, str] = networks) -> str:
-            return networks[address] if address in networks else network_of(address)
-
+        between, after = (after, rows[-1][0]), rows[-1][0]
+        accounts = {account for account, by in rows if by != made}
+        if not accounts:
+            continue
+        known: dict[str, str] = {}
+        for (address,) in database.rows(
+            "SELECT DISTINCT address FROM sighting WHERE account > ? AND account <= ?", between
+        ):
+            known[address] = network_of(address)  # which takes longer than writing: nobody waits
         with database.turn(*accounts):
-            for account in accounts:
-                renew_networks(database, account, known, made)
+            _renew(database, accounts, between, known, network_of, made)
         database.checkpoint_if_due()
         renewed += len(accounts)
+
+
+def _renew(
+    database: Database,
+    accounts: set[str],
+    between: tuple[str, str],
+    known: dict[str, str],
+    network_of: Callable[[str], str],
+    made: float,
+) -> None:
+    """Do for many accounts, whose names lie between two, what renew_networks() does for one."""
+    seen_at: dict[str, list[Sighting]] = {}
+    for account, *values in database.rows(
+        "SELECT account, address, country, network, first_seen, last_seen, mails, generation, days"
+        " FROM sighting WHERE account > ? AND account <= ?",
+        between,
+    ):
+        if account in accounts:
+            seen_at.setdefault(account, []).append(Sighting(*values))
+    addresses, places = [], []
+    for account, seen_by_account in seen_at.items():
+        for seen in seen_by_account:
+            if seen.name not in known:  # seen since
+                known[seen.name] = network_of(seen.name)
+            if known[seen.name] != seen.network:
+                addresses.append((known[seen.name], account, seen.name))
+        for total in sums(seen_by_account, known.__getitem__).values():
+            times = total.first_seen, total.last_seen
+            places.append((account, total.name, *times, total.mails, total.generation, total.days))
+    database.write_many(
+        "UPDATE sighting SET network = ? WHERE account = ? AND address = ?", addresses
+    )
+    database.write_many(
+        "DELETE FROM place WHERE account = ? AND kind = 'network'",
+        [(account,) for account in accounts],
+    )
+    database.write_many(
+        "INSERT INTO place"
+        " (account, kind, name, first_seen, last_seen, mails, generation, days, runs)"
+        " VALUES (?, 'network', ?, ?, ?, ?, ?, ?, '')",
+        places,
+    )
+    database.write_many(_SET_MADE, [(account, made) for account in accounts])
