@@ -9,6 +9,7 @@ from pcc import maillog
 from pcc.admin import DONE, NOT_DONE
 from pcc.admin.commands import add_command, add_reason, typed
 from pcc.admin.incident import why_not_enforced
+from pcc.admin.output import local_time
 from pcc.escaping import escaped
 from pcc.rule import Rule
 from pcc.store import blocks, incidents
@@ -25,7 +26,8 @@ def add_commands(commands: Commands) -> None:
         "block",
         block,
         "block an account by hand",
-        "Its mail is answered with policy.action from now on, until it is unblocked.\n\n"
+        "Its mail is answered with policy.action from now on, until it is unblocked, or as long\n"
+        "as policy.block_for says.\n\n"
         "--json: blocked: a list with the account.",
     )
     parser.add_argument("account", type=typed, metavar="ACCOUNT")
@@ -55,7 +57,8 @@ def block(context: Context, options: argparse.Namespace) -> int:
     maillog.open_log(context.config.log_name)
     maillog.block_by_hand(account, context.by, options.reason)
     context.output.data({"blocked": [account]})
-    context.output.say(f"{escaped(account)} is blocked.")
+    until = f" until {local_time(expires)}" if expires else ""
+    context.output.say(f"{escaped(account)} is blocked{until}.")
     if why := why_not_enforced(context, account):
         context.complain(f"mail of {account} passes all the same: {why}")
     if question:

@@ -59,10 +59,11 @@ def forget(context: Context, options: argparse.Namespace) -> int:
             " --force forgets it as it is"
         )
         return NOT_DONE
+    question = context.whole_login(account)
     removed = upkeep.forget(context.database, account)
     context.output.data({"account": account, "removed": removed})
     if not any(removed.values()):
-        context.complain(f"nothing is known of {account}")
+        context.complain(f"nothing is known of {account}: {question}")
         return NOT_DONE
     maillog.open_log(context.config.log_name)
     maillog.forgotten(account, context.by)

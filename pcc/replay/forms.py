@@ -1,15 +1,15 @@
 """The forms in which logs hold a line of Postfix, apart from the plain ones of syslog.
 
-    [NAME | ][TIME [stdout F ]][<22>][mail.info ]DATE [mail.info ][HOST ]NAME/smtpd[PID]: MESSAGE
+    [FILE:][NAME | ][TIME [stdout F ]][<22>][mail.info ]DATE [mail.info ][HOST ]NAME[PID]: MESSAGE
     <22>1 TIME HOST NAME/smtpd PID MSGID DATA MESSAGE
     {"MESSAGE": ..., "__REALTIME_TIMESTAMP": ..., "SYSLOG_IDENTIFIER": ...}
     {"log": ..., "time": ...}
 
-The first form is that of docker compose and `docker logs -t`, CRI, syslogd of FreeBSD and BusyBox,
-programs that put a level in front, journalctl's short-full and short-unix.  The others are RFC
-5424, journalctl's json, and Docker's json-file and its like.  If several times stand in front, the
-first one counts.  All that may stand before MESSAGE is named here, because what others chose must
-not pass for it.
+The first form is that of grep in several files, docker compose and `docker logs -t`, CRI, syslogd
+of FreeBSD and BusyBox, programs that put a level in front, journalctl's short-full, short-unix and
+with-unit.  The others are RFC 5424, journalctl's json, and Docker's json-file and its like.  If
+several times stand in front, the first one counts.  All that may stand before MESSAGE is named
+here, because what others chose must not pass for it.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ _LEVEL = (
     rb"|\[?(?:DEBUG|INFO|NOTICE|WARN|WARNING|ERROR)\]?:?[ \t]+(?:- )?)?"
 )
 _FRONT = re.compile(
+    rb"(?:\S+:(?=[A-Z][a-z][a-z] [ \d]\d |\d{4}-\d\d-\d\d[T ]))?"  # grep
     rb"(?:\S+ +\| )?"  # docker compose
     rb"(?:(\d{4}-\d\d-\d\dT\d\d:\d)(\d:\d\d)([.,]\d+)?(Z|[+-]\d\d:?\d\d) "  # docker logs -t, CRI
     rb"(?:std(?:out|err) [FP] )?)?"
@@ -39,6 +40,7 @@ _PROGRAM = re.compile(
     rb"|(\S+) (?:\d+|-) \S+ (?:-|(?:\[(?:[^\]\\]|\\.)*\])+) (?:\xef\xbb\xbf)? ?)"  # RFC 5424
 )
 _SMTPD = re.compile(r"/usr/(?:\S+/)?smtpd(?: \(deleted\))?")
+_PROGRAM_KEYS = ("appname", "programname", "ident")  # Vector, rsyslog, Fluentd
 _UNIT = re.compile(r"postfix[^/]*\.service")
 
 
@@ -65,7 +67,8 @@ def entry(line: bytes) -> Entry | None:
     program = _PROGRAM.match(line, front.end()) if front else None
     if when is None or program is None:
         return None
-    is_smtpd = (program[2] or program[3] or b"").endswith(b"smtpd")
+    name = (program[2] or program[3] or b"").decode("ascii", "replace")
+    is_smtpd = name.endswith("smtpd") or _UNIT.fullmatch(name)
     return Entry(when, program[1] or b"", line[program.end() :] if is_smtpd else b"")
 
 
@@ -137,6 +140,9 @@ def _of_container(data: dict[str, Any]) -> Entry | None:
     if not isinstance(text, str):
         return None
     line = _bytes(text.rstrip("\n"))
+    program = next((data[key] for key in _PROGRAM_KEYS if key in data), None)
+    if isinstance(program, str):  # the text is the message alone
+        line = _bytes(program) + b": " + line
     if isinstance(time, str):
         line = _bytes(time) + b" " + line
     return None if line.startswith(b"{") else entry(line)

@@ -56,6 +56,7 @@ BACKWARDS_SECONDS = 7200
 """A log whose lines go back by more was put together in the wrong order."""
 
 _GZIP = b"\x1f\x8b"
+_OTHERS = {b"\xfd7zXZ": "xz", b"BZh": "bzip2", b"\x28\xb5\x2f\xfd": "zstd"}
 
 
 class Log:
@@ -82,6 +83,9 @@ class Log:
         chunks = self._chunks()
         try:
             head = next(chunks, b"")
+            for begin, program in _OTHERS.items():
+                if head.startswith(begin):
+                    raise PccError(f"{path}: compressed by {program}: read it by `{program} -dc`")
             if path == STDIN:
                 self._begun = chain((head,), chunks)
             date = first_date(head)

@@ -20,6 +20,11 @@ def test_block_by_hand_stops_mail_until_it_is_lifted(site: Site) -> None:
     assert site.ask("joe", address("ES")) == "DUNNO"
 
 
+def test_block_by_hand_says_when_block_for_ends_it(site: Site) -> None:
+    site.configure('block_for = "12h"')
+    assert site.admin("block", "joe").stdout.startswith("joe is blocked until 20")
+
+
 def test_block_asks_for_the_whole_login_of_an_account_never_seen(site: Site) -> None:
     assert site.ask("joe@example.org", address("ES")) == "DUNNO"
     assert site.admin("block", "joe@example.org").stderr == ""

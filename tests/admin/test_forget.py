@@ -65,3 +65,12 @@ def test_forget_refuses_an_account_with_mail_on_hold_though_it_is_unblocked(site
     done = site.admin("forget", "joe", "--force", "--mail-config", "/nonexistent")
     assert done.returncode == 0
     assert "2 held mails of it stay on hold in the queue" in done.stdout
+
+
+def test_forget_asks_for_the_whole_login_of_an_unknown_account(site: Site) -> None:
+    site.cross("joe@example.org")
+    done = site.admin("forget", "--force", "joe")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr == (
+        "pcc_admin.py: nothing is known of joe: is this the whole login? joe@example.org was seen\n"
+    )

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
+import lzma
 import os
 import random
 import time
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+from pcc.errors import PccError
 from pcc.history import DAY
 from pcc.replay.logfiles import Log, in_order
 from pcc.replay.submissions import Tally
@@ -192,3 +196,13 @@ def test_logs_of_several_hosts_are_merged_by_time(tmp_path: Path) -> None:
     first = write(tmp_path / "mx1.log", log(*dates[::2]))
     second = write(tmp_path / "mx2.log", log(*dates[1::2]).replace(b"mx1", b"mx2"))
     assert dates_of(second, first) == [date[:10] for date in dates]
+
+
+@pytest.mark.parametrize(("name", "module"), [("xz", lzma), ("bzip2", bz2)])
+def test_log_compressed_by_another_program_is_refused_by_name(
+    tmp_path: Path, name: str, module: ModuleType
+) -> None:
+    path = tmp_path / "mail.log.1"
+    path.write_bytes(module.compress(b"Nov 22 09:01:02 mx1 postfix/smtpd[71]: connect"))
+    with pytest.raises(PccError, match=f"compressed by {name}: read it by `{name} -dc`"):
+        Log(str(path), 0)

@@ -77,6 +77,18 @@ FORMS = {
     "short-full in local time": f"Sat 2025-11-22 09:01:02 CET mx1 postfix/smtpd[71]: {MESSAGE}",
     "journalctl -o short-unix": f"1763802062.123456 mx1 postfix/smtpd[71]: {MESSAGE}",
     "journalctl -o json": json.dumps(JOURNAL),
+    "journalctl -o with-unit": (
+        f"Sat 2025-11-22 09:01:02 UTC mx1 postfix@-.service[71]: {MESSAGE}"
+    ),
+    "grep in several files": f"/var/log/mail.log.1:{CLASSIC}",
+    "grep -n in several files": f"mail.log:12:{CLASSIC}",
+    "grep in several files, RFC 3339": f"mail.log:{DATE} mx1 postfix/smtpd[71]: {MESSAGE}",
+    "Vector": json.dumps(
+        {"timestamp": "2025-11-22T09:01:02Z", "appname": "postfix/smtpd", "message": MESSAGE}
+    ),
+    "Fluentd": json.dumps(
+        {"time": "2025-11-22T09:01:02Z", "ident": "postfix/smtpd", "message": MESSAGE}
+    ),
     "journalctl -o json-sse": "data: " + json.dumps(JOURNAL),
     "journalctl -o json-seq": "\x1e" + json.dumps(JOURNAL),
     "a level in front": f"2025-11-22 09:01:02,123 INFO postfix/smtpd[71]: {MESSAGE}",
