@@ -4,7 +4,7 @@
 -- recipients are never stored.  `account` is always the normalised login: in
 -- lower case, with its domain.
 
-PRAGMA application_id = 1886610273;  -- "pcca": so that file(1) and doctor know the file
+PRAGMA application_id = 1886610273;  -- "pcca": by which file(1) and doctor recognise the file
 PRAGMA user_version = 3;             -- the version of this schema, checked whenever a database is opened
 
 -- An address that an account was seen sending from: one row however many mails.
@@ -24,14 +24,14 @@ CREATE TABLE sighting (
     runs        TEXT    NOT NULL,  -- for min_mails, see pcc/rule.py; empty where that is 1
     instance    TEXT    NOT NULL,  -- Postfix's instance of the latest mail, so that a retry counts once
     hour        INTEGER NOT NULL,  -- last_seen in whole hours since 1970
-    repeats_until REAL  NOT NULL DEFAULT 0,  -- seconds; until then a mail from here changes nothing but counts; negative as long as this may not be on disk
+    repeats_until REAL  NOT NULL DEFAULT 0,  -- seconds; until then a mail from here changes nothing but counts; negative while this may not be on disk
     judged_by   INTEGER NOT NULL DEFAULT 0,  -- the configuration and country database by which that is so
     network     TEXT    NOT NULL DEFAULT '',  -- "AS64500", or the /16 or /32 where none is known; empty: not looked up
     PRIMARY KEY (account, address)
 ) WITHOUT ROWID;
 
--- For limits on addresses: those of one account that were seen lately.  By the
--- hour, so that most mails leave the index as it is.
+-- Limits on addresses read those of one account that were seen lately.  The index has
+-- whole hours, so that most mails leave it as it is.
 CREATE INDEX sighting_by_hour ON sighting (account, hour, address);
 
 -- A country or a network that an account was seen sending from: the sum of its sightings there.
@@ -74,7 +74,7 @@ CREATE INDEX folded_by_time ON folded (at);
 CREATE TABLE account (
     account     TEXT    NOT NULL PRIMARY KEY,
     generation  INTEGER NOT NULL,  -- how often counting has started afresh
-    turns       INTEGER NOT NULL,  -- how often somebody had its turn to write, on a server; see pcc/store/engine/server.py
+    turns       INTEGER NOT NULL,  -- how often a process had its turn to write, on a server; see pcc/store/engine/server.py
     incident    INTEGER REFERENCES incident (id),  -- the one that is open, if any
     observed    INTEGER,           -- the open incident of a limit that only observes, if any
     networks_made REAL  NOT NULL DEFAULT 0,   -- seconds: when the network database was made by which all its networks are known; 0: not all are
@@ -89,7 +89,7 @@ CREATE TABLE incident (
     mode           TEXT    NOT NULL,  -- "enforce": the account is blocked; "observe": it would have been
     rule           TEXT    NOT NULL,  -- e.g. "max_countries 3 in 2d", or "by hand"
     window_seconds INTEGER NOT NULL,  -- that of the limit; 0 by hand
-    countries      TEXT    NOT NULL,  -- ISO 3166 codes that counted, parted by commas
+    countries      TEXT    NOT NULL,  -- ISO 3166 codes that counted, separated by commas
     country        TEXT    NOT NULL,  -- of the crossing mail
     client_address TEXT    NOT NULL,  -- of the crossing mail
     client_name    TEXT    NOT NULL,  -- of the crossing mail
@@ -113,10 +113,10 @@ CREATE TABLE held (
     instance  TEXT    NOT NULL,  -- Postfix's instance: one row per mail, whatever its recipients
     account   TEXT    NOT NULL,
     queue_id  TEXT    NOT NULL,  -- empty where Postfix gave none (first recipient at RCPT)
-    sender    TEXT    NOT NULL,  -- envelope sender, to tell a queue id that was used again
+    sender    TEXT    NOT NULL,  -- envelope sender; another one shows that the queue id was used again
     at        REAL    NOT NULL,  -- seconds
     state     TEXT    NOT NULL,  -- "held", "released", "deleted" or "missing", as last known; "to release", "to delete": see pcc/store/incidents.py
-    host      TEXT    NOT NULL DEFAULT '',  -- who has it in its queue, where several share the database; else empty
+    host      TEXT    NOT NULL DEFAULT '',  -- the host that has it in its queue, where several share the database; otherwise empty
     PRIMARY KEY (incident, instance)
 ) WITHOUT ROWID;
 
@@ -137,10 +137,10 @@ CREATE TABLE attempt (
 CREATE TABLE host (
     host   TEXT NOT NULL PRIMARY KEY,  -- its name, as in held
     limits TEXT NOT NULL,  -- its configuration, as far as hosts should have the same
-    at     REAL NOT NULL   -- seconds: when it said so
+    at     REAL NOT NULL   -- seconds: when it wrote that
 ) WITHOUT ROWID;
 
--- Whom an administrator has exempted, beside pcc.toml.
+-- An account, a domain or a client that an administrator has exempted, beside those of pcc.toml.
 CREATE TABLE exemption (
     kind    TEXT    NOT NULL,  -- "account", "domain" or "client"
     value   TEXT    NOT NULL,  -- an account, a domain without "@", a network or a host name
@@ -151,7 +151,7 @@ CREATE TABLE exemption (
     PRIMARY KEY (kind, value)
 ) WITHOUT ROWID;
 
--- For policy processes, which look whether any is newer than what they know.
+-- Policy processes look for exemptions that are newer than those they know.
 CREATE INDEX exemption_by_creation ON exemption (created);
 
 -- What happened to an account, for administrators.
@@ -176,9 +176,9 @@ CREATE TABLE outbox (
     channel    TEXT    NOT NULL,  -- "mail" or "command"
     detail     TEXT    NOT NULL,  -- of an unblock: by whom, why and how many mails, as JSON
     created    REAL    NOT NULL,  -- seconds
-    taken      REAL    NOT NULL,  -- seconds; a process that is sending it has it until then
+    taken      REAL    NOT NULL,  -- seconds: until then it belongs to the process that sends it
     tries      INTEGER NOT NULL,  -- failed so far
     last_error TEXT    NOT NULL,  -- why it failed last, one line
-    next_try   REAL    NOT NULL,  -- seconds; before that only an administrator has it sent
-    recipients TEXT    NOT NULL  -- who of notify.to has yet to get it, parted by blanks; empty: all
+    next_try   REAL    NOT NULL,  -- seconds; before that only an administrator's command sends it
+    recipients TEXT    NOT NULL  -- those of notify.to that have yet to get it, separated by blanks; empty: all
 );

@@ -5,9 +5,9 @@
     {"MESSAGE": ..., "__REALTIME_TIMESTAMP": ..., "SYSLOG_IDENTIFIER": ...}
     {"log": ..., "time": ...}
 
-The first form is that of grep in several files, docker compose and `docker logs -t`, CRI, syslogd
-of FreeBSD and BusyBox, programs that put a level in front, journalctl's short-full, short-unix and
-with-unit.  The others are RFC 5424, journalctl's json, and Docker's json-file and its like.  If
+The first form is that of docker compose and `docker logs -t`, CRI, syslogd of FreeBSD and BusyBox,
+programs that put a level in front, journalctl's short-full, short-unix and with-unit.  FILE is
+grep's.  The others are RFC 5424, journalctl's json, and Docker's json-file and its like.  If
 several times stand in front, the first one counts.  All that may stand before MESSAGE is named
 here, because what others chose must not pass for it.
 """
