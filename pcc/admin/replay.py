@@ -50,9 +50,9 @@ _ABOUT = """\
 Reads Postfix logs as they come: plain, gzipped or - for stdin (journalctl -u 'postfix*' -o json |
 pcc_admin.py replay -), rotated, of several hosts, the files in any order.  A line may have the form
 of syslog, RFC 5424, journalctl (short, short-iso, short-full, short-unix, with-unit, json), docker
-logs, docker compose logs, CRI or json-file.  A file name that grep put in front is skipped.  Times without
-a zone are those of this machine, unless TZ says otherwise.  Dates without a year get one: the last
-line is no later than the file's last change.
+logs, docker compose logs, CRI or json-file.  A file name that grep put in front is skipped.  Times
+without a zone are those of this machine, unless TZ says otherwise.  Dates without a year get one:
+the last line is no later than the file's last change.
 
 The submissions in them are judged by the same rule and configuration as mail is, as if mode were
 "enforce", from an empty database; exemptions in the database hold.  Without options it judges the
