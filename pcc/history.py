@@ -267,7 +267,9 @@ def with_day(days: str, today: int) -> str:
     newest = next((day for day in days.split() if day[0] != "|"), "")
     if newest and int(newest) > today:  # the clock has jumped back
         return joined_days(days, str(today))
-    return " ".join(_shortened([str(today), *days.split()]))
+    # Today may be behind a mark. It counts from now on, and joined_days() would put the mark back.
+    known = [token for token in days.split() if token != str(today)]
+    return " ".join(_shortened([str(today), *known]))
 
 
 def _shortened(days: list[str]) -> list[str]:

@@ -557,3 +557,17 @@ def test_incident_leaves_to_each_limit_what_was_familiar_to_it() -> None:
 def test_days_of_two_places_in_one_keep_the_marks_where_they_are() -> None:
     assert joined_days("20003 |0 20000", "20001") == "20003 20001 |0 20000"
     assert joined_days("|0 20000", "|1 20002 20001") == "|1 20002 20001 |0 20000"
+
+
+def test_day_after_the_block_of_the_same_day_goes_on_counting() -> None:
+    account = Account(policy(max_countries=1, familiar_after=2))
+    assert account.mail("FR", NOON - DAY)
+    account.mail("ES", NOON)
+    account.mail("BR", NOON)
+    assert account.history.incident
+    account.history.start_afresh()
+    account.mail("ES", NOON + HOUR)
+    days = joined_days(
+        account.history.countries["ES"].days, "20001"
+    )  # as the log of counts is folded
+    assert familiarity(days, 20002, 19970) == 2
