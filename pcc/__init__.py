@@ -1,3 +1,3 @@
 """Postfix Country Control: stops mail accounts that send from too many countries."""
 
-VERSION = "1.0.0"
+VERSION = "1.1.0"
