@@ -58,11 +58,31 @@ class _Examination:
         yield installation.check_configuration(self._config)
         yield places.check_limits(self._config)
         yield from self._installation()
-        if self._postfix.problem:
-            fix = f"run this where Postfix is, or with --mail-config: {self._postfix.problem}"
+        postfix = self._postfix
+        if postfix.problem:
+            fix = f"run this where Postfix is, or with --mail-config: {postfix.problem}"
             yield finding("Postfix", [fail(fix)])
-        else:
-            yield from self._mail_system()
+            return
+        installed = entry.Installed(_script(), self._path, self._service_user.name)
+        yield entry.check_entry(postfix.entry, installed)
+        longest = postfix.values["smtpd_policy_service_max_ttl"]
+        yield entry.check_time_limit(postfix.name, postfix.limit, longest)
+        user = self._service_user.user
+        if user and can_become(user):
+            yield check_log(user, postfix.values, postfix.entries)
+        asking = postfix.asking()
+        log = recentlog.read(postfix.values["maillog_file"])
+        yield check_smtpd(log, asking.endpoint, postfix.command)
+        yield check_recent_mail(log, self._config, self._now)
+        holds = any(policy.holds for policy in self._config.policies)
+        yield from check_asking(asking, holds=holds, by_sender=self._config.account == "sender")
+        names = exempt_names(self._config, self._seen.exempt_clients)
+        yield check_exempt_names(names, postfix.smtpd, postfix.values["myhostname"])
+        if postfix.entry is not None:
+            queue_directory = postfix.values["queue_directory"]
+            yield check_answer(
+                Running(asking.endpoints(), queue_directory, postfix.command, postfix.log)
+            )
 
     def _installation(self) -> Iterator[Finding]:
         if missing := self._missing_state_folder():
@@ -118,29 +138,6 @@ class _Examination:
             yield check_password(self._path, config.store_database)
         else:
             yield state.check_database_rights(user, config.store_database)
-
-    def _mail_system(self) -> Iterator[Finding]:
-        postfix = self._postfix
-        installed = entry.Installed(_script(), self._path, self._service_user.name)
-        yield entry.check_entry(postfix.entry, installed)
-        longest = postfix.values["smtpd_policy_service_max_ttl"]
-        yield entry.check_time_limit(postfix.name, postfix.limit, longest)
-        user = self._service_user.user
-        if user and can_become(user):
-            yield check_log(user, postfix.values, postfix.entries)
-        asking = postfix.asking()
-        log = recentlog.read(postfix.values["maillog_file"])
-        yield check_smtpd(log, asking.endpoint, postfix.command)
-        yield check_recent_mail(log, self._config, self._now)
-        holds = any(policy.holds for policy in self._config.policies)
-        yield from check_asking(asking, holds=holds, by_sender=self._config.account == "sender")
-        names = exempt_names(self._config, self._seen.exempt_clients)
-        yield check_exempt_names(names, postfix.smtpd, postfix.values["myhostname"])
-        if postfix.entry is not None:
-            queue_directory = postfix.values["queue_directory"]
-            yield check_answer(
-                Running(asking.endpoints(), queue_directory, postfix.command, postfix.log)
-            )
 
 
 def _script() -> str:

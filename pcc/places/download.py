@@ -84,8 +84,21 @@ def _read_file(path: str, progress: Progress) -> Iterator[bytes]:
 
 def _read_url(url: str, name: str, progress: Progress) -> Iterator[bytes]:
     check_url(url)
+    # One without the protocols that urllib speaks besides: file, ftp, data.
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+        urllib.request.UnknownHandler(),
+        _Redirects(),
+    ):
+        opener.add_handler(handler)
+    opener.addheaders = [("User-Agent", f"pcc/{VERSION}")]
     try:
-        with _opener().open(url, timeout=SILENCE_SECONDS) as response:
+        with opener.open(url, timeout=SILENCE_SECONDS) as response:
             length = response.headers.get("Content-Length", "")
             total = int(length) if length.isascii() and length.isdigit() else 0
             done = 0
@@ -134,23 +147,6 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
             )
         check_url(newurl)
         return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _opener() -> urllib.request.OpenerDirector:
-    """Return an opener without the protocols that urllib speaks besides: file, ftp, data."""
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.UnknownHandler(),
-        _Redirects(),
-    ):
-        opener.add_handler(handler)
-    opener.addheaders = [("User-Agent", f"pcc/{VERSION}")]
-    return opener
 
 
 def _unpacked(chunks: Iterator[bytes], name: str) -> Iterator[bytes]:

@@ -105,21 +105,21 @@ def _match_senders(
         if begin <= mail.arrived <= end and unquoted(mail.sender) in senders:
             free[unquoted(mail.sender)].append(mail)
     known = accounts([mail for found in free.values() for mail in found]) or {}
-    return {row: _take(row, free, names, known) for row in rows}
-
-
-def _take(
-    row: HeldRow, free: dict[str, list[QueuedMail]], names: Names, known: dict[str, str]
-) -> Match:
-    """Match a row with the latest mail that it can mean, and take that out of `free`."""
-    for sender in spellings(row.sender, names):
-        mails = free[sender]
-        place = bisect_right(mails, row.at, key=_arrived) - 1
-        while place >= 0 and mails[place].arrived >= row.at - MINUTE:
-            if known.get(mails[place].queue_id, row.account) == row.account:
-                return Match(row, mails.pop(place), UNSURE)
-            place -= 1
-    return Match(row, None, MISSING)
+    matches = {row: Match(row, None, MISSING) for row in rows}
+    for row in rows:
+        for sender in spellings(row.sender, names):
+            of_sender = free[sender]
+            # The latest mail that the row can mean is its own, and free no longer.
+            place = bisect_right(of_sender, row.at, key=_arrived) - 1
+            while place >= 0 and of_sender[place].arrived >= row.at - MINUTE:
+                if known.get(of_sender[place].queue_id, row.account) == row.account:
+                    break
+                place -= 1
+            else:
+                continue
+            matches[row] = Match(row, of_sender.pop(place), UNSURE)
+            break
+    return matches
 
 
 def _arrived(mail: QueuedMail) -> int:

@@ -31,8 +31,24 @@ def advice(outcomes: Sequence[Outcome], *, tried: Sequence[str], learnt: bool) -
     if not any(outcome.stops for outcome in outcomes):
         sentences = ["Nobody would have been blocked.", *_missed(best.missed)]
         return [*sentences, DEFINITION] if best.missed else sentences
-    said = _recommended(best, outcomes, tried) if good else _none_recommended(outcomes, tried)
-    return [*said, *_missed(best.missed), *_cures(outcomes, learnt=learnt), DEFINITION]
+    sentences = _recommended(best, outcomes, tried) if good else _none_recommended(outcomes, tried)
+    sentences += _missed(best.missed)
+    # What would keep those who do not look stolen from being blocked?
+    others = [pair for outcome in outcomes for pair in outcome.others]
+    if clouds := sorted({found.cloud for _, found in others if found.cloud}):
+        names = ", ".join([f'"{cloud}"' for cloud in clouds])
+        sentences.append(f"exempt_clients = [{names}] lets mail by those machines pass uncounted.")
+    if any(not found.cloud for _, found in others):
+        sentences.append(
+            "For people of two countries see country_groups, for single ones [[override]] in"
+            " pcc.toml, for a journey `pcc_admin.py exempt add account NAME --for 14d`."
+        )
+        if not learnt:
+            sentences.append(
+                "At the beginning of these logs no country is familiar for anybody: with"
+                " --learn 7d nobody is blocked in the first days, from which pcc learns."
+            )
+    return [*sentences, DEFINITION]
 
 
 def _missed(missed: Sequence[Patient]) -> list[str]:
@@ -134,27 +150,6 @@ def _reasons(pairs: Sequence[tuple[Stop, Pattern]]) -> list[str]:
     if len(pairs) > EXAMPLES:
         sentences.append(f"  And {len(pairs) - EXAMPLES} more; see the list above.")
     return sentences
-
-
-def _cures(outcomes: Sequence[Outcome], *, learnt: bool) -> list[str]:
-    """Return what would keep those who do not look stolen from being blocked."""
-    others = [pair for outcome in outcomes for pair in outcome.others]
-    clouds = sorted({found.cloud for _, found in others if found.cloud})
-    cures = []
-    if clouds:
-        names = ", ".join([f'"{cloud}"' for cloud in clouds])
-        cures.append(f"exempt_clients = [{names}] lets mail by those machines pass uncounted.")
-    if any(not found.cloud for _, found in others):
-        cures.append(
-            "For people of two countries see country_groups, for single ones [[override]] in"
-            " pcc.toml, for a journey `pcc_admin.py exempt add account NAME --for 14d`."
-        )
-        if not learnt:
-            cures.append(
-                "At the beginning of these logs no country is familiar for anybody: with"
-                " --learn 7d nobody is blocked in the first days, from which pcc learns."
-            )
-    return cures
 
 
 def _rule(outcome: Outcome, tried: Sequence[str]) -> str:

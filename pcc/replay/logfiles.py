@@ -167,31 +167,26 @@ class Log:
         with open(stdin.fileno() if is_stdin else self.path, "rb", closefd=not is_stdin) as raw:
             if not is_stdin:
                 self.size = os.fstat(raw.fileno()).st_size
-            if raw.peek(2)[:2] == _GZIP:
-                yield from _unzipped(self._pieces(raw, CHUNK // 8))
-            else:
+            if raw.peek(2)[:2] != _GZIP:
                 yield from self._pieces(raw, CHUNK)
+                return
+            decoder = None
+            for piece in self._pieces(raw, CHUNK // 8):
+                rest = piece
+                while rest:
+                    decoder = decoder or zlib.decompressobj(zlib.MAX_WBITS + 16)
+                    yield decoder.decompress(rest, CHUNK)
+                    rest = decoder.unconsumed_tail
+                    if decoder.eof:  # another one may follow, or padding
+                        rest = decoder.unused_data.lstrip(b"\0")
+                        decoder = None
+            if decoder is not None:
+                raise EOFError("its end is missing")
 
     def _pieces(self, raw: BufferedReader, size: int) -> Iterator[bytes]:
         while piece := raw.read(size):
             self._advance(len(piece))
             yield piece
-
-
-def _unzipped(pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Return what gzipped pieces hold; raises EOFError where the end is missing."""
-    decoder = None
-    for piece in pieces:
-        rest = piece
-        while rest:
-            decoder = decoder or zlib.decompressobj(zlib.MAX_WBITS + 16)
-            yield decoder.decompress(rest, CHUNK)
-            rest = decoder.unconsumed_tail
-            if decoder.eof:  # another one may follow, or padding
-                rest = decoder.unused_data.lstrip(b"\0")
-                decoder = None
-    if decoder is not None:
-        raise EOFError("its end is missing")
 
 
 def in_order(logs: list[Log], tally: Tally, advance: Advance) -> Iterator[Submission]:

@@ -134,16 +134,13 @@ class Past:
         if now > self.latest:
             self.latest = now
         elif now < self.latest - CLOCK_SLACK:
-            self._mend_clock(now)
+            # As a verdict does: times lie ahead because the clock has jumped.
+            self.latest = now
+            history = self.history
+            since, seconds = clock_shift(history, now)
+            places = (*history.countries.values(), *history.networks.values())
+            for seen in (*places, *self.addresses.values()):
+                if seconds and seen.last_seen >= since:
+                    seen.last_seen -= seconds
+                    seen.first_seen = min(seen.first_seen, seen.last_seen)
         return known
-
-    def _mend_clock(self, now: float) -> None:
-        """Put times back that lie ahead because the clock has jumped, as a verdict does."""
-        self.latest = now
-        since, seconds = clock_shift(self.history, now)
-        history = self.history
-        places = (*history.countries.values(), *history.networks.values(), *self.addresses.values())
-        for seen in places:
-            if seconds and seen.last_seen >= since:
-                seen.last_seen -= seconds
-                seen.first_seen = min(seen.first_seen, seen.last_seen)

@@ -109,7 +109,27 @@ class Tally:
 def submissions(chunks: Iterable[bytes], clock: LogClock, tally: Tally) -> Iterator[Submission]:
     """Return the submissions among the lines of a log that comes in chunks."""
     for lines in whole_lines(chunks):
-        yield from _in_lines(lines, clock, tally)
+        find, match = lines.find, _SUBMISSION.match
+        at = find(MARK)
+        while at >= 0:
+            begin = lines.rfind(b"\n", 0, at) + 1
+            end = find(b"\n", at)
+            end = end if end >= 0 else len(lines)
+            found = match(lines, begin, end)
+            if found:
+                begun, rest, fraction, zone, host, queue_id, client, login = found.groups()
+                try:
+                    time = clock.time(begun, rest, fraction, zone)
+                except (ValueError, OverflowError):
+                    tally.add_unread(lines[begin:end], EXPECTED_DATE)
+                else:
+                    tally.parsed += 1
+                    if login[-1] == 13 or b", " in login:
+                        login = _login(login)
+                    yield Submission(time, host or b"", queue_id, client, login)
+            else:
+                yield from _in_another_form(lines[begin:end], clock, tally)
+            at = find(MARK, end)
 
 
 def whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -123,30 +143,6 @@ def whole_lines(chunks: Iterable[bytes]) -> Iterator[bytes]:
         elif len(rest) < LONGEST_LINE:
             rest += chunk
     yield rest
-
-
-def _in_lines(lines: bytes, clock: LogClock, tally: Tally) -> Iterator[Submission]:
-    find, match = lines.find, _SUBMISSION.match
-    at = find(MARK)
-    while at >= 0:
-        begin = lines.rfind(b"\n", 0, at) + 1
-        end = find(b"\n", at)
-        end = end if end >= 0 else len(lines)
-        found = match(lines, begin, end)
-        if found:
-            begun, rest, fraction, zone, host, queue_id, client, login = found.groups()
-            try:
-                time = clock.time(begun, rest, fraction, zone)
-            except (ValueError, OverflowError):
-                tally.add_unread(lines[begin:end], EXPECTED_DATE)
-            else:
-                tally.parsed += 1
-                if login[-1] == 13 or b", " in login:
-                    login = _login(login)
-                yield Submission(time, host or b"", queue_id, client, login)
-        else:
-            yield from _in_another_form(lines[begin:end], clock, tally)
-        at = find(MARK, end)
 
 
 def _in_another_form(line: bytes, clock: LogClock, tally: Tally) -> Iterator[Submission]:

@@ -172,7 +172,19 @@ def _upgrade(path: str) -> str:
             version = _version(connection, path)
             if version == SCHEMA_VERSION:  # another init has done it meanwhile
                 return "unchanged"
-            _keep_copy(path, version)
+            copy = f"{path}.version{version}"
+            temporary = f"{copy}.{os.getpid()}"
+            os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640))
+            try:  # what a reader sees while nobody else can write
+                with (
+                    closing(sqlite3.connect(path)) as source,
+                    closing(sqlite3.connect(temporary)) as target,
+                ):
+                    source.backup(target)
+                os.replace(temporary, copy)
+            except BaseException:
+                os.unlink(temporary)
+                raise
             for step in range(version, SCHEMA_VERSION):
                 for statement in UPGRADES[step].split(";"):
                     connection.execute(statement)
@@ -192,20 +204,3 @@ def _version(connection: sqlite3.Connection, path: str) -> int:
     if version != SCHEMA_VERSION and version not in UPGRADES:
         raise StoreError(version_message(path, version))
     return version
-
-
-def _keep_copy(path: str, version: int) -> None:
-    """Copy the database, as a reader sees it while nobody else can write."""
-    copy = f"{path}.version{version}"
-    temporary = f"{copy}.{os.getpid()}"
-    os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640))
-    try:
-        with (
-            closing(sqlite3.connect(path)) as source,
-            closing(sqlite3.connect(temporary)) as target,
-        ):
-            source.backup(target)
-        os.replace(temporary, copy)
-    except BaseException:
-        os.unlink(temporary)
-        raise

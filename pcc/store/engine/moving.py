@@ -17,7 +17,6 @@ from pcc.store.engine.definitions import VERSION_TABLE_NAME, tables
 from pcc.store.engine.server import ServerDatabase
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Any
 
     from pcc.store.engine.definitions import Table
@@ -58,7 +57,13 @@ def _copy(source: Database, target: Database, table: Table, host: str) -> int:
     insert = (
         f"INSERT INTO {table.name} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
     )
-    for rows in _batches(source, table, columns):
+    key = table.key or [column.name for column in table.columns if "PRIMARY KEY" in column.more]
+    query = f"SELECT {', '.join(columns)} FROM {table.name}"
+    order = f" ORDER BY {', '.join(key)} LIMIT {BATCH}"
+    places = [columns.index(name) for name in key]
+    rows = source.rows(f"{query}{order}")
+    while rows:
+        last = tuple(rows[-1][place] for place in places)
         if "host" in columns:  # this host has another name in the target
             at = columns.index("host")
             named = host if isinstance(target, ServerDatabase) else ""
@@ -66,6 +71,7 @@ def _copy(source: Database, target: Database, table: Table, host: str) -> int:
                 (*row[:at], named, *row[at + 1 :]) if row[at] in ("", host) else row for row in rows
             ]
         target.write_many(insert, rows)
+        rows = source.rows(f"{query} WHERE {beyond(tuple(key))}{order}", twice(last))
     if isinstance(target, ServerDatabase) and any(column.is_id for column in table.columns):
         target.follow_ids(table.name)
     before, after = _count(source, table), _count(target, table)
@@ -74,18 +80,6 @@ def _copy(source: Database, target: Database, table: Table, host: str) -> int:
             f"{target.name}: {table.name} has {after} rows, not {before}: does mail still flow?"
         )
     return after
-
-
-def _batches(source: Database, table: Table, columns: list[str]) -> Iterator[list[Row]]:
-    key = table.key or [column.name for column in table.columns if "PRIMARY KEY" in column.more]
-    query = f"SELECT {', '.join(columns)} FROM {table.name}"
-    order = f" ORDER BY {', '.join(key)} LIMIT {BATCH}"
-    places = [columns.index(name) for name in key]
-    rows = source.rows(f"{query}{order}")
-    while rows:
-        yield rows
-        last = tuple(rows[-1][place] for place in places)
-        rows = source.rows(f"{query} WHERE {beyond(tuple(key))}{order}", twice(last))
 
 
 def _count(database: Database, table: Table) -> int:
