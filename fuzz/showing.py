@@ -70,7 +70,7 @@ def _block_and_look(hostile: tuple[str, ...]) -> int:
         site = Site(
             folder,
             "familiar_after = 0\nmax_countries = 1\n"
-            f'[notify]\nto = ["root"]\nsendmail = "{program}"\n',
+            f'[notify]\nto = ["root"]\nsendmail = "{program}"\ndigest = ""\n',
         )
         try:
             process = site.policy()

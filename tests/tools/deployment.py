@@ -330,6 +330,7 @@ def installation(policy: str = "") -> Deployment:
     pcc.write_config(
         f'[policy]\n{first_limit(policy)}{policy}\n[store]\ndatabase = "{pcc.state}/pcc.db"\n'
         f'[country]\ndatabase = "{pcc.state}/country.mmdb"\n{NO_NETWORKS}'
+        '[notify]\ndigest = ""\n'
     )
     done = pcc.admin("init")
     assert done.returncode == 0, done.stderr
