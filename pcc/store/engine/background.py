@@ -20,7 +20,12 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 
 from pcc.errors import StoreError
 from pcc.store import sums
-from pcc.store.engine.sqlite import SQLiteDatabase, open_side_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pcc.store.engine.sqlite import SQLiteDatabase
 
 LONGEST_SECONDS = 8
 """Then the child is ended: all that it does can be broken off at any instant."""
@@ -32,13 +37,16 @@ FOLDER = os.path.abspath(__file__).rsplit("/", 4)[0]
 
 RUN = (
     "import sys; sys.path.insert(0, sys.argv[1]);"
-    " from pcc.store.engine import background; background.tidy(sys.argv[2])"
+    " from pcc.store.engine import background, sqlite;"
+    " background.tidy(lambda: sqlite.SQLiteDatabase(sys.argv[2]))"
 )
 
 
-def start(path: str) -> None:
-    """Start a child that tidies up the database at `path`, if none is at it.  Raises OSError."""
-    lock = open_side_file(path, ".checkpoint")
+def start(path: str, lock: int) -> None:
+    """Start a child that tidies up the database at `path`, if none is at it.  Raises OSError.
+
+    `lock`: the side file, open; it is closed here.
+    """
     try:
         flock(lock, LOCK_EX | LOCK_NB)
         os.posix_spawn(
@@ -57,11 +65,11 @@ def start(path: str) -> None:
         os.close(lock)
 
 
-def tidy(path: str) -> None:
+def tidy(opened: Callable[[], SQLiteDatabase]) -> None:
     """Fold the log, move the other one, and end without a word: others will try again."""
     signal.alarm(LONGEST_SECONDS)
     try:
-        database = SQLiteDatabase(path)
+        database = opened()
         sums.fold(database, time.time())
         if database.is_long() and not database.checkpoint():
             signal.alarm(0)

@@ -212,7 +212,7 @@ class SQLiteDatabase:
         from pcc.store.engine import background  # which few processes need
 
         try:
-            background.start(self.path)
+            background.start(self.path, open_side_file(self.path, ".checkpoint"))
         except OSError as error:
             raise StoreError(f"{self.path}: no checkpoint: {error.strerror}") from None
         return True
