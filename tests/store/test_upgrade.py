@@ -162,8 +162,8 @@ IMPORTED_LATE_BY_1_0_0 = (
 
 @pytest.mark.parametrize("name", IMPORTED_LATE_BY_1_0_0)
 def test_module_that_a_process_of_1_0_0_imports_late_is_no_more(name: str) -> None:
-    # It ends with an error where its files were replaced, and Postfix starts a new process: a
-    # module of the same name that means something else could have it give a wrong verdict.
+    # Where its files were replaced, such a process ends with an error, and Postfix starts another.
+    # A module of the same name with another meaning could lead to a wrong verdict.
     assert importlib.util.find_spec(name) is None
 
 
