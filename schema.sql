@@ -34,6 +34,9 @@ CREATE TABLE sighting (
 -- whole hours, so that most mails leave it as it is.
 CREATE INDEX sighting_by_hour ON sighting (account, hour, address);
 
+-- Administrators ask who else was seen from an address.
+CREATE INDEX sighting_by_address ON sighting (address);
+
 -- A country or a network that an account was seen sending from: the sum of its sightings there.
 CREATE TABLE place (
     account     TEXT    NOT NULL,

@@ -42,6 +42,7 @@ def crowd(site: Site) -> Site:
         ("fr", ["joe@example.org", "ann@example.org", "stolen@example.org"]),
         (address6("DE"), ["joe@example.org"]),
         (address6("DE") + "/64", ["joe@example.org"]),
+        ("2a05::/56", ["joe@example.org"]),
         ("2a05::/32", ["joe@example.org"]),
         ("64:ff9b::11.2.0.1", ["ann@example.org", "stolen@example.org"]),
     ],

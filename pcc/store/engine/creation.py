@@ -1,10 +1,9 @@
 """Creating a database from schema.sql, and bringing an older one up to date.
 
-Both in one transaction, so that a policy process sees the old state or the
-new one.  MySQL has none for this: there init completes what was interrupted by doing
-it again.  Before an upgrade an SQLite file is copied beside it; a
-server has backups of its own.  Writers wait meanwhile; a policy process of the
-old version then finds the new one, and ends without a verdict.
+Each in one transaction, so that a policy process sees the old state or the new one; an index may
+come before.  MySQL has none for this: there init completes what was interrupted by doing it again.
+Before an upgrade an SQLite file is copied beside it; a server has backups of its own.  Writers wait
+meanwhile; a policy process of the old version then finds the new one, and ends without a verdict.
 """
 
 from __future__ import annotations
@@ -12,7 +11,7 @@ from __future__ import annotations
 import os
 import sqlite3
 from contextlib import closing
-from fcntl import LOCK_EX, flock
+from fcntl import LOCK_EX, LOCK_UN, flock
 from pathlib import Path
 
 from pcc.errors import StoreError
@@ -97,6 +96,13 @@ MySQL may carry a statement out a second time, after an interruption: that must 
 nothing.
 """
 
+INDEX = "CREATE INDEX IF NOT EXISTS sighting_by_address ON sighting (address);"
+"""The index that an upgrade to version 3 also makes.
+
+In a file it comes first, in a transaction of its own: it takes about as long as the rest, and mail
+waits for one of them at a time.  Older versions don't use this index, but can live with it.
+"""
+
 FIRST_ON_SERVERS = 2
 """The schema version of the oldest databases on servers."""
 
@@ -127,7 +133,9 @@ def _create_or_upgrade_on_server(url: str, schema: str) -> str:
         return "unchanged"
     if version > SCHEMA_VERSION or 0 < version < FIRST_ON_SERVERS:
         raise StoreError(version_message(database.name, version))
-    steps = [UPGRADES[step] for step in range(version, SCHEMA_VERSION)] if version else [schema]
+    steps = [schema]
+    if version:
+        steps = [*[UPGRADES[step] for step in range(version, SCHEMA_VERSION)], INDEX]
     try:
         with database:
             for statement in database.definitions("".join(steps)):
@@ -168,6 +176,9 @@ def _upgrade(path: str) -> str:
         lock = open_side_file(path, ".lock")
         try:
             flock(lock, LOCK_EX)  # the turn of a writer, see pcc/store/engine/sqlite.py
+            connection.execute(INDEX)
+            flock(lock, LOCK_UN)
+            flock(lock, LOCK_EX)
             connection.execute("BEGIN IMMEDIATE")
             version = _version(connection, path)
             if version == SCHEMA_VERSION:  # another init has done it meanwhile

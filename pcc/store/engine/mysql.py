@@ -130,7 +130,7 @@ class MySQLDatabase(ServerDatabase):
                 line = _line(part.column, set())
                 found.append(f"ALTER TABLE {part.table} ADD COLUMN {line}")
             else:
-                found.append(part)
+                found.append(part.replace("INDEX IF NOT EXISTS", "INDEX"))  # see define()
         return found
 
     def define(self, statement: str) -> None:
