@@ -9,8 +9,7 @@ from pathlib import Path
 
 from benchmarks.traffic import COUNTRIES
 from pcc.config import prepared
-from pcc.places.lookup import Lookup
-from pcc.store import open_database, repeats, sums
+from pcc.store import open_database, sums
 
 DAY = 86400
 HOUR = 3600
@@ -55,7 +54,6 @@ def fill(database: Path, accounts: int, places: int, *, first: int = 0, days_ago
     today = int(seen // DAY)
     made = database.with_name("country.mmdb").stat().st_mtime
     config = prepared.load(str(database.with_name("pcc.toml")))
-    files = Lookup(config.country_database, config.networks_database, config.hosting_list, print)
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
         connection.execute("PRAGMA cache_size = -262144")
@@ -67,7 +65,7 @@ def fill(database: Path, accounts: int, places: int, *, first: int = 0, days_ago
                 "seen": seen,
                 "looked_up": made,
                 "repeats_until": seen + HOUR,
-                "judged_by": repeats.judged_by(config.identity, files.made()),
+                "judged_by": config.judged_by(),
                 "days": f"{today} {today - 1}",
             }
             connection.execute("BEGIN")

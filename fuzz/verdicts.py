@@ -22,7 +22,6 @@ from fuzz import generate
 from fuzz.rule_model import DAY, Limit, Model, Origin, Settings
 from pcc.config import prepared
 from pcc.history import Seen
-from pcc.places.lookup import Lookup
 from pcc.protocol import PolicyRequest, RequestReader, usual_request
 from pcc.store import exemptions, imports, incidents, open_database, sums, upkeep
 from pcc.store.engine import creation
@@ -187,8 +186,6 @@ class _Fuzzer:
         creation.create_or_upgrade(str(self._path))
         self._configure(toml)
         self._complaints: list[str] = []
-        files = [str(folder / name) for name in ("country.mmdb", "networks.mmdb", "hosting.txt")]
-        self._lookup = Lookup(files[0], files[1], files[2], self._complaints.append)
         self._now = float(START)
         self._slot = 0
         self._names: list[str] = []
@@ -209,7 +206,7 @@ class _Fuzzer:
 
     def _process(self) -> tuple[RequestReader, Verdicts]:
         database = open_database(str(self._path))
-        return RequestReader(), Verdicts(self._config, database, self._lookup)
+        return RequestReader(), Verdicts(self._config, database, self._complaints.append)
 
     def run(self, requests: int) -> Judged:
         refused = 0

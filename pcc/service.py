@@ -162,8 +162,7 @@ class PolicyService:
         if not _send(b"action=DUNNO\n\n"):
             self._is_ending = True  # Postfix has gone
         verdicts.count(repeat, request, now)
-        if self._counting is not None:
-            self._counting.count_if_due()
+        self._counter(verdicts).count_if_due()
         return True
 
     def _answer(self, request: PolicyRequest) -> None:
@@ -177,8 +176,8 @@ class PolicyService:
             self._is_ending = True  # Postfix has gone
         if verdict is not None and (verdict.events or verdict.notify or self._problems):
             self._tell_of(verdict)
-        if self._counting is not None:
-            self._counting.count_if_due()
+        if self._verdicts is not None:
+            self._counter(self._verdicts).count_if_due()
 
     def _begin(self) -> None:
         """Raise DeadlineError when a decision takes longer than DECISION_SECONDS, or a second more.
@@ -199,18 +198,19 @@ class PolicyService:
         alarm(seconds)
 
     def _open(self) -> Verdicts:
-        from pcc.places.lookup import Lookup
         from pcc.store import open_database
-        from pcc.verdict.counting import Counting
         from pcc.verdict.repeat import Verdicts
 
-        config = self._config
-        files = config.country_database, config.networks_database, config.hosting_list
-        lookup = Lookup(*files, self._problems.append)
-        database = open_database(config.store_database)
-        verdicts = Verdicts(config, database, lookup)
-        self._counting = Counting(database, verdicts.counts, self._limit, self._complain)
-        return verdicts
+        database = open_database(self._config.store_database)
+        return Verdicts(self._config, database, self._problems.append)
+
+    def _counter(self, verdicts: Verdicts) -> Counting:
+        """Return what counts, imported when the first reply is out."""
+        if self._counting is None:
+            from pcc.verdict.counting import Counting
+
+            self._counting = Counting(verdicts.counts, self._limit, self._complain)
+        return self._counting
 
     def _tell_of(self, verdict: Verdict) -> None:
         """Log a verdict, and start the notice to administrators."""
@@ -283,9 +283,9 @@ class PolicyService:
     def _end(self) -> None:
         """Count what was answered, and close the database."""
         alarm(0)
-        if self._verdicts is None or self._counting is None:
+        if self._verdicts is None:
             return
-        self._counting.finish(DECISION_SECONDS)
+        self._counter(self._verdicts).finish(DECISION_SECONDS)
         self._limit(DECISION_SECONDS)
         self._verdicts.close()
         alarm(0)

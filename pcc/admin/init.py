@@ -36,7 +36,7 @@ def add_commands(commands: Commands) -> None:
 
 def init(context: Context, options: argparse.Namespace) -> int:
     """Create or upgrade the database; ready the configuration and the files about places."""
-    from pcc.places.lookup import NEVER
+    from pcc.config import NEVER
     from pcc.places.memory import LookupOfMany
     from pcc.store import networks
 

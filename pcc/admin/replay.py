@@ -162,9 +162,7 @@ def _replay(
 ) -> Replay:
     config = context.config
     describe(config.country_database, COUNTRIES)  # without it nothing can be judged
-    lookup = LookupOfMany(
-        config.country_database, config.networks_database, config.hosting_list, context.complain
-    )
+    lookup = LookupOfMany(*config.files_of_places, context.complain)
     has_database = imports_too or config.is_on_server or os.path.exists(config.store_database)
     rows = exemptions.all_exemptions(context.database) if has_database else []
 

@@ -114,8 +114,7 @@ def report(context: Context, options: argparse.Namespace) -> int:
         return USAGE
     command = partial(command_line, context.config_path)
     config, database = context.config, context.database
-    paths = config.country_database, config.networks_database, config.hosting_list
-    with closing(Origins(*paths, context.complain)) as origins:
+    with closing(Origins(*config.files_of_places, context.complain)) as origins:
         found = gather(config, database, origins, command, since // DAY * DAY, context.now)
         if options.html:
             from pcc.report.page import page  # Jinja2, for this option alone

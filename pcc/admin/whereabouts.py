@@ -32,8 +32,7 @@ class Whereabouts:
         if seen:
             from pcc.places.origins import Origins  # expensive: the reader of databases
 
-            config = context.config
-            paths = config.country_database, config.networks_database, config.hosting_list
+            paths = context.config.files_of_places
             with closing(Origins(*paths, context.complain)) as origins:
                 self._origins = origins.find([row.address for row in seen])
         self._legs = travel.legs(travel.visits(seen, self._origins))

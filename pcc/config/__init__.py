@@ -21,6 +21,18 @@ LONGEST_BLOCK = 30 * 86400
 """Seconds up to which a block that ends by itself gets longer each time."""
 
 
+NEVER = -1.0
+"""When a file was made that is not there."""
+
+
+def time_of(path: str) -> float:
+    """Return when a file was made, UTC seconds; NEVER where there is none."""
+    try:
+        return posix.stat(path).st_mtime
+    except OSError:
+        return NEVER
+
+
 class Record:
     """Named values that can't be changed once made; each child lists its own."""
 
@@ -232,6 +244,18 @@ class Config(Record):
                 "notify": Notify(values["notify"]),
             }
         )
+
+    @property
+    def files_of_places(self) -> tuple[str, str, str]:
+        """Paths of the country database, the network database and the hosting list."""
+        return self.country_database, self.networks_database, self.hosting_list
+
+    def judged_by(self) -> int:
+        """Return what stands for this configuration and its files of places as they are now.
+
+        The same in all processes.
+        """
+        return hash((self.identity, *[time_of(path) for path in self.files_of_places]))
 
     @property
     def is_on_server(self) -> bool:

@@ -234,9 +234,7 @@ class _Sending:
             return None
         sightings, count = outbox.evidence(database, incident, MOST_SIGHTINGS)
         if self._origins is None:
-            config = self._config
-            paths = config.country_database, config.networks_database, config.hosting_list
-            self._origins = Origins(*paths, maillog.error)
+            self._origins = Origins(*self._config.files_of_places, maillog.error)
         detail = json.loads(row.detail)
         current = incidents.open_incident(database, incident.account)
         return Notice(

@@ -6,8 +6,7 @@ it; the time of a file shows whether it has been replaced since.
 
 from __future__ import annotations
 
-import posix  # what `os` adds to it would cost a tenth of the interpreter's start
-
+from pcc.config import NEVER, time_of
 from pcc.errors import CountryError
 
 TYPE_CHECKING = False
@@ -15,9 +14,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pcc.places.database import Database
-
-NEVER = -1.0
-"""When a file was made that is not there."""
 
 
 class Lookup:
@@ -86,7 +82,7 @@ class Lookup:
 
         A list that has become wrong leaves the last good one in force; a missing file is empty.
         """
-        made = self.hosting_made()
+        made = time_of(self._hosting_path)
         if made != self._hosting_read:
             self._hosting_read = made
             from pcc.places.hosting import read_hosting
@@ -100,30 +96,15 @@ class Lookup:
                     self._complain_once(self._hosting_path, str(error))
         return network in self._hosting
 
-    def made(self) -> tuple[float, float, float]:
-        """Return when each of the three files was made."""
-        return self.countries_made(), self.networks_made(), self.hosting_made()
-
     def countries_made(self) -> float:
         """Return when the country database was made, UTC seconds; NEVER where there is none."""
-        return _made(self._countries_path)
+        return time_of(self._countries_path)
 
     def networks_made(self) -> float:
         """Return when the network database was made, UTC seconds; NEVER where there is none."""
-        return _made(self._networks_path)
-
-    def hosting_made(self) -> float:
-        """Return when the hosting list was made, UTC seconds; NEVER where there is none."""
-        return _made(self._hosting_path)
+        return time_of(self._networks_path)
 
     def _complain_once(self, path: str, message: str) -> None:
         if path not in self._complained:
             self._complained.add(path)
             self._complain(message)
-
-
-def _made(path: str) -> float:
-    try:
-        return posix.stat(path).st_mtime
-    except OSError:
-        return NEVER

@@ -39,14 +39,6 @@ FIELD = "\x1f"
 """Between the fields of a line of the log: ASCII's unit separator."""
 
 
-def judged_by(identity: int, made: tuple[float, ...]) -> int:
-    """Return what stands for a configuration, and for the files of places, in `judged_by`.
-
-    `identity`: Config.identity.  `made`: when the files were, see places.lookup.
-    """
-    return hash((identity, *made))  # of numbers: the same in all processes
-
-
 _REPEAT = f"""
     SELECT instance
     FROM sighting LEFT JOIN account ON account.account = sighting.account

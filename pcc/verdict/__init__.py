@@ -90,7 +90,7 @@ class Counts:
 
     def __init__(self, database: Database) -> None:
         self.waiting = 0
-        self._database = database
+        self.database = database
         self._lines: list[str] = []
         self._since = 0.0
         self._writer = ""
@@ -98,15 +98,9 @@ class Counts:
         self._groups: list[tuple[str, int, float, str]] = []  # which may be in the log
 
     def add_mail(
-        self,
-        account: str,
-        address: str,
-        country: str,
-        instance: str,
-        client_name: str,
-        now: float,
+        self, account: str, address: str, instance: str, client_name: str, now: float
     ) -> None:
-        """Count a mail from an address and country that count already."""
+        """Count a mail from an address that counts already."""
         self._add(repeats.line(account, address, instance, client_name, now, ""), now)
 
     def add_try(self, incident: int, account: str, address: str, instance: str, now: float) -> None:
@@ -128,5 +122,5 @@ class Counts:
             group = self._writer, self._number, self._since, "\n".join(self._lines)
             groups = [*self._groups, group]
             self._groups, self._lines = groups, []  # at once: the deadline's error may come between
-        repeats.append(self._database, self._groups)
+        repeats.append(self.database, self._groups)
         self._groups, self.waiting = [], 0

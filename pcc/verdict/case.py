@@ -14,7 +14,7 @@ The rule judges all other mail.  Verdicts, `pcc_admin.py check` and `replay` use
 from __future__ import annotations
 
 from pcc import address as addresses
-from pcc.places.lookup import NEVER
+from pcc.config import NEVER
 from pcc.store import sightings
 
 TYPE_CHECKING = False

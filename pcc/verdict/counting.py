@@ -18,7 +18,6 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pcc.store.engine.interface import Database
     from pcc.verdict import Counts
 
 GROUP_SECONDS = 1.3
@@ -65,13 +64,12 @@ class Counting:
 
     def __init__(
         self,
-        database: Database,
         counts: Counts,
         limit: Callable[[int], None],
         complain: Callable[[str, str], None],
     ) -> None:
         self.is_active = False
-        self._database = database
+        self._database = counts.database
         self._counts = counts
         self._limit = limit
         self._complain = complain

@@ -12,9 +12,9 @@ the reply: a verdict depends on nothing but the store.
 
 from __future__ import annotations
 
+from pcc.config import NEVER
 from pcc.errors import StoreError
 from pcc.history import clock_shift, joined_days
-from pcc.places.lookup import NEVER
 from pcc.rule import Rule, end_of_incident, record
 from pcc.store import repeats, sightings
 from pcc.store.sightings import Sighting
@@ -88,9 +88,8 @@ class Decisions:
         if known is not None and known.instance == case.instance:  # Postfix's retry
             return self._pass(case)
         if known is not None and self._is_repeat(case, known, now):
-            self._counts.add_mail(
-                account, case.address, case.country, case.instance, request.client_name, now
-            )
+            client = request.client_name
+            self._counts.add_mail(account, case.address, case.instance, client, now)
             return self._pass(case)
         outcome = database.in_turn(lambda: self._record(case, now), account)
         if outcome is None:  # blocked by another mail just now
@@ -177,7 +176,7 @@ class Decisions:
         judgement = record(rule, history, place)
         seen.instance = case.instance
         seen.client_name = case.request.client_name
-        seen.judged_by = repeats.judged_by(self._config.identity, self._lookup.made())
+        seen.judged_by = self._config.judged_by()
         until = self._repeats_until(rule, history, place)
         seen.repeats_until = until if is_on_disk else -until
         sightings.save_sighting(database, account, seen)

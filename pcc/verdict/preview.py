@@ -40,9 +40,7 @@ def preview(
         return _passing("", "the configuration exempts the account or leaves its domain out")
     request = PolicyRequest({"client_address": address, "client_name": client_name})
     problems: list[str] = []
-    lookup = Lookup(
-        config.country_database, config.networks_database, config.hosting_list, problems.append
-    )
+    lookup = Lookup(*config.files_of_places, problems.append)
     case = examine(config, database, lookup, account, request, now)
     if case.because:
         result = _passing(case.country, case.because)

@@ -19,8 +19,9 @@ from pcc.verdict import DUNNO, Answered, Counts
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from pcc.config import Config
-    from pcc.places.lookup import Lookup
     from pcc.protocol import PolicyRequest, UsualRequest
     from pcc.store.engine.interface import Database
     from pcc.verdict import Verdict
@@ -39,13 +40,14 @@ class Verdicts:
     """Gives verdicts on the requests of one policy connection.
 
     `now` is UTC seconds throughout.  Raises StoreError when a verdict can't be
-    given: the caller disconnects without a reply.
+    given: the caller disconnects without a reply.  `complain` takes a sentence about each file of
+    places that is missing or broken.
     """
 
-    def __init__(self, config: Config, database: Database, lookup: Lookup) -> None:
+    def __init__(self, config: Config, database: Database, complain: Callable[[str], None]) -> None:
         self._config = config
         self._database = database
-        self._lookup = lookup
+        self._complain = complain
         self._looked = 0.0
         self._judged_by = 0
         self._answered = Answered()
@@ -70,7 +72,7 @@ class Verdicts:
         if not 0 <= now - self._looked < LOOK_SECONDS:
             self._looked = now
             self._database.check_in_place()
-            self._judged_by = repeats.judged_by(self._config.identity, self._lookup.made())
+            self._judged_by = self._config.judged_by()
         latest = repeats.find(self._database, account, address, self._judged_by, now)
         return None if latest is None else (account, address, latest)
 
@@ -79,7 +81,7 @@ class Verdicts:
         account, address, latest = repeat
         _, _, instance, client_name, queue_id = request
         if instance != latest and not self._answered.answer(account, instance)[0]:
-            self.counts.add_mail(account, address, "", instance, client_name, now)
+            self.counts.add_mail(account, address, instance, client_name, now)
         self._answered.remember(account, instance, (DUNNO, queue_id))
 
     def verdict(self, account: str, request: PolicyRequest, now: float) -> Verdict:
@@ -88,11 +90,12 @@ class Verdicts:
         if not self._database.read_only:
             self._fold(now)
         if self._decisions is None:
+            from pcc.places.lookup import Lookup
             from pcc.verdict.decision import Decisions
 
-            self._decisions = Decisions(
-                self._config, self._database, self._lookup, self._answered, self.counts
-            )
+            config = self._config
+            lookup = Lookup(*config.files_of_places, self._complain)
+            self._decisions = Decisions(config, self._database, lookup, self._answered, self.counts)
         return self._decisions.verdict(account, request, now)
 
     def _fold(self, now: float) -> None:

@@ -44,7 +44,6 @@ from pcc.config.iso3166 import CODES
 from pcc.config.prepared import load
 from pcc.errors import StoreError
 from pcc.history import Seen
-from pcc.places.lookup import Lookup
 from pcc.store import (
     SCHEMA_VERSION,
     blocks,
@@ -399,7 +398,7 @@ def test_log_of_counts_is_folded_once_by_many_at_once(
             for number in range(30):
                 for account in accounts:
                     instance = f"{writer}.{number}"
-                    counts.add_mail(account, address("ES"), "ES", instance, "unknown", time.time())
+                    counts.add_mail(account, address("ES"), instance, "unknown", time.time())
                 counts.write()
                 if number % 3 == 0:
                     sums.fold(database, time.time())
@@ -481,16 +480,16 @@ def test_mails_are_counted_once_although_the_answer_to_their_commit_is_lost(
     with closing(open_database(place)) as database:
         block = incidents.open_incident(database, USER)
         assert block is not None
-        verdicts = Verdicts(config, database, Lookup(str(site.countries), "", "", print))
+        verdicts = Verdicts(config, database, print)
         for number, home in enumerate(homes * 2):
-            verdicts.counts.add_mail(USER, home, "ES", f"first.{number}", "unknown", now)
+            verdicts.counts.add_mail(USER, home, f"first.{number}", "unknown", now)
             verdicts.counts.add_try(block.id, USER, "192.0.2.1", f"try.{number}", now)
         for number in range(2):
             carried.loses = lost
             with pytest.raises(StoreError):
                 verdicts.counts.write()
             carried.loses = ""
-            verdicts.counts.add_mail(USER, homes[0], "ES", f"more.{number}", "unknown", now)
+            verdicts.counts.add_mail(USER, homes[0], f"more.{number}", "unknown", now)
             if is_folded:
                 sums.fold(database, now)
         for _ in range(2):

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from checkout import ROOT, Site, address
+from checkout import Site, address
 from mmdb import write_country_database, write_database
 from systemlog import system_log
 
 from pcc.address import packed_address
-from pcc.places.lookup import NEVER, Lookup
+from pcc.config import NEVER
+from pcc.places.lookup import Lookup
 
 SYSTEMS: dict[str, Any] = {
     "11.1.0.0/16": {
@@ -88,7 +87,7 @@ def test_lookup_without_network_database_and_hosting_list_complains_of_nothing(
     assert files.lookup.country(packed("11.1.2.3")) == "ES"
     assert files.network("11.1.2.3") == ""
     assert not files.lookup.is_hosting("AS64501")
-    assert files.lookup.networks_made() == files.lookup.hosting_made() == NEVER
+    assert files.lookup.networks_made() == NEVER
     assert files.complaints == []
 
 
@@ -97,13 +96,13 @@ def test_hosting_list_of_the_year_1970_is_read(files: Files) -> None:
     assert files.lookup.is_hosting("AS64501")
 
 
-def test_lookup_knows_when_each_file_was_made(files: Files) -> None:
-    for seconds, path in enumerate((files.countries, files.networks, files.hosting)):
+def test_lookup_knows_when_each_database_was_made(files: Files) -> None:
+    for seconds, path in enumerate((files.countries, files.networks)):
         os.utime(path, (seconds, seconds))
     lookup = files.lookup
-    assert (lookup.countries_made(), lookup.networks_made(), lookup.hosting_made()) == (0, 1, 2)
+    assert (lookup.countries_made(), lookup.networks_made()) == (0, 1)
     files.networks.unlink()
-    assert (lookup.countries_made(), lookup.networks_made(), lookup.hosting_made()) == (0, NEVER, 2)
+    assert (lookup.countries_made(), lookup.networks_made()) == (0, NEVER)
 
 
 def test_lookup_follows_a_network_database_that_is_replaced_truncated_and_of_another_layout(
@@ -216,20 +215,6 @@ def test_hosting_list_that_is_no_file_is_named(files: Files) -> None:
     os.mkfifo(files.hosting)
     assert not files.lookup.is_hosting("AS64501")
     assert files.complaints == [f"{files.hosting}: the hosting list must be a regular file"]
-
-
-@pytest.mark.subprocess
-def test_lookup_imports_nothing_expensive_before_it_is_asked(tmp_path: Path) -> None:
-    program = (
-        "import sys; sys.path.insert(0, sys.argv[1]); before = set(sys.modules)\n"
-        "from pcc.places.lookup import Lookup\n"
-        "lookup = Lookup('/none', '/none', '/none', print)\n"
-        "lookup.countries_made(), lookup.networks_made(), lookup.hosting_made()\n"
-        "print(sorted(set(sys.modules) - before - {'__future__'}))"
-    )
-    argv = [sys.executable, "-I", "-S", "-c", program, str(ROOT)]
-    done = subprocess.run(argv, capture_output=True, text=True, check=True)
-    assert done.stdout == "['pcc', 'pcc.errors', 'pcc.places', 'pcc.places.lookup']\n"
 
 
 # Through the real process.

@@ -13,7 +13,6 @@ from mmdb import write_country_database, write_database
 
 from pcc.config import prepared
 from pcc.history import DAY
-from pcc.places.lookup import Lookup
 from pcc.protocol import PolicyRequest
 from pcc.store import open_database
 from pcc.verdict.repeat import Verdicts
@@ -45,10 +44,8 @@ class Place:
     def passes(self, at: float, *clients: str) -> list[bool]:
         """Judge a mail from each address, a second apart; return which pass."""
         config = prepared.load(str(self.site.config))
-        files = config.country_database, config.networks_database, config.hosting_list
-        lookup = Lookup(files[0], files[1], files[2], self.problems.append)
         with closing(open_database(str(self.site.database))) as database:
-            verdicts = Verdicts(config, database, lookup)
+            verdicts = Verdicts(config, database, self.problems.append)
             actions = []
             for number, client in enumerate(clients):
                 request = PolicyRequest(

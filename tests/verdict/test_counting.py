@@ -11,7 +11,6 @@ from checkout import NETWORKS, address, new_instance, request_text
 from mmdb import write_country_database
 
 from pcc.config import prepared
-from pcc.places.lookup import Lookup
 from pcc.protocol import RequestReader
 from pcc.store import incidents, open_database, repeats, sums
 from pcc.store.engine import creation
@@ -35,8 +34,7 @@ def process(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[], Verd
     )
     creation.create_or_upgrade(str(tmp_path / "pcc.db"))
     config = prepared.load(str(tmp_path / "pcc.toml"))
-    lookup = Lookup(config.country_database, "", "", print)
-    return lambda: Verdicts(config, open_database(config.store_database), lookup)
+    return lambda: Verdicts(config, open_database(config.store_database), print)
 
 
 def ask(verdicts: Verdicts, country: str, now: float, account: str = "joe") -> str:
@@ -72,7 +70,7 @@ def sightings_of(verdicts: Verdicts) -> list[tuple[Any, ...]]:
 
 def count(verdicts: Verdicts, instance: str, at: float, country: str = "ES") -> None:
     """Count a mail of joe that was answered at a time."""
-    verdicts.counts.add_mail("joe", address(country), country, instance, "a.example", at)
+    verdicts.counts.add_mail("joe", address(country), instance, "a.example", at)
 
 
 def fold(verdicts: Verdicts, at: float) -> None:
@@ -209,7 +207,7 @@ def test_mail_with_any_characters_is_counted(process: Callable[[], Verdicts]) ->
     one = process()
     account = "a\x1fb\tc\x85\u2028@example.org"
     assert ask(one, "ES", START, account) == "DUNNO"
-    one.counts.add_mail(account, address("ES"), "ES", "i\x1f1", "a\x1fb\x1fc.example", START + 1)
+    one.counts.add_mail(account, address("ES"), "i\x1f1", "a\x1fb\x1fc.example", START + 1)
     one.counts.write()
     fold(one, START + 2)
     assert one._database.rows("SELECT account, mails, client_name FROM sighting") == [
