@@ -98,7 +98,7 @@ def test_map_of_the_house_has_every_module() -> None:
         assert module.stem == "__init__" or f"`{name}`" in house, name
 
 
-def test_every_command_and_option_tells_what_it_is_for() -> None:
+def test_commands_and_options_tell_what_they_are_for() -> None:
     for name, summary, parser in COMMANDS.values():
         assert summary, name
         for flag, action in parser._option_string_actions.items():
@@ -114,7 +114,7 @@ def test_manual_has_every_key_with_its_default_and_range() -> None:
             assert f"  Value: {marked(key.range)}." in page
 
 
-def test_the_shipped_file_has_every_key_with_a_comment_and_no_other() -> None:
+def test_shipped_file_has_every_key_with_a_comment_and_no_other() -> None:
     told = {place: comment for place, comment in settings.comments().items() if place[1]}
     known = {(table, key) for table, keys in settings.TABLES.items() for key in keys}
     assert set(told) <= known
@@ -185,13 +185,13 @@ def examples() -> list[str]:
     return [line for line in found if not line.startswith("pcc_admin.py: ")]
 
 
-def test_the_command_line_takes_every_example() -> None:
+def test_command_line_takes_every_example() -> None:
     assert len(examples()) > 8
     for line in examples():
         command_line().parse_args(shlex.split(line)[1:])
 
 
-def test_the_configuration_takes_every_example() -> None:
+def test_configuration_takes_every_example() -> None:
     import tomli
 
     lines = "\n".join(displays_of("pcc.toml.5"))
@@ -210,7 +210,7 @@ MISTAKES: list[dict[str, Any]] = [
 ]
 
 
-def test_the_messages_shown_are_those_of_the_program() -> None:
+def test_messages_shown_are_those_of_the_program() -> None:
     shown = [line for name in PAGES for line in displays_of(name) if ".toml: " in line]
     assert len(shown) == len(MISTAKES)
     for document in MISTAKES:
@@ -219,7 +219,7 @@ def test_the_messages_shown_are_those_of_the_program() -> None:
         assert any(line.endswith(str(error.value)) for line in shown), str(error.value)
 
 
-def test_every_line_of_the_log_is_explained() -> None:
+def test_log_lines_are_explained() -> None:
     source = (ROOT / "pcc" / "maillog.py").read_text(encoding="utf-8")
     logged = set(re.findall(r'f"(\w+) (?:account|incident|kind|\{details\}|\{_held_mail)', source))
     assert len(logged) > 11
@@ -228,7 +228,7 @@ def test_every_line_of_the_log_is_explained() -> None:
         assert re.search(rf"^- `{event} ", page, flags=re.MULTILINE), event
 
 
-def test_every_exit_status_is_explained() -> None:
+def test_exit_statuses_are_explained() -> None:
     page = text_of("pcc_admin.8")
     for status in (admin.DONE, admin.NOT_DONE, admin.USAGE, admin.PARTLY, admin.TROUBLE):
         assert f"\n- `{status}`\\\n" in page

@@ -257,7 +257,7 @@ def documented_keys() -> set[str]:
     return {key for cell in cells for key in re.findall(r"`(\w+)`", cell)}
 
 
-def test_all_sh_runs_each_command_although_one_fails(tmp_path: Path) -> None:
+def test_script_of_all_commands_runs_each_although_one_fails(tmp_path: Path) -> None:
     """All the way from the crossing mail: pcc's notifier starts the commands."""
     said = tmp_path / "said"
     for name, status in (("one", 1), ("two", 0)):

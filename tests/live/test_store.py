@@ -165,7 +165,7 @@ def columns_of(place: str) -> set[tuple[str, str]]:
     return {(table, column) for table, column in rows if table != "pcc_schema"}
 
 
-def test_all_engines_have_the_tables_and_columns_of_the_schema(place: str) -> None:
+def test_schema_is_the_same_on_all_engines(place: str) -> None:
     assert create_or_upgrade(place) == "created"
     assert create_or_upgrade(place) == "unchanged"
     expected = {
@@ -327,7 +327,7 @@ def test_addresses_are_read_in_pages_without_loss(database: Database) -> None:
     assert sorted(found) == sorted(f"192.0.2.{number}" for number in range(300))
 
 
-def test_what_fails_inside_a_transaction_is_rolled_back(database: Database) -> None:
+def test_transaction_that_fails_is_rolled_back(database: Database) -> None:
     with pytest.raises(ZeroDivisionError), database.turn(USER):  # noqa: PT012
         blocks.add_event(database, USER, "blocked", "me", "", 1)
         print(1 / 0)
@@ -343,7 +343,7 @@ def test_what_fails_inside_a_transaction_is_rolled_back(database: Database) -> N
 # Exact over several hosts.
 
 
-def test_of_first_mails_at_the_same_instant_exactly_max_countries_pass(
+def test_crowd_of_first_mails_has_exactly_max_countries_pass(
     place: str, make: Callable[..., Site]
 ) -> None:
     notify = '[notify]\nto = ["postmaster"]\nsendmail = "/nonexistent/sendmail"\n'
@@ -369,7 +369,7 @@ def test_of_first_mails_at_the_same_instant_exactly_max_countries_pass(
         assert database.rows("SELECT what, account FROM outbox") == [("blocked", USER)]
 
 
-def test_every_mail_is_counted_once(place: str, make: Callable[..., Site]) -> None:
+def test_mail_is_counted_once(place: str, make: Callable[..., Site]) -> None:
     hosts = [make(place), make(place)]
     assert is_pass(hosts[0].ask(USER, address("ES")))
 
@@ -499,7 +499,7 @@ def test_mails_are_counted_once_although_the_answer_to_their_commit_is_lost(
     assert [row["tries"] for row in site.data("list")] == [4]
 
 
-def test_a_thief_who_alternates_between_hosts_is_stopped_as_on_one(
+def test_thief_who_alternates_between_hosts_is_stopped_as_on_one(
     place: str, make: Callable[..., Site]
 ) -> None:
     hosts = [make(place), make(place)]
@@ -511,7 +511,7 @@ def test_a_thief_who_alternates_between_hosts_is_stopped_as_on_one(
     assert hosts[1].blocked() == [USER]
 
 
-def test_a_notice_is_taken_by_one(place: str, database: Database) -> None:
+def test_notice_is_taken_by_one(place: str, database: Database) -> None:
     with database.turn(USER):
         for _ in range(20):
             blocks.add_notice(database, 1, USER, "blocked", ("mail",), 1000)
@@ -531,7 +531,7 @@ def test_a_notice_is_taken_by_one(place: str, database: Database) -> None:
 # The work of administrators.
 
 
-def test_every_command_works(place: str, make: Callable[..., Site], tmp_path: Path) -> None:
+def test_commands_work_on_a_server(place: str, make: Callable[..., Site], tmp_path: Path) -> None:
     site = make(place, PLAIN + 'action = "HOLD"\n')
     for country in ("ES", "FR", "BR", "VN", "DE"):
         site.ask(USER, address(country))
@@ -584,7 +584,7 @@ def contents(place: str) -> dict[str, list[tuple[Any, ...]]]:
 
 
 @pytest.mark.parametrize("scheme", SERVERS)
-def test_a_database_moves_to_a_server_and_back(
+def test_database_moves_to_a_server_and_back(
     make: Callable[..., Site], tmp_path: Path, scheme: str
 ) -> None:
     server = running(scheme)
@@ -614,7 +614,7 @@ def test_a_database_moves_to_a_server_and_back(
     assert site.blocked() == [USER, "eve@example.org"]
 
 
-def test_what_can_not_be_moved_leaves_nothing_behind(
+def test_move_that_fails_leaves_nothing_behind(
     server: DatabaseServer, make: Callable[..., Site], tmp_path: Path
 ) -> None:
     file, place = str(tmp_path / "pcc.db"), server.new_database()
@@ -645,7 +645,7 @@ def test_init_joins_the_spellings_of_an_account(place: str, make: Callable[..., 
     assert sum(site.mails("joe@example.org").values()) == 8
 
 
-def test_a_clock_that_jumped_back_is_put_right(place: str, make: Callable[..., Site]) -> None:
+def test_clock_that_jumped_back_is_put_right(place: str, make: Callable[..., Site]) -> None:
     site = make(place)
     with closing(open_database(place)) as database:
         later = time.time() + 50_000
@@ -662,7 +662,7 @@ def test_a_clock_that_jumped_back_is_put_right(place: str, make: Callable[..., S
 # Servers that are away, slow, or take no writes.
 
 
-def test_a_server_that_is_away_is_told_and_needs_no_restart_of_ours(
+def test_server_that_is_away_is_told_and_needs_no_restart_of_ours(
     server: DatabaseServer, make: Callable[..., Site]
 ) -> None:
     place = server.new_database()
@@ -693,7 +693,7 @@ def test_a_server_that_is_away_is_told_and_needs_no_restart_of_ours(
     assert site.mails("ann@example.org") == {address("ES"): 2}
 
 
-def test_a_server_that_is_killed_under_load_has_no_mail_judged_wrongly(
+def test_server_that_is_killed_under_load_has_no_mail_judged_wrongly(
     server: DatabaseServer, make: Callable[..., Site]
 ) -> None:
     """A client without a reply comes back, as Postfix's default_action asks."""
@@ -732,7 +732,7 @@ def test_a_server_that_is_killed_under_load_has_no_mail_judged_wrongly(
     assert {row["tries"] for row in rows} <= {1, 2, 3}
 
 
-def test_a_server_that_answers_nothing_is_waited_for_no_longer_than_the_deadline(
+def test_server_that_answers_nothing_is_waited_for_until_the_deadline(
     make: Callable[..., Site],
 ) -> None:
     def with_new_connection(site: Site) -> float:
@@ -766,7 +766,7 @@ def test_a_server_that_answers_nothing_is_waited_for_no_longer_than_the_deadline
         assert is_pass(site.ask(USER, address("ES")))
 
 
-def test_an_account_that_somebody_else_has_locked_is_waited_for_and_others_are_not(
+def test_account_that_somebody_else_has_locked_is_waited_for_and_others_are_not(
     server: DatabaseServer, make: Callable[..., Site]
 ) -> None:
     place = server.new_database()
@@ -779,7 +779,7 @@ def test_an_account_that_somebody_else_has_locked_is_waited_for_and_others_are_n
         assert is_pass(waiting.result())
 
 
-def test_a_transaction_in_the_way_of_another_is_done_again(server: DatabaseServer) -> None:
+def test_transaction_in_the_way_of_another_is_done_again(server: DatabaseServer) -> None:
     place = server.new_database()
     create_or_upgrade(place)
     tries = []
@@ -838,7 +838,7 @@ def void(value: object) -> None:
     pass
 
 
-def test_a_standby_holds_the_blocks_and_lets_nothing_else_through(
+def test_standby_holds_the_blocks_and_lets_nothing_else_through(
     server: DatabaseServer, make: Callable[..., Site]
 ) -> None:
     if isinstance(server, PostgreSQL):
@@ -895,7 +895,7 @@ def with_password(server: DatabaseServer, tmp_path: Path, how: str) -> str:
         ("mysql", "read_default_file"),
     ],
 )
-def test_a_password_is_found_and_never_told(
+def test_password_is_found_and_never_told(
     make: Callable[..., Site], tmp_path: Path, scheme: str, how: str
 ) -> None:
     server = running(scheme)
@@ -1004,7 +1004,7 @@ def test_pcc_needs_no_more_rights_than_the_guide_gives(
         ("mysql", "pymysql", "pip install PyMySQL"),
     ],
 )
-def test_without_its_driver_a_server_is_refused_with_the_command_that_installs_it(
+def test_server_without_its_driver_is_refused_with_the_command_that_installs_it(
     scheme: str, module: str, command: str
 ) -> None:
     code = (
@@ -1017,13 +1017,13 @@ def test_without_its_driver_a_server_is_refused_with_the_command_that_installs_i
     assert command in done.stdout
 
 
-def test_a_database_without_tables_tells_what_to_do(server: DatabaseServer) -> None:
+def test_database_without_tables_tells_what_to_do(server: DatabaseServer) -> None:
     place = server.new_database()
     with pytest.raises(StoreError, match=r"is not a database of pcc: run pcc_admin\.py init$"):
         open_database(place)
 
 
-def test_an_upgrade_by_another_host_ends_the_processes_of_an_older_pcc(
+def test_upgrade_by_another_host_ends_the_processes_of_an_older_pcc(
     server: DatabaseServer, make: Callable[..., Site]
 ) -> None:
     place = server.new_database()
@@ -1041,7 +1041,7 @@ def test_an_upgrade_by_another_host_ends_the_processes_of_an_older_pcc(
         assert database.rows("SELECT name FROM place") == [("ES",)]
 
 
-def test_another_version_of_the_schema_is_refused(server: DatabaseServer) -> None:
+def test_schema_of_another_version_is_refused(server: DatabaseServer) -> None:
     place = server.new_database()
     create_or_upgrade(place)
     with closing(open_database(place)) as database, database:
