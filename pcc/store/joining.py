@@ -94,23 +94,29 @@ def _join(database: Database, account: str, names: list[str], by: str, now: floa
     known["sighting"] = _sums(known["sighting"], ("address",))
     known["place"] = _sums(known["place"], ("kind", "name"))
     known["account"] = [_account(known["account"], generation)]
-    for name in names:
-        for table in columns:
-            database.write(f"DELETE FROM {table} WHERE account = ?", (name,))
-        for table in ("incident", "held", "attempt", "event", "outbox"):
-            database.write(f"UPDATE {table} SET account = ? WHERE account = ?", (account, name))
-    for table in columns:
-        database.write(f"DELETE FROM {table} WHERE account = ?", (account,))
-        for row in known[table]:
-            row["account"] = account
-            marks = ", ".join("?" * len(row))
-            statement = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})"
-            database.write(statement, tuple(row.values()))
+    _replace(database, account, names, known)
     blocked = _keep_strictest(database, account, now)
     more = f" and {len(names) - NAMES_IN_EVENT} more" if len(names) > NAMES_IN_EVENT else ""
     detail = ", ".join(names[:NAMES_IN_EVENT]) + more
     blocks.add_event(database, account, "joined", by, detail, now)
     return Joined(account, names, blocked)
+
+
+def _replace(
+    database: Database, account: str, names: list[str], known: dict[str, list[Row]]
+) -> None:
+    """Write the account's rows of some tables in place of those of all its names."""
+    for name in names:
+        for table in ("incident", "held", "attempt", "event", "outbox"):
+            database.write(f"UPDATE {table} SET account = ? WHERE account = ?", (account, name))
+    for table, rows in known.items():
+        for name in (account, *names):
+            database.write(f"DELETE FROM {table} WHERE account = ?", (name,))
+        for row in rows:
+            row["account"] = account
+            marks = ", ".join("?" * len(row))
+            statement = f"INSERT INTO {table} ({', '.join(row)}) VALUES ({marks})"
+            database.write(statement, tuple(row.values()))
 
 
 def _sums(rows: list[Row], key: tuple[str, ...]) -> list[Row]:

@@ -173,6 +173,15 @@ def _add_mails(database: Database, mails: dict[tuple[str, ...], list[Mail]]) -> 
         " WHERE account = ? AND address = ?",
         sightings,
     )
+    _add_to_places(database, places, days_of)
+
+
+def _add_to_places(
+    database: Database,
+    places: dict[tuple[str, ...], tuple[int, float]],
+    days_of: dict[tuple[str, ...], set[str]],
+) -> None:
+    """Add mails, and the days of some, to countries and networks: by account, kind and name."""
     database.write_many(
         "UPDATE place SET mails = mails + ?,"
         " last_seen = CASE WHEN last_seen < ? THEN ? ELSE last_seen END"
