@@ -19,6 +19,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import forked
 import postfix
 import pytest
 import servers
@@ -120,6 +121,7 @@ def pytest_runtest_makereport(
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Fail the run, and kill them by process id, when processes were left behind."""
     config = session.config
+    forked.end()
     if not _has_workers(config):
         config.stash[LEFT_BEHIND] = end_processes_of(session_folder(), patience=2)
     if hasattr(config, "workeroutput"):

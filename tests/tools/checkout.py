@@ -16,6 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import forked
 from mmdb import write_country_database
 
 from pcc.config import prepared
@@ -207,6 +208,8 @@ class Site:
 
     def admin(self, *arguments: str, text: str = "") -> subprocess.CompletedProcess[str]:
         """Run pcc_admin.py."""
+        if self.python == sys.executable:
+            return forked.run(["-c", str(self.config), *arguments], text, 60)
         return subprocess.run(
             [self.python, str(ROOT / "pcc_admin.py"), "-c", str(self.config), *arguments],
             input=text,
