@@ -170,6 +170,13 @@ CREATE TABLE event (
 CREATE INDEX event_by_account ON event (account, at);
 CREATE INDEX event_by_time ON event (at);
 
+-- What `stats` counts since ever.  Of incidents and held mail this is only the share of rows that
+-- were dropped since; see pcc/store/counters.py.
+CREATE TABLE counter (
+    name  TEXT    NOT NULL PRIMARY KEY,  -- what is counted
+    value INTEGER NOT NULL               -- how many; the share of dropped rows may be below 0
+) WITHOUT ROWID;
+
 -- Notices that are still to be sent.
 CREATE TABLE outbox (
     id         INTEGER PRIMARY KEY,

@@ -11,10 +11,12 @@ from __future__ import annotations
 class PccError(Exception):
     """Base of all errors of pcc.
 
-    `exit_status` is what the policy process ends with, from sysexits(3).
+    `exit_status` is what the policy process ends with, from sysexits(3); `kind` is as what it is
+    counted, see pcc/tally.py.
     """
 
     exit_status = 70  # EX_SOFTWARE
+    kind = "internal"
 
 
 class ConfigError(PccError):
@@ -27,24 +29,28 @@ class ProtocolError(PccError):
     """A policy request that Postfix would not have sent."""
 
     exit_status = 76  # EX_PROTOCOL
+    kind = "protocol"
 
 
 class StoreError(PccError):
     """The database can't be opened, read or written."""
 
     exit_status = 74  # EX_IOERR
+    kind = "store"
 
 
 class DeadlineError(PccError):
     """A decision took longer than Postfix would wait for it."""
 
     exit_status = 75  # EX_TEMPFAIL
+    kind = "deadline"
 
 
 class CountryError(PccError):
     """The country database, or that of networks, is missing, broken or of the wrong type."""
 
     exit_status = 66  # EX_NOINPUT
+    kind = "places"
 
 
 class NoticeError(PccError):

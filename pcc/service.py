@@ -59,15 +59,15 @@ class Terminated(BaseException):
 
 def main(arguments: list[str]) -> None:
     """Serve the connection on stdin and stdout, then end the process."""
-    status, log_name = 0, "pcc"
+    status, log_name, database_path = 0, "pcc", ""
     try:
         path = config_path(arguments[1:])
         config = prepared.load(path)
-        log_name = config.log_name
+        log_name, database_path = config.log_name, config.state_path
         PolicyService(config, path).serve()
     except PccError as error:
         status = error.exit_status
-        _tell(str(error), log_name)
+        _tell(str(error), log_name, database_path, error.kind)
     except Terminated:
         pass
     except Exception as error:  # a bug: log its place, in a line
@@ -76,7 +76,7 @@ def main(arguments: list[str]) -> None:
         while trace is not None and trace.tb_next is not None:
             trace = trace.tb_next
         place = f"{trace.tb_frame.f_code.co_filename}:{trace.tb_lineno}: " if trace else ""
-        _tell(f"internal error: {place}{type(error).__name__}: {error}", log_name)
+        _tell(f"internal error: {place}{type(error).__name__}: {error}", log_name, database_path)
     # Nothing is left to be done that the interpreter's own way out would do.
     posix._exit(status)
 
@@ -218,7 +218,8 @@ class PolicyService:
 
         self._limit(DECISION_SECONDS)
         for problem in self._problems:
-            _tell(problem, self._config.log_name)  # once for each file: Lookup sees to that
+            # Once for each file: Lookup sees to that.
+            _tell(problem, self._config.log_name, self._config.state_path, "places")
         self._problems.clear()
         maillog.open_log(self._config.log_name)
         for event, details in verdict.events:
@@ -235,7 +236,8 @@ class PolicyService:
         """Log what is wrong but stops nothing, once per process and subject."""
         if subject not in self._told:
             self._told.add(subject)
-            _tell(message, self._config.log_name)
+            kind = "notifier" if subject == "notify" else "store"
+            _tell(message, self._config.log_name, self._config.state_path, kind)
 
     def _read(self) -> bool:
         """Wait for input, counting meanwhile, and take it in.
@@ -301,12 +303,21 @@ def _send(data: bytes) -> bool:
     return True
 
 
-def _tell(message: str, log_name: str = "pcc") -> None:
-    """Log an error, and also print it if a person tries the program on a terminal."""
+def _tell(
+    message: str, log_name: str = "pcc", database_path: str = "", kind: str = "internal"
+) -> None:
+    """Log an error, and also print it if a person tries the program on a terminal.
+
+    It is counted as one of this kind where it is known which database pcc has.
+    """
     from pcc import maillog
 
     maillog.open_log(log_name)
     maillog.error(message)
+    if database_path:
+        from pcc import tally
+
+        tally.note(database_path, f"errors {kind}")
     if posix.isatty(2):
         from pcc.escaping import printable
 

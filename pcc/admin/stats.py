@@ -1,7 +1,8 @@
 """The command `stats`: figures for people, and for Prometheus by node_exporter.
 
-Metrics are gauges in the text exposition format.  A figure that does not exist
-yet (the age of the last sighting where there is none) has no sample.
+Metrics are gauges and counters in the text exposition format.  A gauge that does not exist
+yet (the age of the last sighting where there is none) has no sample.  Counters only grow; those
+of errors and of mail without a country are of this host alone (pcc/tally.py).
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from pcc import VERSION
+from pcc import VERSION, tally
 from pcc.admin import DONE, USAGE
 from pcc.admin.commands import add_command
 from pcc.admin.output import local_time
@@ -22,7 +23,7 @@ from pcc.places.memory import CountryMemory
 from pcc.postfix import recentlog
 from pcc.postfix.configuration import Postconf
 from pcc.replay.recent import Recent, problem, recent_mails
-from pcc.store import upkeep
+from pcc.store import counters, upkeep
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
@@ -32,11 +33,26 @@ if TYPE_CHECKING:
 
 
 class Figure(NamedTuple):
-    """A figure: its name in JSON, its metric, and what it is."""
+    """A figure: its name in JSON, its metric, and its meaning.
+
+    Figures of one metric differ by the `value` of a `label`.
+    """
 
     name: str
     metric: str
     meaning: str
+    label: str = ""
+    value: str = ""
+
+    @property
+    def is_counter(self) -> bool:
+        """Whether it only grows."""
+        return self.metric.endswith("_total")
+
+    @property
+    def words(self) -> str:
+        """Its meaning, for people."""
+        return f"{self.meaning}: {self.value}" if self.value else self.meaning
 
 
 FIGURES = (
@@ -72,6 +88,41 @@ FIGURES = (
         "pcc_recent_mails_without_country",
         "Those of them that had no country and were not recorded",
     ),
+    *[
+        Figure(
+            f"incidents_{mode}_total",
+            "pcc_incidents_total",
+            "Incidents ever, by the mode",
+            "mode",
+            mode,
+        )
+        for mode in ("enforce", "observe")
+    ],
+    Figure("stopped_total", "pcc_mails_stopped_total", "Mails ever stopped, held ones included"),
+    Figure("held_total", "pcc_mails_held_total", "Mails ever put on hold"),
+    Figure("released_total", "pcc_mails_released_total", "Held mails ever released"),
+    Figure("deleted_total", "pcc_mails_deleted_total", "Held mails ever deleted"),
+    Figure("notices_sent_total", "pcc_notices_sent_total", "Notices ever sent"),
+    Figure(
+        "notices_failed_total",
+        "pcc_notices_failed_total",
+        "Failures ever to send a notice",
+    ),
+    Figure(
+        "without_country_total",
+        "pcc_mails_without_country_total",
+        "Mails ever on this host that had no country",
+    ),
+    *[
+        Figure(
+            f"errors_{kind}_total",
+            "pcc_errors_total",
+            "Errors ever of policy processes on this host, by their kind",
+            "kind",
+            kind,
+        )
+        for kind in tally.KINDS
+    ],
 )
 
 
@@ -90,7 +141,7 @@ def add_commands(commands: Commands) -> None:
         "The file is replaced as a whole; node_exporter also exports its age.\n\n"
         f"--json: {NAMES}.\n"
         "Ages are seconds, null where there is nothing (0 for an empty outbox); the size is in\n"
-        "bytes.",
+        "bytes.  What ends in _total counts since ever, whatever `cleanup` and `forget` remove.",
     )
     parser.add_argument(
         "--prometheus",
@@ -123,7 +174,7 @@ def stats(context: Context, options: argparse.Namespace) -> int:
         context.output.table(
             ["FIGURE", "VALUE"],
             [
-                [figure.meaning, _text(figure, figures[figure.name], context.now)]
+                [figure.words, _text(figure, figures[figure.name], context.now)]
                 for figure in FIGURES
             ],
         )
@@ -153,6 +204,9 @@ def collect(context: Context, recent: Recent) -> Figures:
         figures["country_database_age"] = None
     figures["recent_mails"] = recent.mails
     figures["recent_mails_without_country"] = recent.unlocated.total()
+    totals = {**counters.totals(context.database), **tally.tally(config.state_path)}
+    for name, total in totals.items():
+        figures[f"{name.replace(' ', '_')}_total"] = total
     return figures
 
 
@@ -163,13 +217,16 @@ def exposition(figures: Figures) -> str:
         "# TYPE pcc_build_info gauge",
         f'pcc_build_info{{version="{VERSION}"}} 1',
     ]
+    told = ""
     for figure in FIGURES:
+        if figure.metric != told:
+            told = figure.metric
+            lines.append(f"# HELP {told} {figure.meaning}.")
+            lines.append(f"# TYPE {told} {'counter' if figure.is_counter else 'gauge'}")
         value = figures[figure.name]
-        lines += [
-            f"# HELP {figure.metric} {figure.meaning}.",
-            f"# TYPE {figure.metric} gauge",
-            *([] if value is None else [f"{figure.metric} {value}"]),
-        ]
+        if value is not None:
+            labels = f'{{{figure.label}="{figure.value}"}}' if figure.label else ""
+            lines.append(f"{figure.metric}{labels} {value}")
     return "\n".join(lines) + "\n"
 
 

@@ -185,9 +185,9 @@ class _Sending:
                 self.sent += 1
                 maillog.notice_sent(row.incident, channel)
             if done is not None and done.error:
-                self.failures.append(_failed(database, row, done.error, done.again))
+                self.failures.append(_failed(database, row, done.error, done))
             else:
-                outbox.remove(database, row)
+                outbox.remove(database, row, sent=done is not None, failed=False)
         if done is not None and done.reached and channel == "mail" and rows[0].what != "unblocked":
             with contextlib.suppress(OSError):
                 note_mail(self._config.state_path, time.time())
@@ -254,20 +254,21 @@ class _Sending:
 
 
 def _failed(
-    database: Database, row: OutboxRow, error: str, again: tuple[str, ...] | None = None
+    database: Database, row: OutboxRow, error: str, done: delivery.Delivery | None = None
 ) -> str:
     """Mark a notice as failed, for some recipients or for all; return the sentence for people."""
+    sent = done is not None and done.reached
     now = time.time()
     failure = f"notice {row.id} ({row.what}, incident {row.incident}) by {row.channel}: {error}"
     before = row.next_try - _pause(row.tries)  # when it failed last
     if not row.tries or (now - row.created) // LOG_SECONDS > (before - row.created) // LOG_SECONDS:
         maillog.error(failure)
-    if again is None or again:
+    if done is None or done.again:
         next_try = now + _pause(row.tries + 1)
-        recipients = row.recipients if again is None else " ".join(again)
-        outbox.mark_failed(database, row, error, next_try, recipients)
-    else:
-        outbox.remove(database, row)  # others got it, and the rest never will
+        recipients = row.recipients if done is None else " ".join(done.again)
+        outbox.mark_failed(database, row, error, next_try, recipients, sent=sent)
+    else:  # others got it, and the rest never will
+        outbox.remove(database, row, sent=sent, failed=True)
     return failure
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pcc.history import joined_days
-from pcc.store import blocks
+from pcc.store import blocks, counters
 from pcc.store.engine.creation import SCHEMA_FILE
 from pcc.store.engine.definitions import tables
 
@@ -185,6 +185,7 @@ def _keep_strictest(database: Database, account: str, now: float) -> bool:
             "UPDATE incident SET held = held + ?, tries = tries + ? WHERE id = ?",
             (held, tries, kept[0]),
         )
+        counters.add(database, {"stopped": -tries, "held": -held})  # both have them now
     database.write("UPDATE account SET incident = ? WHERE account = ?", (kept[0], account))
     return bool(kept[1] == "enforce")
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from pcc.store import counters
 from pcc.store.engine.interface import Database
 from pcc.store.incidents import IncidentRow, SightingRow
 
@@ -100,22 +101,33 @@ def take(database: Database, after: int, now: float, wanted: Wanted = ALL) -> Ou
             return row
 
 
-def remove(database: Database, row: OutboxRow) -> None:
-    """Remove a notice that was sent, or that there is nobody to send to."""
+def remove(database: Database, row: OutboxRow, *, sent: bool, failed: bool) -> None:
+    """Remove a notice.
+
+    `sent`: somebody got it.  `failed`: others never will.  Neither: there is nobody to send it to.
+    """
     with database:
         database.write("DELETE FROM outbox WHERE id = ?", (row.id,))
+        counters.add(database, {"notices sent": int(sent), "notices failed": int(failed)})
 
 
 def mark_failed(
-    database: Database, row: OutboxRow, error: str, next_try: float, recipients: str
+    database: Database,
+    row: OutboxRow,
+    error: str,
+    next_try: float,
+    recipients: str,
+    *,
+    sent: bool,
 ) -> None:
-    """Give a notice back that could not be sent."""
+    """Give a notice back that could not be sent; `sent`: somebody has got it."""
     with database:
         database.write(
             "UPDATE outbox SET taken = 0, tries = tries + 1, last_error = ?, next_try = ?,"
             " recipients = ? WHERE id = ?",
             (error, next_try, recipients, row.id),
         )
+        counters.add(database, {"notices sent": int(sent), "notices failed": 1})
 
 
 class Earlier(NamedTuple):

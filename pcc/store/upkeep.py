@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pcc.store import beyond, blocks, sightings, twice
+from pcc.store import beyond, blocks, counters, sightings, twice
 from pcc.store.engine.interface import Database
 from pcc.store.incidents import STILL_HELD
 
@@ -67,6 +67,8 @@ def drop_old_incidents(database: Database, before: float) -> int:
                 f"SELECT id, account FROM incident WHERE ended <= ? ORDER BY id LIMIT {BATCH}",
                 (before,),
             )
+            if found:
+                counters.keep(database, "id", [number for number, _ in found])
             for number, account in found:
                 database.write("DELETE FROM held WHERE incident = ?", (number,))
                 database.write(
@@ -164,6 +166,7 @@ def forget(database: Database, account: str) -> dict[str, int]:
         database.write(
             "UPDATE account SET incident = NULL, observed = NULL WHERE account = ?", (account,)
         )
+        counters.keep(database, "account", [account])
         for name, rows in TRACES.items():
             removed[name] = database.write(f"DELETE FROM {rows} account = ?", (account,))
         for table in ("place", "attempt", "account"):

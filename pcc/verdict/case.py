@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from pcc.store.engine.interface import Database
     from pcc.store.sightings import Known
 
+NO_COUNTRY = "the client's address has no country"
+
 
 class Case:
     """One request of an account, with what is known of both.
@@ -162,7 +164,7 @@ def locate(case: Case, lookup: Lookup, packed: bytes | None) -> None:
 def exemption_of_country(country: str, policy: Policy) -> str:
     """Return why mail from a country, "" for none, passes without being recorded, or ""."""
     if not country:
-        return "the client's address has no country"
+        return NO_COUNTRY
     if country in policy.ignore_countries:
         return f"mail from {country} never counts"
     return ""

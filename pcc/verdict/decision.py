@@ -19,7 +19,7 @@ from pcc.rule import Rule, end_of_incident, record
 from pcc.store import repeats, sightings
 from pcc.store.sightings import Sighting
 from pcc.verdict import DUNNO, Verdict
-from pcc.verdict.case import examine
+from pcc.verdict.case import NO_COUNTRY, examine
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -80,7 +80,12 @@ class Decisions:
         if database.is_stale:
             why = database.reason
             raise StoreError(f"{database.name}: its latest changes can't be read: {why}")
-        if case.because or self._answered.answer(account, case.instance)[0]:
+        is_answered = bool(self._answered.answer(account, case.instance)[0])
+        if case.because == NO_COUNTRY and not is_answered:
+            from pcc import tally
+
+            return self._pass(case).then(tally.note, self._config.state_path, "without country")
+        if case.because or is_answered:
             return self._pass(case)
         known = case.known.sighting
         if known is not None and not repeats.is_on_disk(known, now):

@@ -7,7 +7,7 @@ meet a blocked account import this.
 
 from __future__ import annotations
 
-from pcc import maillog
+from pcc import maillog, tally
 from pcc.errors import DeadlineError, StoreError
 from pcc.store import blocks, sightings
 from pcc.verdict import DUNNO, Verdict
@@ -146,6 +146,7 @@ class Incidents:
             self._database.sync()
         except (StoreError, DeadlineError) as error:
             verdict = _refusal(case, before, stopping_action(case.policy))
+            verdict.then(tally.note, self._config.state_path, f"errors {error.kind}")
             return verdict.then(maillog.error, str(error))
         if done is None:
             return None

@@ -6,19 +6,24 @@ import os
 import shutil
 import sqlite3
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from checkout import Site, address
+from checkout import ROOT, Site, address
 from postfix import PrivatePostfix
 from prometheus_client.parser import text_string_to_metric_families
 
+from pcc import tally
 from pcc.admin.stats import FIGURES
 
 pytestmark = pytest.mark.subprocess
+
+NAMES = {f"{figure.metric} {figure.value}".strip() for figure in FIGURES}
 
 
 @pytest.fixture(scope="module")
@@ -42,11 +47,14 @@ def metrics(text: str) -> dict[str, float]:
     """Parse metrics, and hold that each has a type, a help text and a name of ours."""
     values = {}
     for family in text_string_to_metric_families(text):
-        assert family.type == "gauge"
+        assert family.type in ("gauge", "counter")
         assert family.documentation
         assert family.name.startswith("pcc_")
         for sample in family.samples:
-            values[sample.name] = sample.value
+            assert sample.name.endswith("_total") == (family.type == "counter")
+            values[" ".join([sample.name, *sample.labels.values()])] = sample.value
+    build = next(name for name in values if name.startswith("pcc_build_info"))
+    values["pcc_build_info"] = values.pop(build)
     return values
 
 
@@ -54,7 +62,7 @@ def test_prometheus_reads_every_figure_in_base_units(site: Site) -> None:
     done = site.admin("stats", "--prometheus")
     assert (done.returncode, done.stderr) == (0, "")
     values = metrics(done.stdout)
-    assert set(values) == {"pcc_build_info", *[figure.metric for figure in FIGURES]}
+    assert set(values) == {"pcc_build_info", *NAMES}
     assert values["pcc_accounts"] == 2
     assert values["pcc_countries"] == 4
     assert values["pcc_sightings"] == 5
@@ -121,7 +129,7 @@ def test_figure_that_does_not_exist_has_no_sample(tmp_path: Path) -> None:
     values = metrics(done.stdout)
     assert values["pcc_accounts"] == 0
     assert values["pcc_outbox_age_seconds"] == 0
-    missing = {figure.metric for figure in FIGURES} - set(values)
+    missing = NAMES - set(values)
     assert missing == {
         "pcc_last_sighting_age_seconds",
         "pcc_oldest_sighting_age_seconds",
@@ -150,3 +158,51 @@ def test_stats_count_recent_mail_without_a_country(
     assert "\n\n2 of the last 3 mails had no country" in shown and "network_mode: host" in shown
     values = metrics(done.stdout)
     assert (values["pcc_recent_mails"], values["pcc_recent_mails_without_country"]) == (3, 2)
+
+
+def test_stats_count_errors_by_kind_and_mail_without_a_country(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    process = site.policy()
+    for instance in ("1.1.1", "1.1.1", "1.1.2"):  # a mail of two recipients, and another
+        assert process.ask("joe@example.org", "192.168.0.7", instance=instance) == "DUNNO"
+    process.end()
+    for _ in range(2):
+        process = site.policy()
+        process.send("request=junk\n\n")
+        assert process.reply() is None
+        process.end()
+    database = site.database.read_bytes()
+    site.database.write_bytes(b"broken" * 1000)
+    assert site.ask("joe@example.org", address("ES")) is None
+    site.database.write_bytes(database)
+    site.countries.unlink()
+    assert site.ask("joe@example.org", address("ES")) == "DUNNO"
+    found = {name: n for name, n in site.data("stats").items() if name.endswith("_total") and n}
+    assert found == {
+        "without_country_total": 3,
+        "errors_protocol_total": 2,
+        "errors_store_total": 1,
+        "errors_places_total": 1,
+    }
+
+
+def test_tally_that_is_damaged_or_can_not_be_written_stops_nothing(tmp_path: Path) -> None:
+    path = str(tmp_path / "pcc.db")
+    tally.note(path, "errors internal")
+    file = tmp_path / "pcc.db.tally"
+    assert [name for name, n in tally.tally(path).items() if n] == ["errors internal"]
+    file.write_bytes(b"damaged")
+    tally.note(path, "without country")
+    assert tally.tally(path)["without country"] == 1
+    file.unlink()
+    file.mkdir()
+    tally.note(path, "without country")
+    assert not any(tally.tally(path).values())
+
+
+def test_tally_counts_what_many_processes_note_at_once(tmp_path: Path) -> None:
+    path = str(tmp_path / "pcc.db")
+    note = f"from pcc import tally\nfor _ in range(500): tally.note({path!r}, 'errors store')"
+    children = [subprocess.Popen([sys.executable, "-c", note], cwd=ROOT) for _ in range(4)]
+    assert [child.wait(60) for child in children] == [0] * 4
+    assert tally.tally(path)["errors store"] == 2000

@@ -18,8 +18,10 @@ MONITORING = ROOT / "examples" / "monitoring"
 RULES = MONITORING / "rules.yml"
 
 ALERTS = {
-    "PccBlockedAnAccount": {"pcc_blocked_accounts": "0x5 1x10"},
+    "PccBlockedAnAccount": {'pcc_incidents_total{mode="enforce"}': "0x5 1x10"},
     "PccSeesNoMail": {"pcc_last_sighting_age_seconds": "86401x10"},
+    "PccFails": {'pcc_errors_total{kind="store"}': "0x5 1x10"},
+    "PccNoticesFail": {"pcc_notices_failed_total": "0x5 1 2 3 4 5 6 7x10"},
     "PccNoticesWait": {"pcc_outbox_age_seconds": "3601x10"},
     "PccCountryDatabaseOld": {"pcc_country_database_age_seconds": "7776001x10"},
     "PccHeldMailForgotten": {"pcc_held_mails": "1x4400"},

@@ -47,12 +47,14 @@ from pcc.history import Seen
 from pcc.store import (
     SCHEMA_VERSION,
     blocks,
+    counters,
     incidents,
     open_database,
     outbox,
     server_database,
     sightings,
     sums,
+    upkeep,
 )
 from pcc.store.engine.creation import SCHEMA_FILE, UPGRADES, create_or_upgrade
 from pcc.store.engine.definitions import tables
@@ -571,6 +573,75 @@ def test_commands_work_on_a_server(place: str, make: Callable[..., Site], tmp_pa
     assert site.admin("notify").returncode == 0
 
 
+def totals(site: Site) -> dict[str, int]:
+    """Return the counters of `stats` that are not 0."""
+    figures = site.data("stats")
+    return {name: n for name, n in figures.items() if name.endswith("_total") and n}
+
+
+def test_counters_outlive_what_they_count(place: str, make: Callable[..., Site]) -> None:
+    site = make(place, PLAIN + 'action = "HOLD"\nhold_limit = 2\n')
+    for account in (USER, "ann@example.org"):
+        for country in ("ES", "FR", "BR", "VN", "DE", "PT"):
+            site.ask(account, address(country))
+    with closing(open_database(place)) as database:
+        for row, state in zip(
+            incidents.held_mail(database, USER), ("released", "deleted"), strict=True
+        ):
+            incidents.set_held_states(database, [row], state)
+    counted = {
+        "incidents_enforce_total": 2,
+        "stopped_total": 6,
+        "held_total": 4,
+        "released_total": 1,
+        "deleted_total": 1,
+    }
+    assert totals(site) == counted
+    assert site.admin("unblock", USER, "ann@example.org").returncode == 0
+    assert site.admin("forget", "--force", USER).returncode == 0
+    assert totals(site) == counted
+    assert site.data("cleanup", "--days", "0")["incidents"] == 1
+    assert totals(site) == counted
+    with closing(open_database(place)) as database:
+        assert database.row("SELECT count(*) FROM incident") == (0,)
+        assert database.row("SELECT count(*) FROM held") == (0,)
+    assert site.admin("block", USER).returncode == 0
+    assert totals(site) == {**counted, "incidents_enforce_total": 3}
+
+
+def test_counters_stand_still_while_old_incidents_are_dropped(
+    place: str, database: Database
+) -> None:
+    values = {
+        **dict.fromkeys(("rule", "countries", "country", "client_address", "client_name"), ""),
+        "queue_id": "",
+        "mode": "enforce",
+        "window_seconds": 0,
+        "action": "REJECT",
+        "began": 1.0,
+        "expires": 0.0,
+        "ended": 2.0,
+    }
+    with database.turn(USER):
+        for _ in range(3000):
+            blocks.insert_incident(database, USER, values)
+        database.write("UPDATE incident SET tries = 3, held = 1")
+    read: list[dict[str, int]] = []
+
+    def drop() -> int:
+        with closing(open_database(place)) as mine:
+            return upkeep.drop_old_incidents(mine, 10)
+
+    with ThreadPoolExecutor(1) as pool:
+        dropping = pool.submit(drop)
+        while not dropping.done() or not read:
+            read.append(counters.totals(database))
+    assert dropping.result() == 3000
+    for found in [*read, counters.totals(database)]:
+        told = found["incidents enforce"], found["stopped"], found["held"]
+        assert told == (3000, 9000, 3000)
+
+
 def contents(place: str) -> dict[str, list[tuple[Any, ...]]]:
     """Return all rows of a database, except the name of the host in held mail."""
     with closing(open_database(place)) as database:
@@ -636,8 +707,10 @@ def test_init_joins_the_spellings_of_an_account(place: str, make: Callable[..., 
     for number in (1, 2):
         for country in ("ES", "FR", "BR", "VN"):
             site.ask(f"joe+{number}@example.org", address(country))
+    counted = totals(site)
     site = make(place, policy.replace('""', '"+"'))
     assert site.admin("init").returncode == 0
+    assert totals(site) == counted
     [block] = site.data("list")
     assert (block["account"], block["held"], block["tries"]) == ("joe@example.org", 2, 2)
     assert site.ask("joe+3@example.org", address("ES")) == "HOLD"

@@ -19,7 +19,7 @@ from postfix import wait_until
 from systemlog import system_log
 
 from pcc import maillog
-from pcc.store import outbox, upkeep
+from pcc.store import counters, outbox, upkeep
 
 started = pytest.mark.subprocess
 
@@ -50,6 +50,24 @@ def test_outbox_keeps_a_failed_notice_with_its_cause(place: Place, script: str, 
     assert place.send() == (1, [])
     assert place.send() == (0, [])
     assert len(place.received()) == 1
+
+
+@started
+def test_counters_have_the_notices_that_were_sent_and_each_failure(place: Place) -> None:
+    place.program("sendmail", "exit 1")
+    place.configure(to=["ann@example.org"], command=["/bin/true"])
+    number = place.notice(channels=("mail", "command"))
+    for _ in range(2):
+        place.send()
+    place.program("sendmail", place.recording)
+    place.send()
+    with place.database:
+        place.database.write("DELETE FROM incident WHERE id = ?", (number,))
+    place.leave(number, USER, ("mail",))  # whose incident is gone: it is not sent
+    place.send()
+    assert place.waiting() == []
+    found = counters.totals(place.database)
+    assert (found["notices sent"], found["notices failed"]) == (2, 2)
 
 
 @started

@@ -88,6 +88,10 @@ UPGRADES = {
             limits TEXT NOT NULL,
             at REAL NOT NULL
         ) WITHOUT ROWID;
+        CREATE TABLE counter (
+            name TEXT NOT NULL PRIMARY KEY,
+            value INTEGER NOT NULL
+        ) WITHOUT ROWID;
     """,
 }
 """For each older schema version the SQL that makes the next version of it.
