@@ -151,6 +151,7 @@ CREATE TABLE exemption (
     created REAL    NOT NULL,  -- seconds
     who     TEXT    NOT NULL,  -- who did it
     reason  TEXT    NOT NULL,  -- for administrators
+    told    REAL    NOT NULL DEFAULT 0,  -- seconds: the end that a notice has announced
     PRIMARY KEY (kind, value)
 ) WITHOUT ROWID;
 
@@ -180,15 +181,16 @@ CREATE TABLE counter (
 -- Notices that are still to be sent.
 CREATE TABLE outbox (
     id         INTEGER PRIMARY KEY,
-    incident   INTEGER NOT NULL,  -- what it is about
-    account    TEXT    NOT NULL,
-    what       TEXT    NOT NULL,  -- "blocked", "observed" or "unblocked"
+    incident   INTEGER NOT NULL,  -- what it is about; 0: the end of an exemption
+    account    TEXT    NOT NULL,  -- or the domain or client whose exemption ends
+    what       TEXT    NOT NULL,  -- "blocked", "observed", "unblocked" or "exemption_ends"
     channel    TEXT    NOT NULL,  -- "mail" or "command"
-    detail     TEXT    NOT NULL,  -- of an unblock: by whom, why and how many mails, as JSON
+    detail     TEXT    NOT NULL,  -- of an unblock: by whom, why and how many mails; or the exemption; as JSON
     created    REAL    NOT NULL,  -- seconds
     taken      REAL    NOT NULL,  -- seconds: until then it belongs to the process that sends it
     tries      INTEGER NOT NULL,  -- failed so far
     last_error TEXT    NOT NULL,  -- why it failed last, one line
     next_try   REAL    NOT NULL,  -- seconds; before that only an administrator's command sends it
-    recipients TEXT    NOT NULL  -- those of notify.to that have yet to get it, separated by blanks; empty: all
+    recipients TEXT    NOT NULL,  -- those of notify.to that have yet to get it, separated by blanks; empty: all
+    together   TEXT    NOT NULL DEFAULT ''  -- notices that have the same word go in one mail; empty: in one of their own, or by notify.digest
 );

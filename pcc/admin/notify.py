@@ -9,6 +9,8 @@ from pcc import maillog
 from pcc.admin import DONE, NOT_DONE, PARTLY
 from pcc.admin.commands import add_command
 from pcc.errors import PccError
+from pcc.store import exemptions
+from pcc.verdict.incident import notice_channels
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
@@ -22,7 +24,8 @@ def add_commands(commands: Commands) -> None:
         "notify",
         notify,
         "send the notices that are still in the outbox",
-        "pcc sends each notice at once.  This command, from cron, sends again what failed.\n\n"
+        "pcc sends each notice at once.  This command, from cron, sends again what failed.\n"
+        "It also sends one notice of each exemption that ends within a day.\n\n"
         "A policy process starts it with --due.  Then a notice that failed often waits longer, at\n"
         "most an hour, and nothing is done while another such process is sending.",
     )
@@ -36,6 +39,9 @@ def notify(context: Context, options: argparse.Namespace) -> int:
     from pcc.notice.outbox import send_due, send_outbox
 
     try:
+        if not options.due:
+            channels = notice_channels(context.config)
+            exemptions.leave_notices(context.database, channels, context.now)
         send = send_due if options.due else send_outbox
         sent, failures = send(context.config, context.database)
     except PccError as error:

@@ -141,7 +141,7 @@ def add_commands(commands: Commands) -> None:
         "The file is replaced as a whole; node_exporter also exports its age.\n\n"
         f"--json: {NAMES}.\n"
         "Ages are seconds, null where there is nothing (0 for an empty outbox); the size is in\n"
-        "bytes.  What ends in _total counts since ever, whatever `cleanup` and `forget` remove.",
+        "bytes.  Figures in _total count since ever, although `cleanup` and `forget` remove rows.",
     )
     parser.add_argument(
         "--prometheus",

@@ -7,6 +7,7 @@ mail of an account that is not blocked any more is dealt with in the same way.
 from __future__ import annotations
 
 import argparse
+from secrets import token_hex
 from typing import TYPE_CHECKING
 
 from pcc import maillog
@@ -26,6 +27,7 @@ from pcc.admin.onhold import (
 from pcc.admin.output import Moment, local_time, rfc3339
 from pcc.escaping import escaped
 from pcc.store import exemptions, incidents
+from pcc.store.outbox import Wanted
 from pcc.verdict.incident import notice_channels
 
 if TYPE_CHECKING:
@@ -43,6 +45,9 @@ _ABOUT = """\
 Name accounts, or blocks by --all, or by --domain, --since and --rule, which all must hold.  A block
 by hand is lifted only if its account is named, or by --rule "by hand".  The time of --since is one
 ago such as 2h, a date, or a time as `exempt add --until` has it.
+
+There is one notice for all that --all, --domain, --since and --rule unblock; notify.command runs
+for each account.
 
 Counting starts afresh for these accounts alone.  An observed incident is cleared the same way.
 
@@ -114,17 +119,23 @@ def unblock(context: Context, options: argparse.Namespace) -> int:
         accounts = [row.account for row in rows]
     maillog.open_log(context.config.log_name)
     cases = [_lift(context, options, account) for account in accounts]
-    for case in cases:
-        _finish(context, options, case)
+    finished: list[tuple[IncidentRow, dict[str, object]]] = []
+    together = token_hex(8) if is_bulk and len(cases) > 1 else ""
+    try:
+        for case in cases:
+            finished += _finish(context, options, case)
+    finally:
+        channels = notice_channels(context.config)
+        incidents.add_unblock_notices(context.database, finished, channels, context.now, together)
     unblocked = [case.account for case in cases if case.lifted]
     context.output.data({"unblocked": unblocked, **result(cases)})
     changed = [case.account for case in cases if case.did_something]
-    if changed and notice_channels(context.config):
+    if changed and channels:
         from pcc.notice.outbox import send_outbox  # expensive: the modules of mail and SMTP
 
-        for account in changed:  # cron sends again what fails
-            for failure in send_outbox(context.config, context.database, account=account)[1]:
-                context.complain(failure)
+        for wanted in [Wanted(together=together)] if together else map(Wanted, changed):
+            for failure in send_outbox(context.config, context.database, wanted)[1]:
+                context.complain(failure)  # cron sends it again
     if any(case.unfinished for case in cases):
         return PARTLY
     return DONE if len(changed) == len(cases) else PARTLY if changed else NOT_DONE
@@ -176,8 +187,10 @@ def _lift(context: Context, options: argparse.Namespace, account: str) -> Unbloc
     return Unblocking(account, lifted, until, end)
 
 
-def _finish(context: Context, options: argparse.Namespace, case: Unblocking) -> None:
-    """Deal with the held mail of an account, say what was done, and leave a notice about it."""
+def _finish(
+    context: Context, options: argparse.Namespace, case: Unblocking
+) -> list[tuple[IncidentRow, dict[str, object]]]:
+    """Deal with the held mail of an account, and say what was done; return what to notify of."""
     here, elsewhere = by_place(context, case.account)
     if options.release or options.delete:
         fate = "released" if options.release else "deleted"
@@ -190,16 +203,14 @@ def _finish(context: Context, options: argparse.Namespace, case: Unblocking) -> 
     if incident is None and case.touched_mail:
         incident = incidents.incident(context.database, rows[-1].incident)
     if incident is None:
-        return
+        return []
     detail: dict[str, object] = {
         "by": context.by,
         "reason": options.reason,
         "released": len(case.queue_ids["released"]),
         "deleted": len(case.queue_ids["deleted"]),
     }
-    incidents.add_unblock_notice(
-        context.database, incident, notice_channels(context.config), detail, context.now
-    )
+    return [(incident, detail)]
 
 
 def _report(

@@ -28,7 +28,7 @@ def as_mail(
 ) -> EmailMessage:
     """Return the mail to `recipients`, sent at `now` (UTC seconds) from `host`.
 
-    Several notices are those of incidents.
+    Several notices are those of incidents, or those of one `unblock`.
     """
     notice = notices[0]
     # The same whenever it is sent, so that a mail system recognises one that was sent twice, and
@@ -36,7 +36,7 @@ def as_mail(
     message_id = _message_id(notice.incident, notice.what, notice.at, host)
     text = body(notices, config, host, now)
     message = plain_mail(config, host, recipients, now, subject(notices), text, message_id)
-    if notice.what == "unblocked":
+    if notice.what == "unblocked" and len(notices) == 1:
         incident = notice.incident
         what = "blocked" if incident.mode == "enforce" else "observed"
         message["In-Reply-To"] = _message_id(incident, what, incident.began, host)

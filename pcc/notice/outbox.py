@@ -24,17 +24,18 @@ from typing import TYPE_CHECKING
 from pcc import maillog
 from pcc.errors import NoticeError, StoreError
 from pcc.host.timelimit import within
-from pcc.notice import delivery
+from pcc.notice import delivery, ending
 from pcc.notice.data import as_data
 from pcc.notice.mail import as_mail
 from pcc.notice.notice import MOST_SIGHTINGS, Notice
 from pcc.notice.notifier import SUFFIX, Turn, last_mail, note_mail
 from pcc.places.origins import Origins
-from pcc.store import incidents, outbox
+from pcc.store import exemptions, incidents, outbox
 
 if TYPE_CHECKING:
     from pcc.config import Config
     from pcc.store.engine.interface import Database
+    from pcc.store.exemptions import ExemptionRow
     from pcc.store.outbox import OutboxRow
 
 SENDING_SECONDS = 30
@@ -49,6 +50,9 @@ Both together are less than outbox.LEASE_SECONDS: nobody else has the notice by 
 MOST_IN_MAIL = 50
 """Incidents in one mail."""
 
+MOST_TOGETHER = 10_000
+"""Unblocks, or exemptions that end, in one mail, which names the first ones."""
+
 FIRST_PAUSE = 60
 """Seconds until a notice that failed once is due again; doubled with every further failure."""
 
@@ -59,16 +63,15 @@ LOG_SECONDS = 3600
 def send_outbox(
     config: Config,
     database: Database,
+    wanted: outbox.Wanted = outbox.ALL,
     *,
-    account: str = "",
     seconds: float = SENDING_SECONDS,
 ) -> tuple[int, list[str]]:
     """Send the notices that wait; return how many were sent, and a sentence per failure.
 
-    With `account` only notices about that account.  `seconds` is the most that one sending may
-    take.  A channel that took longer is left alone then.  Raises StoreError.
+    `seconds` is the most that one sending may take.  A channel that took longer is left alone
+    then.  Raises StoreError.
     """
-    wanted = outbox.Wanted(account)
     with _Sending(config, database, wanted, seconds) as sending:
         sending.go_through()
     return sending.sent, sending.failures
@@ -143,10 +146,11 @@ class _Sending:
         while row := outbox.take(self._database, after, time.time(), self._wanted):
             after = row.id
             rows = [row]
-            if digest and row.channel == "mail" and row.what != "unblocked":
+            if row.channel == "mail" and (row.together or (digest and row.is_incident)):
                 # Others go in the same mail.
-                wanted = self._wanted._replace(left=row.recipients)
-                while len(rows) < MOST_IN_MAIL and (
+                wanted = self._wanted._replace(left=row.recipients, together=row.together)
+                most = MOST_TOGETHER if row.together else MOST_IN_MAIL
+                while len(rows) < most and (
                     other := outbox.take(self._database, row.id, time.time(), wanted)
                 ):
                     rows.append(other)
@@ -188,7 +192,7 @@ class _Sending:
                 self.failures.append(_failed(database, row, done.error, done))
             else:
                 outbox.remove(database, row, sent=done is not None, failed=False)
-        if done is not None and done.reached and channel == "mail" and rows[0].what != "unblocked":
+        if done is not None and done.reached and channel == "mail" and rows[0].is_incident:
             with contextlib.suppress(OSError):
                 note_mail(self._config.state_path, time.time())
             holds_mail = self._wanted.only_due and self._config.notify.digest > 0
@@ -212,19 +216,36 @@ class _Sending:
         """
         config, row = self._config, rows[0]
         notices = [notice for row in rows if (notice := self._notice(row)) is not None]
-        if not notices:
+        endings = [found for row in rows if (found := self._ending(row)) is not None]
+        if not notices and not endings:
             return None
         if row.channel == "command":
             if not config.notify.command:
                 return None
+            if endings:
+                block = incidents.open_incident(self._database, row.account)
+                is_blocked = block is not None and block.blocks(time.time())
+                data = ending.as_data(endings[0], row.created, is_blocked=is_blocked)
+                return delivery.by_command(config, data)
             return delivery.by_command(config, as_data(notices[0]))
         left = row.recipients.split()
         recipients = [address for address in config.notify.to if not left or address in left]
         if not recipients:
             return None
         host = delivery.host_name()
-        message = as_mail(notices, config, host, config.notify.to, time.time())
+        if endings:
+            everybody, now = config.notify.to, time.time()
+            message = ending.as_mail(endings, row.id, config, host, everybody, now)
+        else:
+            message = as_mail(notices, config, host, config.notify.to, time.time())
         return delivery.by_mail(config, host, message, recipients, is_rest=bool(left))
+
+    def _ending(self, row: OutboxRow) -> ExemptionRow | None:
+        """Return the exemption that ends, None if it has another end by now, or is none."""
+        if row.what != "exemption_ends":
+            return None
+        found = ending.exemption(row)
+        return found if exemptions.is_as_told(self._database, found) else None
 
     def _notice(self, row: OutboxRow) -> Notice | None:
         """Return the notice, None if its incident has been forgotten."""
@@ -232,7 +253,9 @@ class _Sending:
         incident = incidents.incident(database, row.incident)
         if incident is None:
             return None
-        sightings, count = outbox.evidence(database, incident, MOST_SIGHTINGS)
+        # The mail about thousands of accounts shows no evidence.
+        most = 0 if row.together and row.channel == "mail" else MOST_SIGHTINGS
+        sightings, count = outbox.evidence(database, incident, most) if most else ([], 0)
         if self._origins is None:
             self._origins = Origins(*self._config.files_of_places, maillog.error)
         detail = json.loads(row.detail)
@@ -247,7 +270,7 @@ class _Sending:
             str(detail.get("reason") or ""),
             int(detail.get("released") or 0),
             int(detail.get("deleted") or 0),
-            outbox.seen_earlier(database, incident),
+            outbox.seen_earlier(database, incident) if sightings else [],
             self._origins.find([seen.address for seen in sightings]),
             current is not None and current.blocks(time.time()),
         )

@@ -9,10 +9,12 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from pcc.escaping import escaped
+from pcc.invocation import command_line, program_by_path
 from pcc.notice.advice import advice
-from pcc.notice.layout import cut, filled, listed, moment
+from pcc.notice.layout import columns, cut, filled, listed, moment, short_time
 from pcc.notice.notice import MOST_COUNTRIES
 from pcc.notice.tables import earlier_table, table, travel
+from pcc.wording import quantity
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,6 +28,10 @@ LATE_SECONDS = 900
 
 _LONGEST_IN_SUBJECT = 80
 _LONGEST_OF_SEVERAL = 40
+_LONGEST_IN_TABLE = 36
+
+MOST_LISTED = 50
+"""Accounts of one `unblock`, or incidents, that a mail names; the rest is only counted."""
 
 MOST_ACCOUNTS = 5
 """Accounts in the subject of a mail about several incidents; the rest is only counted."""
@@ -49,9 +55,13 @@ def subject(notices: Sequence[Notice]) -> str:
     notice = notices[0]
     accounts = list(dict.fromkeys([notice.incident.account for notice in notices]))
     if len(notices) > 1:
+        named = [escaped(cut(account, _LONGEST_OF_SEVERAL)) for account in accounts]
+        if notice.what == "unblocked":
+            by = escaped(cut(notice.by, _LONGEST_OF_SEVERAL))
+            number = quantity(len(accounts), "account")
+            return f"[pcc] {number} unblocked by {by}: {_some(named, MOST_ACCOUNTS)}"
         counts = Counter(notice.what for notice in notices)
         whats = [f"{counts[what]} {what}" for what in ("blocked", "observed") if counts[what]]
-        named = [escaped(cut(account, _LONGEST_OF_SEVERAL)) for account in accounts]
         return f"[pcc] {', '.join(whats)}: {_some(named, MOST_ACCOUNTS)}"
     if notice.what == "unblocked":
         by = escaped(cut(notice.by, _LONGEST_IN_SUBJECT))
@@ -66,6 +76,11 @@ def body(notices: Sequence[Notice], config: Config, host: str, now: float) -> st
 
     Several incidents stand one by one below a list of them all.
     """
+    noun = "incident" if len(notices) == 1 else "incidents"
+    numbers = _some([str(notice.incident.id) for notice in notices], MOST_LISTED)
+    footer = f"\n\n-- \npcc on {host}, {noun} {numbers}\n"
+    if len(notices) > 1 and notices[0].what == "unblocked":
+        return "\n\n".join(_unblocked_together(notices, config, host)) + footer
     parts = []
     if len(notices) > 1:
         parts.append("\n".join([filled(_first(notice), "", "  ") for notice in notices]))
@@ -77,9 +92,7 @@ def body(notices: Sequence[Notice], config: Config, host: str, now: float) -> st
         if now - notice.at > LATE_SECONDS + config.notify.digest:
             own.insert(1, "This notice comes late: it could not be sent before.")
         parts += [*own, *advice(notice, config, host)]
-    noun = "incident" if len(notices) == 1 else "incidents"
-    numbers = ", ".join([str(notice.incident.id) for notice in notices])
-    return "\n\n".join(parts) + f"\n\n-- \npcc on {host}, {noun} {numbers}\n"
+    return "\n\n".join(parts) + footer
 
 
 def _first(notice: Notice) -> str:
@@ -140,6 +153,36 @@ def _unblock_parts(notice: Notice) -> list[str]:
         first = f"{by} has cleared the observed incident of {account}."
         del facts[-1]
     return [filled(first), listed(facts), "Only mail from now on counts for this account."]
+
+
+def _unblocked_together(notices: Sequence[Notice], config: Config, host: str) -> list[str]:
+    """Return the paragraphs about the accounts that one `unblock` has unblocked."""
+    notice = notices[0]
+    count = quantity(len(notices), "account")
+    facts = [
+        ("When", moment(notice.at)),
+        ("Reason", escaped(notice.reason) or "none given"),
+    ]
+    lines = [("ACCOUNT", "SINCE", "STOPPED", "RELEASED", "DELETED")]
+    lines += [
+        (
+            cut(escaped(one.incident.account), _LONGEST_IN_TABLE),
+            short_time(one.incident.began),
+            *(str(one.incident.tries), str(one.released), str(one.deleted)),
+        )
+        for one in notices[:MOST_LISTED]
+    ]
+    table = columns(lines)
+    if len(notices) > MOST_LISTED:
+        table.append(f"and {len(notices) - MOST_LISTED} more accounts")
+    history = command_line(config.path, "list", "--history", program=program_by_path())
+    return [
+        filled(f"{escaped(notice.by)} has unblocked {count}."),
+        listed(facts),
+        "\n".join(table),
+        "Only mail from now on counts for these accounts.",
+        f"See why each was blocked, as root on {escaped(host)}:\n  {history}",
+    ]
 
 
 def _places(incident: IncidentRow) -> str:

@@ -252,11 +252,16 @@ def add_notice(
     channels: tuple[str, ...],
     now: float,
     detail: str = "{}",
+    together: str = "",
 ) -> None:
-    """Leave a notice in the outbox, one row per channel ("mail", "command")."""
+    """Leave a notice in the outbox, one row per channel ("mail", "command").
+
+    Mails that have the same `together` become one.
+    """
     for channel in channels:
         database.write(
             "INSERT INTO outbox (incident, account, what, channel, detail, created, taken, tries,"
-            " last_error, next_try, recipients) VALUES (?, ?, ?, ?, ?, ?, 0, 0, '', 0, '')",
-            (incident, account, what, channel, detail, now),
+            " last_error, next_try, recipients, together)"
+            " VALUES (?, ?, ?, ?, ?, ?, 0, 0, '', 0, '', ?)",
+            (incident, account, what, channel, detail, now, together),
         )

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import NamedTuple
 
 from pcc.store import blocks, upsert
 from pcc.store.engine.interface import Database
+
+ENDING_SECONDS = 86400
+"""Seconds before the end of an exemption from when on a notice tells of it."""
 
 
 class ExemptionRow(NamedTuple):
@@ -71,6 +75,37 @@ def end_for(database: Database, account: str) -> float | None:
         "SELECT until FROM exemption WHERE kind = 'account' AND value = ?", (account,)
     )
     return None if row is None else float(row[0])
+
+
+def leave_notices(database: Database, channels: tuple[str, ...], now: float) -> None:
+    """Leave a notice of each exemption that ends within ENDING_SECONDS, once for each end."""
+    if not channels:
+        return
+    rows = database.rows(
+        "SELECT kind, value, until, who, reason FROM exemption"
+        " WHERE until > ? AND until <= ? AND told <> until",
+        (now, now + ENDING_SECONDS),
+    )
+    if not rows:
+        return
+    with database:
+        for row in map(ExemptionRow._make, rows):
+            if database.write(
+                "UPDATE exemption SET told = until WHERE kind = ? AND value = ? AND until = ?"
+                " AND told <> until",
+                row[:3],
+            ):
+                blocks.add_notice(
+                    *(database, 0, row.value, "exemption_ends", channels, now),
+                    *(json.dumps(row._asdict()), "exemption_ends"),
+                )
+
+
+def is_as_told(database: Database, row: ExemptionRow) -> bool:
+    """Whether an exemption is still there, with the same end."""
+    key = (row.kind, row.value)
+    found = database.row("SELECT until FROM exemption WHERE kind = ? AND value = ?", key)
+    return found is not None and found[0] == row.until
 
 
 def remove(database: Database, kind: str, value: str, by: str, now: float) -> bool:

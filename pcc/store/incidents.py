@@ -13,7 +13,7 @@ from pcc.store import blocks, exemptions, sightings
 from pcc.store.engine.interface import Database
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 BATCH = 500
 """Rows that are changed in one transaction, so that verdicts never wait long."""
@@ -202,6 +202,29 @@ def attempts_of(database: Database, incident: IncidentRow) -> list[AttemptRow]:
     return [AttemptRow(*row) for row in rows]
 
 
+def latest_attempts(database: Database, mode: str, most: int) -> list[tuple[str, AttemptRow]]:
+    """Return the accounts of open incidents whose mail was stopped, and from where, latest first.
+
+    At most so many.
+    """
+    rows = database.rows(
+        "SELECT attempt.account, address, mails, first_try, attempt.last_try FROM attempt"
+        " JOIN incident ON incident.id = attempt.incident WHERE ended IS NULL AND mode = ?"
+        " ORDER BY attempt.last_try DESC, address LIMIT ?",
+        (mode, most),
+    )
+    return [(str(row[0]), AttemptRow(*row[1:])) for row in rows]
+
+
+def latest_events(database: Database, most: int) -> list[tuple[str, EventRow]]:
+    """Return what happened to which account, the latest first, at most so many."""
+    rows = database.rows(
+        "SELECT account, at, what, who, detail FROM event ORDER BY at DESC, id DESC LIMIT ?",
+        (most,),
+    )
+    return [(str(row[0]), EventRow(*row[1:])) for row in rows]
+
+
 def held_mail(database: Database, account: str = "") -> list[HeldRow]:
     """Return the mails on hold as far as is known, oldest first; of all accounts for ""."""
     rows = database.rows(
@@ -286,17 +309,24 @@ def unblock(
     return lifted
 
 
-def add_unblock_notice(
+def add_unblock_notices(
     database: Database,
-    lifted: IncidentRow,
+    lifted: Sequence[tuple[IncidentRow, dict[str, object]]],
     channels: tuple[str, ...],
-    detail: dict[str, object],
     now: float,
+    together: str = "",
 ) -> None:
-    """Leave a notice about an unblock, once it is known what became of the held mail."""
-    with database:
-        text = json.dumps(detail)
-        blocks.add_notice(database, lifted.id, lifted.account, "unblocked", channels, now, text)
+    """Leave notices about unblocks, once it is known what became of the held mail.
+
+    `lifted`: incidents, each with the details of its notice.  Mails with the same `together`
+    become one.
+    """
+    with database:  # one, so that nobody sends the first ones alone
+        for incident, detail in lifted:
+            blocks.add_notice(
+                *(database, incident.id, incident.account, "unblocked", channels, now),
+                *(json.dumps(detail), together),
+            )
 
 
 def record_event(

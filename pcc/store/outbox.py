@@ -20,6 +20,10 @@ LONGEST_PAUSE = 3600
 """Seconds between two tries at most."""
 
 
+INCIDENTS = ("blocked", "observed")
+"""The kinds of notices of incidents that began."""
+
+
 class OutboxRow(NamedTuple):
     """One notice on one channel; see schema.sql for the columns."""
 
@@ -33,24 +37,32 @@ class OutboxRow(NamedTuple):
     tries: int
     next_try: float
     recipients: str
+    together: str
+
+    @property
+    def is_incident(self) -> bool:
+        """Whether it is about an incident that began."""
+        return self.what in INCIDENTS
 
 
 # A time further ahead than it can be was written before the clock jumped back, and holds nobody
 # up.  `now` is from before this process waited for its turn to write, hence the slack.
 _CLOCK_SLACK = 60
-_INCIDENT_MAIL = "channel = 'mail' AND what <> 'unblocked'"
+_INCIDENT_MAIL = f"channel = 'mail' AND what IN {INCIDENTS}"
 _FREE = "NOT (taken > ? AND taken <= ?)"
 
 
 class Wanted(NamedTuple):
     """Which notices are meant.
 
-    `account`: only those about that account.  `only_due`: none that failed lately.  `without`:
-    none on these channels.  `holds_mail`: no mail of an incident that was never tried.  `left`:
-    only mail of incidents for these recipients, as in OutboxRow.
+    `account`: only those about that account.  `together`: only those with this word.  `only_due`:
+    none that failed lately.  `without`: none on these channels.  `holds_mail`: no mail of an
+    incident that was never tried.  `left`: only mail for these recipients, as in OutboxRow, and
+    without `together` only that of incidents.
     """
 
     account: str = ""
+    together: str = ""
     only_due: bool = False
     without: frozenset[str] = frozenset()
     holds_mail: bool = False
@@ -67,6 +79,9 @@ def first(database: Database, after: int, now: float, wanted: Wanted = ALL) -> O
     if wanted.account:
         conditions.append("account = ?")
         values.append(wanted.account)
+    if wanted.together:
+        conditions.append("together = ?")
+        values.append(wanted.together)
     if wanted.only_due:
         conditions.append("NOT (next_try > ? AND next_try <= ?)")
         values += [now, now + LONGEST_PAUSE + _CLOCK_SLACK]
@@ -76,7 +91,8 @@ def first(database: Database, after: int, now: float, wanted: Wanted = ALL) -> O
     if wanted.holds_mail:
         conditions.append(f"NOT (tries = 0 AND {_INCIDENT_MAIL})")
     if wanted.left is not None:
-        conditions.append(f"recipients = ? AND {_INCIDENT_MAIL}")
+        mail = "channel = 'mail'" if wanted.together else _INCIDENT_MAIL
+        conditions.append(f"recipients = ? AND {mail}")
         values.append(wanted.left)
     row = database.row(
         f"SELECT {', '.join(OutboxRow._fields)} FROM outbox WHERE {' AND '.join(conditions)}"

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import email
+import email.policy
+import getpass
+import json
 import sqlite3
 import time
 from contextlib import closing
+from pathlib import Path
 
 import pytest
 from checkout import Site
@@ -88,3 +93,75 @@ def test_unblock_of_many_has_usage_errors(site: Site, options: list[str], told: 
     assert done.returncode == 2
     assert told in done.stderr
     assert len(site.blocked()) == 4
+
+
+def program(path: Path, script: str) -> str:
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+def recording(site: Site, limits: str) -> Path:
+    """Give the site programs that keep mails, and the JSON of commands, in this folder."""
+    got = site.folder / "got"
+    got.mkdir()
+    sendmail = program(site.folder / "sendmail", f"cat >$(mktemp {got}/mail.XXXXXX)")
+    command = program(site.folder / "command", f"cat >>{got}/told")
+    site.configure(
+        f'{limits}\n[notify]\nto = ["ann@example.net"]\nsendmail = "{sendmail}"\n'
+        f'command = ["{command}"]\n'
+    )
+    return got
+
+
+def test_unblock_of_many_is_one_mail_and_runs_the_command_for_each(site: Site, limits: str) -> None:
+    got = recording(site, limits)
+    done = site.admin("unblock", "--all", "--dry-run")
+    assert (done.returncode, list(got.iterdir())) == (0, [])
+    done = site.admin("unblock", "--all", "--reason", "phishing")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert site.blocked() == [BY_HAND]
+    [path] = got.glob("mail.*")
+    mail = email.message_from_bytes(path.read_bytes(), policy=email.policy.default)
+    names = ", ".join(STOLEN)
+    assert mail["Subject"] == f"[pcc] 3 accounts unblocked by {getpass.getuser()}: {names}"
+    body = mail.get_body()
+    assert body is not None
+    text = body.get_content()
+    assert text.startswith(f"{getpass.getuser()} has unblocked 3 accounts.\n")
+    assert "Reason: phishing\n" in text
+    lines = [line.split() for line in text.splitlines()]
+    assert [line[0] for line in lines if line and "@" in line[0]] == [*STOLEN]
+    assert BY_HAND not in text
+    told = [json.loads(line) for line in (got / "told").read_text().splitlines()]
+    assert sorted(row["account"] for row in told) == sorted(STOLEN)
+    assert {row["what"] for row in told} == {"unblocked"}
+    assert not any(row["blocked"] for row in told)
+
+
+def test_unblock_of_many_that_cannot_be_told_of_is_told_of_together_later(
+    site: Site, limits: str
+) -> None:
+    got = recording(site, limits)
+    before = (site.folder / "sendmail").read_text()
+    program(site.folder / "sendmail", "exit 1")
+    done = site.admin("unblock", "--rule", "max_countries")
+    assert done.returncode == 0
+    assert "by mail: " in done.stderr
+    (site.folder / "sendmail").write_text(before)
+    assert site.admin("notify").returncode == 0
+    assert len([*got.glob("mail.*")]) == 1
+    assert len((got / "told").read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "words", [["--domain", "partner.example"], [STOLEN[0], STOLEN[1]]], ids=["one", "named"]
+)
+def test_unblock_of_one_or_of_named_accounts_is_a_mail_for_each(
+    site: Site, limits: str, words: list[str]
+) -> None:
+    got = recording(site, limits)
+    assert site.admin("unblock", *words).returncode == 0
+    mails = [path.read_text() for path in got.glob("mail.*")]
+    assert len(mails) == (2 if "--domain" not in words else 1)
+    assert all("In-Reply-To: " in mail for mail in mails)

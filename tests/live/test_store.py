@@ -48,6 +48,7 @@ from pcc.store import (
     SCHEMA_VERSION,
     blocks,
     counters,
+    exemptions,
     incidents,
     open_database,
     outbox,
@@ -571,6 +572,19 @@ def test_commands_work_on_a_server(place: str, make: Callable[..., Site], tmp_pa
     assert site.data("cleanup", "--days", "0") == {"sightings": 1, "incidents": 0}
     assert site.blocked() == ["eve@example.org"]
     assert site.admin("notify").returncode == 0
+
+
+def test_end_of_an_exemption_is_told_once_by_many_at_once(place: str, database: Database) -> None:
+    exemptions.add(database, "account", USER, 2000, "ann", "", 1000)
+
+    def leave(_: int) -> None:
+        with closing(open_database(place)) as mine:
+            exemptions.leave_notices(mine, ("mail", "command"), 1500)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(leave, range(4)))
+    found = database.rows("SELECT account, what, channel FROM outbox ORDER BY channel")
+    assert found == [(USER, "exemption_ends", channel) for channel in ("command", "mail")]
 
 
 def totals(site: Site) -> dict[str, int]:

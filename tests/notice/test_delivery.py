@@ -121,7 +121,7 @@ def test_command_gets_what_an_unblock_did(place: Place) -> None:
     lifted = incidents.unblock(place.database, USER, "alice", "holiday", 0, time.time())
     assert lifted is not None
     detail: dict[str, object] = {"by": "alice", "reason": "holiday", "released": 3, "deleted": 1}
-    incidents.add_unblock_notice(place.database, lifted, ("command",), detail, time.time())
+    incidents.add_unblock_notices(place.database, [(lifted, detail)], ("command",), time.time())
     assert place.send() == (1, [])
     data = json.loads((place.folder / "told").read_text())
     assert {name: data[name] for name in ("what", *detail)} == {"what": "unblocked", **detail}
@@ -134,7 +134,7 @@ def test_command_learns_that_a_block_it_failed_to_hear_of_is_over(place: Place) 
     assert place.send()[0] == 0
     lifted = incidents.unblock(place.database, USER, "alice", "", 0, time.time())
     assert lifted is not None
-    incidents.add_unblock_notice(place.database, lifted, ("command",), {}, time.time())
+    incidents.add_unblock_notices(place.database, [(lifted, {})], ("command",), time.time())
     place.program("command", f"cat >>{place.folder}/told")
     assert place.send() == (2, [])
     lines = (place.folder / "told").read_text().splitlines()

@@ -28,7 +28,7 @@ from pcc.invocation import program_by_path
 from pcc.notice.data import as_data
 from pcc.notice.mail import as_mail
 from pcc.notice.notice import Notice
-from pcc.notice.text import body, subject
+from pcc.notice.text import MOST_LISTED, body, subject
 from pcc.places.database import LONGEST_NAME
 from pcc.places.travel import Origin
 from pcc.store import outbox
@@ -427,3 +427,19 @@ def test_json_has_the_whole_incident() -> None:
         "released": 3,
         "deleted": 0,
     }
+
+
+def test_mail_of_many_unblocks_names_the_first_and_counts_the_rest(tmp_path: Path) -> None:
+    several = [
+        told("unblocked", by="alice", account=f"{name}{number}@example.org", id=number, tries=9)
+        for number, name in enumerate(["\x1b]0;", "x" * 400, *["joe"] * (MOST_LISTED + 5)])
+    ]
+    line = subject(several)
+    assert line.startswith(f"[pcc] {MOST_LISTED + 7} accounts unblocked by alice: \\x1b]0;0@")
+    assert line.endswith(f"joe4@example.org and {MOST_LISTED + 2} more")
+    text = body(several, config_of(tmp_path), HOST, NOW)
+    assert "and 7 more accounts\n" in text
+    assert text.endswith("48, 49 and 7 more\n")
+    lines = text.splitlines()
+    footer = lines.index("-- ")
+    assert max(len(line) for line in lines[:footer] if "pcc_admin.py" not in line) <= 78

@@ -146,7 +146,7 @@ def test_notice_that_cannot_be_read_keeps_no_other_back(
 def test_notices_of_one_account_are_sent_alone(place: Place) -> None:
     place.notice("other@example.org")
     place.notice(USER)
-    assert place.send(account=USER) == (1, [])
+    assert place.send(wanted=outbox.Wanted(USER)) == (1, [])
     assert place.database.rows("SELECT account FROM outbox") == [("other@example.org",)]
 
 

@@ -88,6 +88,8 @@ UPGRADES = {
             limits TEXT NOT NULL,
             at REAL NOT NULL
         ) WITHOUT ROWID;
+        ALTER TABLE exemption ADD COLUMN told REAL NOT NULL DEFAULT 0;
+        ALTER TABLE outbox ADD COLUMN together TEXT NOT NULL DEFAULT '';
         CREATE TABLE counter (
             name TEXT NOT NULL PRIMARY KEY,
             value INTEGER NOT NULL
