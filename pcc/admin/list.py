@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
-from pcc.admin import DONE
+from pcc.admin import DONE, USAGE
 from pcc.admin.commands import add_command
 from pcc.admin.incident import crossed, narrow_state, state
 from pcc.admin.output import Lines, Moment, rfc3339
@@ -36,19 +36,30 @@ def add_commands(commands: Commands) -> None:
         "list blocked accounts",
         "Shows since when and why each account is blocked, how many mails were held, how many\n"
         "were stopped (TRIES, held ones included), and when the last one was.  With --history\n"
-        "also when a block ended, by whom and why.\n\n" + _STATES,
+        "also when a block ended, by whom and why.\n\n"
+        "--watch shows the blocks, where their mail goes on coming from, and what was decided\n"
+        "last.  Those whose mail was stopped last are first.  It looks again every two seconds,\n"
+        "and at any key.\n\n" + _STATES,
     )
     parser.add_argument(
         "--observed",
         action="store_true",
         help="list accounts that would be blocked in enforce mode",
     )
-    parser.add_argument("--history", action="store_true", help="also list blocks that have ended")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--history", action="store_true", help="also list blocks that have ended")
+    which.add_argument(
+        "--watch",
+        action="store_true",
+        help="show them live on the terminal, until q or Ctrl-C",
+    )
 
 
 def list_accounts(context: Context, options: argparse.Namespace) -> int:
     """List open incidents, or all that are remembered."""
     mode = "observe" if options.observed else "enforce"
+    if options.watch:
+        return _watch(context, mode)
     if options.history:
         rows = incidents.all_incidents(context.database, mode)
         ends = incidents.ends(context.database)
@@ -83,6 +94,19 @@ def list_accounts(context: Context, options: argparse.Namespace) -> int:
         _show_incidents(context, rows, ends)
     elif context.output.is_terminal:
         context.output.say("No account is blocked." if mode == "enforce" else "None is observed.")
+    return DONE
+
+
+def _watch(context: Context, mode: str) -> int:
+    from rich.console import Console  # which no pipe needs
+
+    console = Console(highlight=False)
+    if context.output.json or not context.output.is_terminal or console.is_dumb_terminal:
+        context.complain("--watch needs a terminal: leave it out in a pipe, and with --json")
+        return USAGE
+    from pcc.admin.watch import Watch
+
+    Watch(context, mode).show(console)
     return DONE
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import os
 import pty
+import select
 import struct
 import subprocess
+import termios
+import time
 from collections.abc import Mapping, Sequence
 from fcntl import ioctl
 from pathlib import Path
@@ -37,3 +40,56 @@ def on_terminal(
             pass
     os.close(ours)
     return written.decode().replace("\r\n", "\n")
+
+
+class Terminal:
+    """A command whose controlling terminal is one of so many columns, at which a person types."""
+
+    def __init__(self, command: Sequence[str | Path], columns: int = 100, lines: int = 30) -> None:
+        self._ours, self._theirs = pty.openpty()
+        ioctl(self._theirs, TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+        self.before = termios.tcgetattr(self._theirs)
+        self.written = ""
+        self.process = subprocess.Popen(
+            ["setsid", "--ctty", *[str(word) for word in command]],
+            stdin=self._theirs,
+            stdout=self._theirs,
+            stderr=self._theirs,
+            env=ENVIRONMENT,
+            cwd="/",
+        )
+
+    def wait_for(self, text: str, seconds: float = 30) -> str:
+        """Wait until the command has written a text; return all since the last such wait."""
+        end = time.monotonic() + seconds
+        start = len(self.written)
+        while text not in self.written[start:]:
+            left = end - time.monotonic()
+            assert left > 0, f"{text!r} is not in {self.written[start:]!r}"
+            if select.select([self._ours], [], [], left)[0]:
+                self.written += os.read(self._ours, 65536).decode("utf-8", "replace")
+        return self.written[start:]
+
+    def type(self, keys: str) -> None:
+        """Type characters."""
+        os.write(self._ours, keys.encode())
+
+    def end(self) -> int:
+        """Wait for the end of the command; return its exit status."""
+        status = self.process.wait(30)
+        while select.select([self._ours], [], [], 0.1)[0]:
+            self.written += os.read(self._ours, 65536).decode("utf-8", "replace")
+        return status
+
+    @property
+    def attributes(self) -> list[object]:
+        """The settings of the terminal, to be compared with those `before`."""
+        return termios.tcgetattr(self._theirs)
+
+    def close(self) -> None:
+        """End the command, and hang up."""
+        if self.process.poll() is None:
+            self.process.kill()
+            self.process.wait()
+        os.close(self._theirs)
+        os.close(self._ours)
