@@ -9,7 +9,7 @@ from pcc.store import blocks, upsert
 from pcc.store.engine.interface import Database
 
 ENDING_SECONDS = 86400
-"""Seconds before the end of an exemption from when on a notice tells of it."""
+"""Seconds before the end of an exemption in which its notice may come."""
 
 
 class ExemptionRow(NamedTuple):
