@@ -11,7 +11,7 @@ _shtab_pcc_admin_py_country_subparsers=(show update)
 _shtab_pcc_admin_py_subparsers=(list show check seen block forget unblock held release delete exempt replay report places country stats doctor init cleanup move notify)
 
 _shtab_pcc_admin_py_list_option_strings=(-h --help -c --config --json --observed --history --watch)
-_shtab_pcc_admin_py_show_option_strings=(-h --help -c --config --json)
+_shtab_pcc_admin_py_show_option_strings=(-h --help -c --config --json --all)
 _shtab_pcc_admin_py_check_option_strings=(-h --help -c --config --json --client-name)
 _shtab_pcc_admin_py_seen_option_strings=(-h --help -c --config --json)
 _shtab_pcc_admin_py_block_option_strings=(-h --help -c --config --json --reason)
@@ -135,6 +135,7 @@ _shtab_pcc_admin_py_list___watch_nargs=0
 _shtab_pcc_admin_py_show__h_nargs=0
 _shtab_pcc_admin_py_show___help_nargs=0
 _shtab_pcc_admin_py_show___json_nargs=0
+_shtab_pcc_admin_py_show___all_nargs=0
 _shtab_pcc_admin_py_check__h_nargs=0
 _shtab_pcc_admin_py_check___help_nargs=0
 _shtab_pcc_admin_py_check___json_nargs=0

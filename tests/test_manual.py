@@ -243,7 +243,8 @@ KEYS = {
     "block joe@example.org": "blocked",
     "list": INCIDENT,
     "list --history": f"{INCIDENT} ended lifted_by reason",
-    "show joe@example.org": "account blocked exempt_until sightings events attempts",
+    "show joe@example.org": "account blocked exempt_until sightings events attempts places"
+    " also_seen",
     "check ann@example.org 11.1.0.1": "account client_address country action would_block rule"
     " countries because",
     "seen 11.1.0.1": "account address country network first_seen last_seen mails blocked",

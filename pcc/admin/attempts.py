@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from pcc.address import packed_address
-from pcc.admin.output import Moment, local_time, relative_time, rfc3339
+from pcc.admin.output import Lines, Moment, local_time, relative_time, rfc3339
 from pcc.places.lookup import Lookup
 
 if TYPE_CHECKING:
@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
 STILL_SECONDS = 3600
 """A thief whose last mail is not older is still trying."""
-
-MOST_SHOWN = 20
 
 
 class Attempts:
@@ -48,15 +46,20 @@ class Attempts:
             for row in self._rows
         ]
 
-    def show(self) -> None:
-        """Show a person whether the thief is still trying, and from where."""
+    def say(self) -> None:
+        """Tell a person whether the thief is still trying."""
         if not self._rows:
             return
-        output, now = self._context.output, self._context.now
-        last = self._rows[0].last_try
+        last, now = self._rows[0].last_try, self._context.now
         when = f"{local_time(last)}, {relative_time(last, now)}"
         still = "Still trying. " if now - last <= STILL_SECONDS else ""
-        output.say(f"{still}Its last mail was stopped at {when}.")
+        self._context.output.say(f"{still}Its last mail was stopped at {when}.")
+
+    def show(self, most: int) -> None:
+        """Show a person where that mail came from: the latest addresses, `most` of them."""
+        if not self._rows:
+            return
+        output = self._context.output
         columns = ["COUNTRY", "STOPPED FROM", "NETWORK", "FIRST TRY", "LAST TRY", "MAILS"]
         lines = [
             [
@@ -67,8 +70,8 @@ class Attempts:
                 Moment(row.last_try),
                 row.mails,
             ]
-            for row in self._rows[:MOST_SHOWN]
+            for row in self._rows[:most]
         ]
-        output.table(columns, lines)
-        if len(self._rows) > MOST_SHOWN:
-            output.say(f"and from {len(self._rows) - MOST_SHOWN} more addresses; see --json")
+        narrow = [[line[0], Lines(line[1:3]), *line[4:]] for line in lines]
+        output.table(columns, lines, [("", ([*columns[:2], *columns[4:]], narrow))])
+        output.rest(len(self._rows) - most, "address", "addresses")

@@ -21,7 +21,7 @@ from pcc import wording
 from pcc.escaping import escaped, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     Table = tuple[Sequence[str], Sequence[Sequence[Any]]]
 
@@ -57,6 +57,12 @@ class Word(str):
     __slots__ = ()
 
 
+class Bar(Word):
+    """A word that is never folded."""
+
+    __slots__ = ()
+
+
 class Lines(tuple[Any, ...]):
     """Values that stand one below the other; only for the narrow form of a table."""
 
@@ -78,13 +84,13 @@ class Output:
         """Print a heading that came from outside."""
         self.say(escaped(text))
 
-    def heading(self, text: str) -> None:
-        """Print a heading of ours, bold where a person is looking."""
+    def heading(self, text: str, style: str = "bold") -> None:
+        """Print a heading of ours, bold where a person is looking, and folded between words."""
         if self.is_terminal and not self.json:
             from rich.console import Console
             from rich.text import Text
 
-            Console(highlight=False).print(Text(text, "bold"))
+            Console(highlight=False).print(Text(text, style))
         else:
             self.say(text)
 
@@ -94,10 +100,27 @@ class Output:
         sign = "█" if self.is_terminal else "#"
         return [sign * max(round(value * width / most), 1) if value else " " for value in values]
 
+    def calendar(self, days: Container[int], last: int, count: int) -> Bar:
+        """Return a sign for each of `count` days up to the last one; plain in a pipe."""
+        on, off = ("█", "·") if self.is_terminal else ("#", ".")
+        return Bar(
+            "".join([on if day in days else off for day in range(last - count + 1, last + 1)])
+        )
+
+    def rest(self, count: int, one: str, many: str) -> None:
+        """Tell a person that there are so many more than a table has, if there are any."""
+        if count > 0:
+            self.say(f"and {wording.quantity(count, f'more {one}', f'more {many}')}: see --all")
+
     def say(self, text: str) -> None:
         """Print a line for people; nothing with --json."""
         if not self.json:
             print(text)
+
+    def paragraph(self, text: str) -> None:
+        """Print text of ours below an empty line; on a terminal, folded between words."""
+        self.say("")
+        self.heading(text, "")
 
     def data(self, value: Any) -> None:
         """Print the result for programs; nothing without --json."""
@@ -186,7 +209,7 @@ def _drawn(columns: Sequence[str], rows: Sequence[Sequence[Any]], between: str) 
             column,
             justify="right" if are_counts else "left",
             overflow="fold",
-            no_wrap=all(isinstance(value, int) or value is None for value in values),
+            no_wrap=all(value is None or isinstance(value, (int, Bar)) for value in values),
         )
     for row in rows:
         cells = []

@@ -3,22 +3,31 @@
 from __future__ import annotations
 
 import argparse
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from pcc import others
 from pcc.admin import DONE, NOT_DONE
 from pcc.admin.attempts import Attempts
 from pcc.admin.commands import add_command, typed
 from pcc.admin.exemption import CONFIGURATION, Shown, of_account
+from pcc.admin.glance import Glance
 from pcc.admin.incident import crossed, narrow_state, state
 from pcc.admin.output import Lines, Moment, local_time, rfc3339
 from pcc.admin.whereabouts import COLUMNS, Whereabouts
 from pcc.escaping import escaped
-from pcc.store import incidents
+from pcc.notice.notice import MOST_SIGHTINGS
+from pcc.store import incidents, outbox
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
-    from pcc.store.incidents import IncidentRow
+    from pcc.others import Other
+    from pcc.store.incidents import EventRow, IncidentRow, SightingRow
+
+
+MOST_SHOWN = 20
+"""Rows of each table that are shown without `--all`."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -28,31 +37,40 @@ def add_commands(commands: Commands) -> None:
         "show",
         show,
         "show where an account was seen, its block, and what happened",
-        "Shows whether it is blocked or exempt, every address that it sent from, what happened,\n"
-        "and who did it.\n\n"
+        "Shows whether it is blocked or exempt, what happened and who did it, its countries and\n"
+        "networks, and the addresses that it sent from, each the latest first.  A place is\n"
+        "familiar by policy.familiar_after.  Also seen are other accounts at the addresses of\n"
+        "the open incident.\n\n"
         "Exit status 1 if nothing is known of it.",
     )
     parser.add_argument("account", type=typed, metavar="ACCOUNT")
+    parser.add_argument(
+        "--all", action="store_true", help=f"show all rows, not only the latest {MOST_SHOWN}"
+    )
+
+
+class _Known(NamedTuple):
+    """All that is known of an account; `block`: its open incident, which may have expired."""
+
+    account: str
+    seen: list[SightingRow]
+    events: list[EventRow]
+    block: IncidentRow | None
+    exempting: list[Shown]
+    where: Whereabouts
+    attempts: Attempts
+    others: list[Other]
+    places: Glance
 
 
 def show(context: Context, options: argparse.Namespace) -> int:
     """Show all that is known of one account."""
-    database = context.database
     account = context.account(options.account)
-    seen = incidents.sightings_of(database, account)
-    events = incidents.events_of(database, account)
-    block = incidents.open_incident(database, account)
-    exempting = of_account(context, account)
-    blocking = block if block and block.blocks(context.now) else None
-    ends = [row.until for row in exempting]
-    until = (rfc3339(max(ends)) if all(ends) else "for ever") if ends else None
-    where = Whereabouts(context, seen)
-    tries = incidents.attempts_of(database, blocking) if blocking else []
-    attempts = Attempts(context, tries)
-    data = _account_data(account, blocking, until, seen, events, where)
-    context.output.data({**data, "attempts": attempts.data()})
+    known = _known(context, account)
+    _, seen, events, block, exempting, *_ = known
+    context.output.data(_account_data(context, known))
     if seen or events or block or exempting:
-        _show_to_people(context, account, block, exempting, seen, events, where, attempts)
+        _show_to_people(context, known, sys.maxsize if options.all else MOST_SHOWN)
     by_hand = [row for row in exempting if row.kind == "account" and row.by != CONFIGURATION]
     if not (seen or events or block or by_hand):
         question = context.whole_login(account)
@@ -61,18 +79,37 @@ def show(context: Context, options: argparse.Namespace) -> int:
     return DONE
 
 
-def _account_data(
-    account: str,
-    block: IncidentRow | None,
-    exempt_until: str | None,
-    seen: Any,
-    events: Any,
-    where: Whereabouts,
-) -> dict[str, Any]:
+def _known(context: Context, account: str) -> _Known:
+    database = context.database
+    seen = incidents.sightings_of(database, account)
+    block = incidents.open_incident(database, account)
+    tries = incidents.attempts_of(database, block) if block and block.blocks(context.now) else []
+    found: list[Other] = []
+    if block:
+        counted, _ = outbox.evidence(database, block, MOST_SIGHTINGS)
+        addresses = [row.address for row in counted]
+        addresses += [row.address for row in tries[:MOST_SIGHTINGS]]
+        found = others.find(context.config, database, block, addresses, context.now)
+    return _Known(
+        account,
+        seen,
+        incidents.events_of(database, account),
+        block,
+        of_account(context, account),
+        Whereabouts(context, seen),
+        Attempts(context, tries),
+        found,
+        Glance(context, account),
+    )
+
+
+def _account_data(context: Context, known: _Known) -> dict[str, Any]:
+    ends = [row.until for row in known.exempting]
+    where = known.where
     return {
-        "account": account,
-        "blocked": block is not None,
-        "exempt_until": exempt_until,
+        "account": known.account,
+        "blocked": known.block is not None and known.block.blocks(context.now),
+        "exempt_until": (rfc3339(max(ends)) if all(ends) else "for ever") if ends else None,
         "sightings": [
             {
                 "country": row.country,
@@ -83,57 +120,58 @@ def _account_data(
                 "last_seen": rfc3339(row.last_seen),
                 **where.data_of(row.address),
             }
-            for row in seen
+            for row in known.seen
         ],
         **where.data(),
         "events": [
             {"at": rfc3339(row.at), "what": row.what, "by": row.by, "detail": row.detail}
-            for row in events
+            for row in known.events
         ],
+        "attempts": known.attempts.data(),
+        "places": known.places.data(),
+        "also_seen": others.data(known.others),
     }
 
 
-def _show_to_people(
-    context: Context,
-    account: str,
-    block: IncidentRow | None,
-    exempting: list[Shown],
-    seen: Any,
-    events: Any,
-    where: Whereabouts,
-    attempts: Attempts,
-) -> None:
+def _show_to_people(context: Context, known: _Known, most: int) -> None:
     output = context.output
-    output.title(account)
-    if block:
-        _show_block(context, block)
-        attempts.show()
+    output.title(known.account)
+    if known.block:
+        _show_block(context, known.block)
+        known.attempts.say()
     else:
         output.say("Not blocked.")
-    for row in exempting:
+    for row in known.exempting:
         end = f"until {local_time(row.until)}" if row.until else "for good"
         domain = f" with its domain {escaped(row.value)}" if row.kind == "domain" else ""
         reason = f": {escaped(row.reason)}" if row.reason else ""
         output.say(f"Exempt {end}{domain}, by {escaped(row.by)}{reason}.")
-    if seen:
-        _show_sightings(context, seen, where)
-    travelled = where.sentences()
+    if known.others:
+        output.paragraph(others.sentence(known.others))
+    if known.events:
+        latest = known.events[::-1]
+        output.table(
+            ["AT", "WHAT", "BY", "DETAIL"],
+            [[Moment(row.at), row.what, row.by, row.detail] for row in latest[:most]],
+        )
+        output.rest(len(latest) - most, "event", "events")
+    known.places.show(known.where, most)
+    known.attempts.show(most)
+    if known.seen:
+        _show_sightings(context, known.seen[:most], known)
+        output.rest(len(known.seen) - most, "address", "addresses")
+    travelled = known.where.sentences()
     if travelled:
         output.say("\nHow fast one person would have had to travel:")
         for sentence in travelled:
             output.say(f"  {sentence}")
-        output.say("")
-    if events:
-        output.table(
-            ["AT", "WHAT", "BY", "DETAIL"],
-            [[Moment(row.at), row.what, row.by, row.detail] for row in events],
-        )
-    if block and block.blocks(context.now):
-        _show_what_to_do(context, block)
+    if known.block and known.block.blocks(context.now):
+        _show_what_to_do(context, known.block)
 
 
-def _show_sightings(context: Context, seen: Any, where: Whereabouts) -> None:
-    lines = [
+def _show_sightings(context: Context, seen: list[SightingRow], known: _Known) -> None:
+    where = known.where
+    lines: list[list[Any]] = [
         [
             row.country,
             row.address,
@@ -145,10 +183,10 @@ def _show_sightings(context: Context, seen: Any, where: Whereabouts) -> None:
         for row in seen
     ]
     fewer = ["COUNTRY", "ADDRESS AND NAME", "FIRST SEEN", "LAST SEEN", "MAILS"]
-    shorter = [
-        [line[0], Lines((line[1], line[2], *filter(None, where.cells(line[1])))), *line[3:]]
-        for line in lines
-    ]
+    shorter = []
+    for country, address, name, *rest in lines:
+        notes = [note for note in (name, *where.cells(address)) if note not in ("", "unknown")]
+        shorter.append([country, Lines((address, *notes)), *rest])
     columns = ["COUNTRY", "ADDRESS", "CLIENT NAME", "FIRST SEEN", "LAST SEEN", "MAILS"]
     if where.is_known:
         columns += COLUMNS

@@ -35,6 +35,7 @@ class Whereabouts:
             paths = context.config.files_of_places
             with closing(Origins(*paths, context.complain)) as origins:
                 self._origins = origins.find([row.address for row in seen])
+        self._operators = {f"AS{at.as_number}": at.operator for at in self._origins.values()}
         self._legs = travel.legs(travel.visits(seen, self._origins))
 
     @property
@@ -46,6 +47,10 @@ class Whereabouts:
         """Return the cells for COLUMNS, unescaped."""
         origin = self._origins.get(address, travel.Origin())
         return [origin.city, travel.network(origin)]
+
+    def operator(self, network: str) -> str:
+        """Return whose network it is, unescaped; "" where that is unknown."""
+        return self._operators.get(network, "")
 
     def sentences(self) -> list[str]:
         """Return how fast one person would have had to travel, the fastest ways only."""

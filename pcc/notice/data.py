@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from pcc import others
 from pcc.places import travel
 from pcc.wording import rfc3339
 
@@ -50,6 +51,7 @@ def as_data(notice: Notice) -> dict[str, Any]:
             }
             for seen in notice.earlier
         ],
+        "also_seen": others.data(notice.others),
         "by": notice.by,
         "reason": notice.reason or None,
         "released": notice.released,

@@ -14,6 +14,7 @@ from pcc.places import travel as evidence
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from pcc.others import Other
     from pcc.places.travel import Leg, Origin
     from pcc.store.incidents import IncidentRow, SightingRow
     from pcc.store.outbox import Earlier
@@ -32,7 +33,8 @@ class Notice(NamedTuple):
     counted and are shown, latest first; `sighting_count`: how many counted.  `by` and `reason`:
     who did it and why, `by` being "pcc" for the program itself.  `earlier`: places from before,
     which did not count.  `origins`: where the addresses of the sightings are, if a database says.
-    `is_blocked`: whether the account is blocked at the time of sending.
+    `is_blocked`: whether the account is blocked at the time of sending.  `others`: who else was
+    seen at the addresses.
     """
 
     what: str
@@ -47,6 +49,7 @@ class Notice(NamedTuple):
     earlier: Sequence[Earlier] = ()
     origins: Mapping[str, Origin] | None = None
     is_blocked: bool = False
+    others: Sequence[Other] = ()
 
     def legs(self) -> list[Leg]:
         """Return the ways between the places of the sightings, as far as these are known."""

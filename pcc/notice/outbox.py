@@ -21,7 +21,7 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from pcc import maillog
+from pcc import maillog, others
 from pcc.errors import NoticeError, StoreError
 from pcc.host.timelimit import within
 from pcc.notice import delivery, ending
@@ -256,6 +256,7 @@ class _Sending:
         # The mail about thousands of accounts shows no evidence.
         most = 0 if row.together and row.channel == "mail" else MOST_SIGHTINGS
         sightings, count = outbox.evidence(database, incident, most) if most else ([], 0)
+        addresses = [seen.address for seen in sightings]
         if self._origins is None:
             self._origins = Origins(*self._config.files_of_places, maillog.error)
         detail = json.loads(row.detail)
@@ -271,8 +272,9 @@ class _Sending:
             int(detail.get("released") or 0),
             int(detail.get("deleted") or 0),
             outbox.seen_earlier(database, incident) if sightings else [],
-            self._origins.find([seen.address for seen in sightings]),
+            self._origins.find(addresses),
             current is not None and current.blocks(time.time()),
+            others.find(self._config, database, incident, addresses, time.time()),
         )
 
 

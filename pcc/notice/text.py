@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from pcc import others
 from pcc.escaping import escaped
 from pcc.invocation import command_line, program_by_path
 from pcc.notice.advice import advice
@@ -128,6 +129,7 @@ def _block_parts(notice: Notice, config: Config) -> list[str]:
         listed(facts),
         table(notice),
         *travel(notice),
+        *[filled(text) for text in [others.sentence(notice.others)] if text],
         *earlier_table(notice),
     ]
 

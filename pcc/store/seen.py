@@ -95,6 +95,8 @@ def others_at(
 
     Addresses that more than `most` accounts share are left out.
     """
+    if not addresses:
+        return []
     marks = ", ".join("?" * len(addresses))
     crowded = database.rows(
         f"SELECT address FROM sighting WHERE address IN ({marks})"

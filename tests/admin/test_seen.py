@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import time
 from contextlib import closing
 
 import pytest
@@ -28,6 +29,20 @@ def crowd(site: Site) -> Site:
     with closing(sqlite3.connect(site.database)) as connection, connection:
         connection.execute("UPDATE sighting SET network = 'AS64500' WHERE country = 'FR'")
     return site
+
+
+def add_neighbours(site: Site, count: int) -> None:
+    """Add accounts that were seen where one of the owners was."""
+    with closing(sqlite3.connect(site.database)) as connection, connection:
+        for number in range(count):
+            connection.execute(
+                "INSERT OR REPLACE INTO sighting"
+                " SELECT ?, address, country, looked_up, client_name, first_seen, last_seen, mails,"
+                " mails_before, counts_since, generation, days, runs, instance, hour,"
+                " repeats_until, judged_by, network FROM sighting"
+                " WHERE account = 'ann@example.org'",
+                (f"user{number}@example.org",),
+            )
 
 
 @pytest.mark.parametrize(
@@ -68,15 +83,7 @@ def test_seen_is_a_table_for_people(crowd: Site) -> None:
 
 
 def test_seen_shows_a_hundred_and_how_many_more(crowd: Site) -> None:
-    with closing(sqlite3.connect(crowd.database)) as connection, connection:
-        for number in range(150):
-            connection.execute(
-                "INSERT INTO sighting SELECT ?, address, country, looked_up, client_name,"
-                " first_seen, last_seen, mails, mails_before, counts_since, generation, days, runs,"
-                " instance, hour, repeats_until, judged_by, network FROM sighting"
-                " WHERE account = 'ann@example.org'",
-                (f"user{number}@example.org",),
-            )
+    add_neighbours(crowd, 150)
     for place in (address("FR"), "11.2.0.0/16"):
         assert len(crowd.data("seen", place)) == 100
         last = crowd.admin("seen", place).stdout.splitlines()[-1]
@@ -107,3 +114,45 @@ def test_seen_refuses_what_is_no_place(site: Site, place: str, complaint: str) -
     done = site.admin("seen", place)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == f"pcc_admin.py: PLACE {complaint}\n"
+
+
+def also_seen(site: Site) -> dict[str, tuple[int, bool]]:
+    """The other accounts at a thief's addresses: at how many each, and whether it is blocked."""
+    return {
+        row["account"]: (len(row["addresses"]), row["blocked"])
+        for row in site.data("show", "stolen@example.org")["also_seen"]
+    }
+
+
+def test_show_names_other_accounts_at_the_addresses_of_an_incident(crowd: Site) -> None:
+    process = crowd.policy()
+    process.ask("ann@example.org", address("VN"))
+    for code in ("US", "ES", "FR", "BR"):
+        process.ask("eve@example.org", address(code))
+    assert process.ask("stolen@example.org", address("US")) != "DUNNO"  # seen after the block
+    process.end()
+    assert also_seen(crowd) == {"eve@example.org": (4, True), "ann@example.org": (2, False)}
+    told = "eve@example.org (blocked, at 4 of them), ann@example.org (at 2 of them)."
+    assert (
+        f"Also seen from these addresses: {told}\n"
+        in crowd.admin("show", "stolen@example.org").stdout
+    )
+    assert crowd.data("show", "ann@example.org")["also_seen"] == []
+
+
+def test_show_leaves_out_crowded_and_familiar_addresses(crowd: Site) -> None:
+    assert also_seen(crowd) == {"ann@example.org": (1, False)}
+    add_neighbours(crowd, 18)  # twenty accounts in all
+    assert len(also_seen(crowd)) == 19
+    add_neighbours(crowd, 19)
+    assert also_seen(crowd) == {}
+    process = crowd.policy()
+    process.ask("joe@example.org", address("VN"))
+    process.end()
+    assert also_seen(crowd) == {"joe@example.org": (1, False)}
+    crowd.configure("familiar_after = 2\nmax_countries = 3\n")
+    today = int(time.time() // 86400)
+    with closing(sqlite3.connect(crowd.database)) as connection, connection:
+        days = f"{today} {today - 1} {today - 2}"
+        connection.execute("UPDATE sighting SET days = ? WHERE country = 'VN'", (days,))
+    assert also_seen(crowd) == {}

@@ -52,6 +52,7 @@ from pcc.store import (
     incidents,
     open_database,
     outbox,
+    seen,
     server_database,
     sightings,
     sums,
@@ -324,10 +325,26 @@ def test_values_come_back_as_they_were_written(database: Database) -> None:
 def test_addresses_are_read_in_pages_without_loss(database: Database) -> None:
     with database.turn(USER):
         for number in range(300):
-            seen = Sighting(f"192.0.2.{number}", "ES", "", 1.0, 7200.0 + number * 60, 1, 0, "", "")
-            sightings.save_sighting(database, USER, seen)
-    found = [seen.name for seen in sightings.known(database, USER, "").history().addresses.since(0)]
+            at = Sighting(f"192.0.2.{number}", "ES", "", 1.0, 7200.0 + number * 60, 1, 0, "", "")
+            sightings.save_sighting(database, USER, at)
+    found = [at.name for at in sightings.known(database, USER, "").history().addresses.since(0)]
     assert sorted(found) == sorted(f"192.0.2.{number}" for number in range(300))
+
+
+def test_others_are_found_at_addresses_that_few_share(database: Database) -> None:
+    places = [("ann", 1, 5), ("eve", 1, 7), ("eve", 2, 6), *[(f"user{n}", 3, n) for n in range(4)]]
+    for name, number, last in [("joe", 1, 9), ("joe", 2, 9), ("joe", 3, 9), *places]:
+        at = Sighting(f"192.0.2.{number}", "ES", "", 1.0, float(last), 1, 0, "", "")
+        with database.turn(f"{name}@example.org"):
+            sightings.save_sighting(database, f"{name}@example.org", at)
+    addresses = [f"192.0.2.{number}" for number in range(1, 5)]
+    assert seen.others_at(database, USER, addresses, 4) == [
+        ("eve@example.org", "192.0.2.1"),
+        ("eve@example.org", "192.0.2.2"),
+        ("ann@example.org", "192.0.2.1"),
+    ]
+    assert seen.others_at(database, USER, addresses[2:3], 4) == []
+    assert seen.others_at(database, USER, [], 4) == []
 
 
 def test_transaction_that_fails_is_rolled_back(database: Database) -> None:
@@ -542,7 +559,7 @@ def test_commands_work_on_a_server(place: str, make: Callable[..., Site], tmp_pa
     assert (row["account"], row["held"], row["tries"]) == (USER, 2, 2)
     assert site.data("show", USER)["blocked"]
     assert site.admin("check", USER, address("ES")).returncode == 1
-    for place in (address("ES"), "11.1.0.0/16", "ES"):
+    for place in (address("ES"), "11.1.0.0/24", "11.1.0.0/16", "ES"):
         assert [row["account"] for row in site.data("seen", place)] == [USER]
     assert len(site.data("held", USER)) == 2
     assert site.data("unblock", USER)["unblocked"] == [USER]

@@ -29,6 +29,7 @@ from pcc.notice.data import as_data
 from pcc.notice.mail import as_mail
 from pcc.notice.notice import Notice
 from pcc.notice.text import MOST_LISTED, body, subject
+from pcc.others import Other
 from pcc.places.database import LONGEST_NAME
 from pcc.places.travel import Origin
 from pcc.store import outbox
@@ -370,6 +371,33 @@ def check_rendering(config: Config, login: str, name: str) -> None:
     assert "km in 60 seconds: 130,000 km/h" in " ".join(text.split())
 
 
+def test_text_names_others_at_these_addresses_and_counts_the_rest(tmp_path: Path) -> None:
+    config = config_of(tmp_path)
+    others = [
+        Other("eve@example.org", ["203.0.113.9", "203.0.113.10"], is_blocked=True),
+        Other("ann@example.org", ["203.0.113.9"], is_blocked=False),
+        *[Other(odd, ["203.0.113.9"], is_blocked=False) for odd in NASTY],
+    ]
+    text = body([told(others=others[:2])], config, HOST, NOW)
+    assert (
+        """
+Also seen from these addresses: eve@example.org (blocked, at 2 of them),
+ann@example.org.
+
+Commands, """
+        in text
+    )
+    text = body([told(others=others)], config, HOST, NOW)
+    assert f" and {len(others) - 10} more.\n" in text.replace("\nand", " and")
+    assert not set(text) & set("\x1b\r\x07\0")
+    assert as_data(told(others=others))["also_seen"][0] == {
+        "account": "eve@example.org",
+        "addresses": ["203.0.113.9", "203.0.113.10"],
+        "blocked": True,
+    }
+    assert "Also seen" not in body([told()], config, HOST, NOW)
+
+
 def test_text_shows_what_was_seen_earlier_below_what_counted(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     earlier = [outbox.Earlier("ES", 3, 412, NOW - 30 * DAY), outbox.Earlier("PT", 1, 2, NOW - DAY)]
@@ -422,6 +450,7 @@ def test_json_has_the_whole_incident() -> None:
             },
         ],
         "earlier": [],
+        "also_seen": [],
         "by": "alice",
         "reason": "holiday",
         "released": 3,
