@@ -81,7 +81,7 @@ CREATE TABLE account (
     incident    INTEGER REFERENCES incident (id),  -- the one that is open, if any
     observed    INTEGER,           -- the open incident of a limit that only observes, if any
     networks_made REAL  NOT NULL DEFAULT 0,   -- seconds: when the network database was made by which all its networks are known; 0: not all are
-    hosting_mails TEXT  NOT NULL DEFAULT '',  -- its latest mails from unfamiliar hosting networks: "seconds:days", newest first, separated by blanks; see pcc/rule.py
+    hosting_mails TEXT  NOT NULL DEFAULT '',  -- its latest mails from unfamiliar hosting networks: "seconds:days there:days", newest first, separated by blanks; see pcc/rule.py
     foreign_mails TEXT  NOT NULL DEFAULT ''   -- the same of mails from unfamiliar countries
 ) WITHOUT ROWID;
 

@@ -67,6 +67,7 @@ CONFIGURATIONS: tuple[tuple[str, Settings], ...] = (
         '[[limit]]\nmax_networks = 2\nwindow = "1h"\nfamiliar_after = 1\n'
         '[[limit]]\nmax_hosting_mails = 2\nwindow = "6h"\n'
         '[[limit]]\nmax_foreign_mails = 4\nwindow = "12h"\nfamiliar_after = 1\n'
+        '[[limit]]\nmax_foreign_mails = 6\nwindow = "3d"\nfamiliar_after = 3\n'
         '[[limit]]\nmax_countries = 1\nwindow = "3d"\nmode = "observe"\n',
         Settings(
             (
@@ -74,6 +75,7 @@ CONFIGURATIONS: tuple[tuple[str, Settings], ...] = (
                 Limit("max_networks", 2, HOUR, 1),
                 Limit("max_hosting_mails", 2, 6 * HOUR, 2),
                 Limit("max_foreign_mails", 4, 12 * HOUR, 1),
+                Limit("max_foreign_mails", 6, 3 * DAY, 3),
                 Limit("max_countries", 1, 3 * DAY, 2, observes=True),
             ),
             groups=(frozenset({"ES", "PT"}),),

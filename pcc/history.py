@@ -106,8 +106,8 @@ class History:
     `incident`: "" for none, otherwise the mode it began in: "enforce" or "observe".
     `expires`: when the block ends by itself, 0 for never.
     `is_observed`: whether an incident of a limit that only observes is open.
-    `mails`: by kind, the moments of mails that a mail limit counts, newest first, as text:
-    `seconds:familiarity`, separated by blanks.
+    `mails`: by kind, the moments of mails that a mail limit counts, newest first, as text,
+    separated by blanks: `seconds:familiarity:age`, of the place and of the account by then.
     """
 
     __slots__ = (

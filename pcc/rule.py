@@ -326,7 +326,8 @@ class Rule:
             where = "country" if kind == "foreign" else "network"
             seen = place.of(where)
             assert seen is not None
-            latest = (self.now, self.familiarity_of(where, seen, history))
+            age = history.age(self.today, self.oldest_day)
+            latest = (self.now, self.familiarity_of(where, seen, history), age)
             moments = [latest, *_moments(history.mails[kind])]
             needed = set()
             for limit in limits:
@@ -335,12 +336,12 @@ class Rule:
                 ]
                 needed.update(counted[: getattr(limit, key) + 1])
             kept = [moment for n, moment in enumerate(moments) if n in needed]
-            history.mails[kind] = " ".join([f"{time:.6f}:{known}" for time, known in kept])
+            history.mails[kind] = " ".join([f"{time:.6f}:{known}:{age}" for time, known, age in kept])
 
-    def _counts_moment(self, limit: Limit, time: float, known: int) -> bool:
-        """Whether a mail limit counts a mail of that time, from a place so familiar by then."""
-        is_unfamiliar = not limit.familiar_after or known < limit.familiar_after
-        return is_unfamiliar and self.now - time <= limit.window
+    def _counts_moment(self, limit: Limit, time: float, known: int, age: int) -> bool:
+        """Whether a mail limit counts a mail of that time, by what `_counts_mail` was told then."""
+        wanted = limit.familiar_after
+        return (not wanted or known < wanted <= age) and self.now - time <= limit.window
 
     def _is_familiar_for_all(self, kind: str, seen: Seen, history: History) -> bool:
         """Whether every limit takes a place for familiar."""
@@ -418,9 +419,9 @@ def end_of_incident(rule: Rule, history: History) -> str:
     return ""
 
 
-def _moments(text: str) -> list[tuple[float, int]]:
-    pairs = [moment.partition(":") for moment in text.split()]
-    return [(float(time), int(familiarity)) for time, _, familiarity in pairs]
+def _moments(text: str) -> list[tuple[float, int, int]]:
+    moments = [moment.split(":") for moment in text.split()]
+    return [(float(time), int(known), int(age)) for time, known, age in moments]
 
 
 def _in_order(countries: list[Seen]) -> list[str]:

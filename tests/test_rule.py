@@ -506,6 +506,15 @@ def test_moments_are_as_many_as_the_largest_limit_needs() -> None:
     assert account.history.mails == {"hosting": "", "foreign": ""}
 
 
+def test_limit_on_mails_that_observes_does_not_hasten_one_that_blocks() -> None:
+    blocks = {"max_foreign_mails": 5, "window": "7d", "familiar_after": 4}
+    observes = {**blocks, "max_foreign_mails": 99, "familiar_after": 1, "mode": "observe"}
+    for limits in ([blocks], [blocks, observes], [observes, blocks]):
+        account = settled(policy(limits, max_countries=0), "ES", days=3)
+        assert mails(account, 20, NOON, "BR") == []  # a new account, for the limit that blocks
+        assert mails(account, 7, NOON + DAY, "FR")[:1] == [6]
+
+
 def test_mail_that_a_limit_counts_is_no_repeat() -> None:
     account = settled(policy([{"max_foreign_mails": 9, "window": "1h"}]), "ES")
     for country, is_repeat in (("BR", False), ("ES", True)):

@@ -1159,7 +1159,7 @@ def test_schema_of_another_version_is_refused(server: DatabaseServer) -> None:
 
 def test_moments_of_thousands_of_mails_are_kept(database: Database) -> None:
     """A mail limit may be of any number, and a text of MySQL has 64 KB."""
-    moments = " ".join(f"{1_900_000_000 - number}.000000:0" for number in range(5000))
+    moments = " ".join(f"{1_900_000_000 - number}.000000:0:9" for number in range(5000))
     with database.turn(USER):
         sightings.save_mails(database, USER, {"hosting": moments, "foreign": moments})
     known = sightings.known(database, USER, "")
