@@ -10,6 +10,7 @@ from __future__ import annotations
 import posix
 from fcntl import LOCK_EX, flock
 
+from pcc.errors import StoreError
 from pcc.store.engine.sqlite import open_side_file
 
 SUFFIX = ".tally"
@@ -27,7 +28,7 @@ def note(database_path: str, name: str) -> None:
     """Count one of NAMES."""
     try:
         descriptor = open_side_file(database_path, SUFFIX)
-    except OSError:
+    except (OSError, StoreError):
         return
     try:
         flock(descriptor, LOCK_EX)
@@ -42,11 +43,18 @@ def note(database_path: str, name: str) -> None:
 
 def tally(database_path: str) -> dict[str, int]:
     """Return all counts by name; all are 0 where the file can't be read."""
+    text = b""
     try:
-        with open(database_path + SUFFIX, "rb") as file:
-            text = file.read()
-    except OSError:
-        text = b""
+        descriptor = open_side_file(database_path, SUFFIX)  # root must follow no link
+    except (OSError, StoreError):
+        pass
+    else:
+        try:
+            text = posix.pread(descriptor, len(NAMES) * _LINE, 0)
+        except OSError:
+            pass
+        finally:
+            posix.close(descriptor)
     places = [number * _LINE for number in range(len(NAMES))]
     return {
         name: _number(text[place : place + _LINE])
