@@ -336,7 +336,8 @@ class Rule:
                 ]
                 needed.update(counted[: getattr(limit, key) + 1])
             kept = [moment for n, moment in enumerate(moments) if n in needed]
-            history.mails[kind] = " ".join([f"{time:.6f}:{known}:{age}" for time, known, age in kept])
+            texts = [f"{time:.6f}:{known}:{age}" for time, known, age in kept]
+            history.mails[kind] = " ".join(texts)
 
     def _counts_moment(self, limit: Limit, time: float, known: int, age: int) -> bool:
         """Whether a mail limit counts a mail of that time, by what `_counts_mail` was told then."""

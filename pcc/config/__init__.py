@@ -322,7 +322,10 @@ class Config(Record):
 
 
 def account_named(login: str, default_domain: str, spellings: tuple[str, ...], ends: str) -> str:
-    """Return the account of a login; `ends`: the characters one of which ends the local part."""
+    """Return the account of a login; `ends`: the characters one of which ends the local part.
+
+    The account of an account is itself: otherwise `init` would take it for a spelling of another.
+    """
     account = login.strip().lower()
     if "@" in account:  # other spellings of the same login: `joe@`, `joe@example.org.`
         account = account.rstrip("@.")
@@ -340,8 +343,10 @@ def account_named(login: str, default_domain: str, spellings: tuple[str, ...], e
         local = user if at else domain
         found = [place for end in ends if (place := local.find(end, 1)) > 0]
         if found:
-            return local[: min(found)] + account[len(local) :]
-    return account
+            account = local[: min(found)] + account[len(local) :]
+    if account == login:
+        return account
+    return account_named(account, default_domain, spellings, ends)
 
 
 def at_domain(account: str) -> str:

@@ -78,6 +78,11 @@ def test_login_becomes_an_account(
             "joe%example.org@relay.org",
         ),
         ('login_spellings = ["user%domain", "extension"]', "joe+x%example.org", "joe@example.org"),
+        ('login_spellings = ["user%domain"]', "joe%example.org.", "joe@example.org"),
+        ('login_spellings = ["domain\\\\user"]', "EXAMPLE.ORG.\\Joe", "joe@example.org"),
+        ('login_spellings = ["domain\\\\user"]', "example.org\\ joe", "joe@example.org"),
+        ('login_spellings = ["extension"]', "joe +x", "joe"),
+        ("", "joe@ .", "joe"),
     ],
 )
 def test_spellings_of_a_login_are_one_account(
