@@ -220,8 +220,8 @@ SHIPPED_LIMITS = [
     {"max_networks": 3, "window": "10m"},
     {"max_networks": 16, "window": "7d"},
     {"max_countries": 15, "window": "14d"},
-    {"max_hosting_mails": 25, "window": "1h"},
-    {"max_foreign_mails": 50, "window": "1h"},
+    {"max_hosting_mails": 25, "familiar_after": 2, "window": "1h"},
+    {"max_foreign_mails": 50, "familiar_after": 2, "window": "1h"},
 ]
 
 
@@ -233,10 +233,12 @@ def test_shipped_file_says_the_defaults_and_five_further_limits(path: Path) -> N
     assert values(shipped.policy, POLICY_DEFAULTS) == POLICY_DEFAULTS
     assert values(shipped.notify, NOTIFY_DEFAULTS) == NOTIFY_DEFAULTS
     assert [
-        {**most, "window": limit.window_text}
+        {"familiar_after": limit.familiar_after, **most, "window": limit.window_text}
         for most, limit in zip(counted(shipped.policy), shipped.policy.limits, strict=True)
-    ] == [{"max_countries": 5, "window": "2d"}, *SHIPPED_LIMITS]
-    assert [limit.familiar_after for limit in shipped.policy.limits] == [3] * 6
+    ] == [
+        {"familiar_after": 3, **limit}
+        for limit in ({"max_countries": 5, "window": "2d"}, *SHIPPED_LIMITS)
+    ]
     assert not any(limit.observes for limit in shipped.policy.limits)
 
 
