@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pcc.admin.output import Lines, Moment, Word, rfc3339
+from pcc.admin.output import Lines, Moment, Word, relative_time, rfc3339
 from pcc.rule import Rule
 from pcc.store import sightings
-from pcc.wording import date, quantity
+from pcc.wording import date
 
 if TYPE_CHECKING:
     from pcc.admin.context import Context
@@ -77,7 +77,8 @@ class Glance:
             spots = [spot for spot in self.spots if spot.kind == kind]
             if not spots:
                 continue
-            rows, narrow = [], []
+            rows: list[list[Any]] = []
+            narrow: list[list[Any]] = []
             for spot in spots[:most]:
                 operator = where.operator(spot.name)
                 days = {day for day in spot.days if 0 <= self._today - day < DAYS_SHOWN}
@@ -86,9 +87,9 @@ class Glance:
                 last = Moment(spot.last_seen)
                 name = f"{spot.name} {operator}".strip()
                 rows.append([name, familiar, len(days), bar, spot.mails, last])
-                notes = [text for text in (operator, familiar) if text not in ("", "-")]
-                counts = f"{quantity(len(days), 'day')}, {quantity(spot.mails, 'mail')}"
-                narrow.append([Lines((spot.name, *notes)), bar, Lines((last, counts))])
-            columns = [title, *_COLUMNS]
-            output.table(columns, rows, [("", ([title, _COLUMNS[2], "LAST SEEN"], narrow))])
+                first = f"{spot.name}, familiar" if spot.is_familiar else spot.name
+                ago = Word(relative_time(last, self._context.now))
+                place = Lines((first, operator)) if operator else first
+                narrow.append([place, bar, spot.mails, ago])
+            output.table([title, *_COLUMNS], rows, [("", ([title, *_COLUMNS[2:]], narrow))])
             output.rest(len(spots) - most, kind, many)

@@ -75,10 +75,8 @@ def test_show_begins_with_what_happened_and_the_places(site: Site) -> None:
     first = [n for n, line in enumerate(lines) if line.startswith(("AT ", "COUNTRY ", "NETWORK "))]
     assert [lines[n].split()[1] for n in first] == ["WHAT", "FAMILIAR", "FAMILIAR", "ADDRESS"]
     events, countries, networks, seen = first
-    assert [line.split("UTC")[1].split()[0] for line in lines[events + 1 : countries]] == [
-        "unblocked",
-        "blocked",
-    ]
+    told = [line.split()[3] for line in lines[events + 1 : countries]]
+    assert told == ["unblocked", "blocked"]
     bars = {line.split()[0]: line.split()[1:4] for line in lines[countries + 1 : networks]}
     assert bars == {
         "FR": ["-", "1", "." * 29 + "#"],

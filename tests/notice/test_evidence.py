@@ -72,11 +72,14 @@ def test_evidence_begins_after_the_last_unblock(tmp_path: Path) -> None:
         return {seen["address"]: seen["mails"] for seen in data["sightings"]}
 
     try:
+        site.ask("ann@example.org", address("FR"))
         for country in ("ES", "ES", "ES", "FR"):
             site.ask("joe@example.org", address(country))
         first = told()
         assert mails(first) == {address("ES"): 3, address("FR"): 1}
         assert first["earlier"] == []
+        (other,) = first["also_seen"]
+        assert list(other.values()) == ["ann@example.org", [address("FR")], False]
         site.admin("unblock", "joe@example.org")
         time.sleep(1.1)  # times are in whole seconds
         for country in ("ES", "ES", "BR"):
@@ -86,6 +89,7 @@ def test_evidence_begins_after_the_last_unblock(tmp_path: Path) -> None:
         assert min(seen["first_seen"] for seen in second["sightings"]) > first["at"]
         earlier = {seen["country"]: seen["mails"] for seen in second["earlier"]}
         assert earlier == {"ES": 3, "FR": 1}
+        assert second["also_seen"] == []
         # `show` has all that was ever seen.
         assert site.mails("joe@example.org")[address("ES")] == 5
     finally:
