@@ -24,7 +24,7 @@ from terminal import on_terminal
 
 COMMANDS = {
     "list": ("pcc_admin.py list", 190),
-    "show": ("pcc_admin.py show joe@example.org", 108),
+    "show": ("pcc_admin.py show joe@example.org", 120),
     "held": ("pcc_admin.py held joe@example.org", 120),
     "doctor": ("pcc_admin.py doctor", 200),  # the names of the site are longer than those shown
 }
