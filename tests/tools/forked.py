@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -87,6 +88,7 @@ def serve(connection: socket.socket) -> None:
                 os.close(stream)
             os.environ.clear()
             os.environ.update(environment)
+            time.tzset()
             os.chdir(folder_of_test)
             sys.argv[:] = [str(ROOT / "pcc_admin.py"), *argv]
             sys.exit(main(argv))

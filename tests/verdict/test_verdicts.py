@@ -52,7 +52,9 @@ def test_mail_from_one_country_too_many_is_refused_and_all_after_it(make: Any) -
     process = site.policy()
     assert hop(process, "ES FR BR VN ES") == [False, False, False, True, True]
     assert process.end() == 0
-    assert hop(site.policy(), "ES") == [True]
+    process = site.policy()
+    assert hop(process, "ES") == [True]
+    assert process.end() == 0  # the try is counted by then
     (block,) = site.data("list")
     assert block["countries"] == ["ES", "FR", "BR", "VN"]
     assert block["rule"] == "max_countries 3 in 2d"
