@@ -12,7 +12,7 @@ CREATE TABLE sighting (
     account     TEXT    NOT NULL,
     address     TEXT    NOT NULL,  -- an IPv4 address, or the /64 of an IPv6 address
     country     TEXT    NOT NULL,  -- ISO 3166 code, as the country database says
-    looked_up   REAL    NOT NULL,  -- seconds: when that country database was made (its mtime); 0: none was asked
+    looked_up   REAL    NOT NULL,  -- seconds: when that country database was made (its mtime, and a microsecond for each byte); 0: none was asked
     client_name TEXT    NOT NULL,  -- verified host name of the latest mail, or "unknown"
     first_seen  REAL    NOT NULL,  -- seconds
     last_seen   REAL    NOT NULL,  -- seconds

@@ -8,7 +8,7 @@ from contextlib import closing
 from pathlib import Path
 
 from benchmarks.traffic import COUNTRIES
-from pcc.config import prepared
+from pcc.config import prepared, time_of
 from pcc.store import open_database, sums
 
 DAY = 86400
@@ -52,7 +52,7 @@ def fill(database: Path, accounts: int, places: int, *, first: int = 0, days_ago
     """
     seen = time.time() - days_ago * DAY  # in this hour: a repeat is one within an hour
     today = int(seen // DAY)
-    made = database.with_name("country.mmdb").stat().st_mtime
+    made = time_of(str(database.with_name("country.mmdb")))
     config = prepared.load(str(database.with_name("pcc.toml")))
     with closing(sqlite3.connect(database, isolation_level=None)) as connection:
         connection.execute("PRAGMA synchronous = OFF")
@@ -79,7 +79,7 @@ def add_addresses(database: Path, account: str, country: str, addresses: list[st
     """Add addresses that an account was seen from for the first time just now."""
     seen = time.time() - 60
     day, hour = f"{int(seen // DAY)}", int(seen // 3600)
-    made = database.with_name("country.mmdb").stat().st_mtime
+    made = time_of(str(database.with_name("country.mmdb")))
     rows = [(account, address, country, seen, seen, day, hour, made) for address in addresses]
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.executemany(

@@ -100,9 +100,9 @@ def test_lookup_knows_when_each_database_was_made(files: Files) -> None:
     for seconds, path in enumerate((files.countries, files.networks)):
         os.utime(path, (seconds, seconds))
     lookup = files.lookup
-    assert (lookup.countries_made(), lookup.networks_made()) == (0, 1)
+    assert (int(lookup.countries_made()), int(lookup.networks_made())) == (0, 1)
     files.networks.unlink()
-    assert (lookup.countries_made(), lookup.networks_made()) == (0, NEVER)
+    assert (int(lookup.countries_made()), lookup.networks_made()) == (0, NEVER)
 
 
 def test_lookup_follows_a_network_database_that_is_replaced_truncated_and_of_another_layout(
