@@ -340,7 +340,7 @@ class Rule:
             history.mails[kind] = " ".join(texts)
 
     def _counts_moment(self, limit: Limit, time: float, known: int, age: int) -> bool:
-        """Whether a mail limit counts a mail of that time, by what `_counts_mail` was told then."""
+        """Whether a mail limit counts a mail of that time; what is known is as it was then."""
         wanted = limit.familiar_after
         return (not wanted or known < wanted <= age) and self.now - time <= limit.window
 
