@@ -92,18 +92,28 @@ class Decisions:
             database.sync()  # another process may have recorded it and be about to
         if known is not None and known.instance == case.instance:  # Postfix's retry
             return self._pass(case)
-        if known is not None and self._is_repeat(case, known, now):
-            client = request.client_name
-            self._counts.add_mail(account, case.address, case.instance, client, now)
-            return self._pass(case)
-        outcome = database.in_turn(lambda: self._record(case, now), account)
+        until = None if known is None else self._is_repeat_until(case, known, now)
+        # Judged again where that makes repeats of the next mails, unless it can't be written.
+        if known is not None and until is not None and not abs(known.repeats_until) <= now < until:
+            return self._count(case, now)
+        return self._judge(case, now, is_repeat=until is not None)
+
+    def _judge(self, case: Case, now: float, *, is_repeat: bool) -> Verdict:
+        """Return the verdict on a mail that is recorded; a repeat passes if it can't be."""
+        database, account = self._database, case.account
+        try:
+            outcome = database.in_turn(lambda: self._record(case, now), account)
+        except StoreError:
+            if is_repeat:
+                return self._count(case, now)
+            raise
         if outcome is None:  # blocked by another mail just now
             known_by_now = sightings.known(database, account, case.address)
             return self._stop(case.with_known(known_by_now), now)
         verdict, decides = outcome
         if decides:
             database.sync()
-        self._answered.remember(account, case.instance, (verdict.action, request.queue_id))
+        self._answered.remember(account, case.instance, (verdict.action, case.request.queue_id))
         return verdict
 
     def _pass(self, case: Case) -> Verdict:
@@ -131,24 +141,35 @@ class Decisions:
             )
         return self._incidents_of_process
 
-    def _is_repeat(self, case: Case, known: Sighting, now: float) -> bool:
-        """Whether the mail passes and changes nothing but counts, as far as anybody can see."""
+    def _count(self, case: Case, now: float) -> Verdict:
+        """Return the verdict on a mail that changes nothing but counts."""
+        name = case.request.client_name
+        self._counts.add_mail(case.account, case.address, case.instance, name, now)
+        return self._pass(case)
+
+    def _is_repeat_until(self, case: Case, known: Sighting, now: float) -> float | None:
+        """Return until when mail like this is a repeat, 0 for never, if it is judged now.
+
+        None where it may change more than counts, as far as anybody can see.
+        """
         if known.looked_up != case.looked_up or known.network != case.network:
-            return False
+            return None
         if case.country not in case.known.countries:
-            return False
+            return None
         rule = Rule(case.policy, now, self._config.keep_sightings)
         history = case.known.history()
         place = history.place(known, now, is_hosting=case.is_hosting)
         if not rule.is_repeat(history, place, SETTLED_SECONDS) or end_of_incident(rule, history):
-            return False
+            return None
         if history.is_observed and not rule.is_over(history, observed=True):
-            return False
+            return None
         if rule.crossing(history, place) is not None and not (
             history.incident and case.policy.observes
         ):
-            return False
-        return history.is_observed or rule.crossing(history, place, observed=True) is None
+            return None
+        if not history.is_observed and rule.crossing(history, place, observed=True) is not None:
+            return None
+        return self._repeats_until(rule, history, place)
 
     def _record(self, case: Case, now: float) -> tuple[Verdict, bool] | None:
         """Record the mail, in a turn; return the verdict, and whether it rests on a new place.

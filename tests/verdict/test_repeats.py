@@ -204,3 +204,23 @@ def test_clock_that_jumps_back_ends_the_repeats(make: Callable[..., Site]) -> No
     [seen] = site.data("show", ACCOUNT)["sightings"]
     assert seen["last_seen"] < time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 60))
     assert seen["mails"] == 2
+
+
+def test_place_that_goes_on_sending_gives_repeats_again_after_the_hour(
+    make: Callable[..., Site],
+) -> None:
+    site = make()
+    assert is_pass(site.ask())
+    pass_minutes(site)
+    sql(site, f"UPDATE sighting SET repeats_until = {time.time() - 1}")
+    assert repeats(site) == []
+    assert is_pass(site.ask())
+    assert repeats(site) == [address("ES")]
+    assert site.mails() == {address("ES"): 2}
+    # Where that can't be written, the mail passes as before.
+    sql(
+        site,
+        f"UPDATE sighting SET repeats_until = {time.time() - 1}",
+        "CREATE TRIGGER full BEFORE INSERT ON place BEGIN SELECT raise(ABORT, 'disk full'); END",
+    )
+    assert is_pass(site.ask())
