@@ -82,8 +82,11 @@ CREATE TABLE account (
     observed    INTEGER,           -- the open incident of a limit that only observes, if any
     networks_made REAL  NOT NULL DEFAULT 0,   -- seconds: when the network database was made by which all its networks are known; 0: not all are
     hosting_mails TEXT  NOT NULL DEFAULT '',  -- its latest mails from unfamiliar hosting networks: "seconds:days there:days", newest first, separated by blanks; see pcc/rule.py
-    foreign_mails TEXT  NOT NULL DEFAULT ''   -- the same of mails from unfamiliar countries
+    foreign_mails TEXT  NOT NULL DEFAULT '',  -- the same of mails from unfamiliar countries
+    changed     REAL    NOT NULL DEFAULT 0    -- seconds: when a process last had its turn to decide, on a server; hosts follow that
 ) WITHOUT ROWID;
+
+CREATE INDEX account_by_change ON account (changed);
 
 -- A limit was crossed, or an administrator blocked: one row until it is lifted.
 CREATE TABLE incident (
@@ -141,6 +144,13 @@ CREATE TABLE host (
     host   TEXT NOT NULL PRIMARY KEY,  -- its name, as in held
     limits TEXT NOT NULL,  -- its configuration, as far as hosts should have the same
     at     REAL NOT NULL   -- seconds: when it wrote that
+) WITHOUT ROWID;
+
+-- In a host's own file: the shared server that the file follows; see pcc/store/following.py.
+CREATE TABLE followed (
+    server TEXT NOT NULL PRIMARY KEY,  -- its URL, without a password
+    at     REAL NOT NULL,  -- seconds: what was committed there before is in this file
+    mailed REAL NOT NULL   -- seconds: when administrators got a mail that it is away; 0: it is not
 ) WITHOUT ROWID;
 
 -- An account, a domain or a client that an administrator has exempted, beside those of pcc.toml.

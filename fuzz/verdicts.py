@@ -316,7 +316,7 @@ class _Fuzzer:
             sums.fold(database, self._now)
             upkeep.drop_old_sightings(database, self._now - 30 * DAY)
             upkeep.end_expired(database, self._now)
-            upkeep.drop_unknown_accounts(database)
+            upkeep.drop_unknown_accounts(database, self._now)
         self._exempt = {
             key: until for key, until in self._exempt.items() if not until or until > self._now
         }

@@ -129,6 +129,16 @@ def forgotten(account: str, by: str) -> None:
     log(NOTICE, f"forgotten account=<{escaped(account)}> by=<{escaped(by)}>")
 
 
+def server_away(server: str, reason: str) -> None:
+    """Tell that this host answers by its own file until the shared server answers again."""
+    log(ERROR, f"server_away server=<{escaped(server)}> reason=<{escaped(reason)}>")
+
+
+def server_back(server: str, seconds: float) -> None:
+    """Tell that the shared server answers again, `seconds` after it last did."""
+    log(NOTICE, f"server_back server=<{escaped(server)}> seconds={seconds:.0f}")
+
+
 def notice_sent(incident: int, channel: str) -> None:
     """Tell that a notice left the outbox."""
     log(INFO, f"notice incident={incident} channel={channel} sent")

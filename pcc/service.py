@@ -25,7 +25,7 @@ from select import POLLIN, poll
 from time import monotonic, time
 
 from pcc.config import DEFAULT_PATH, prepared
-from pcc.errors import DeadlineError, PccError, ProtocolError
+from pcc.errors import DeadlineError, PccError, ProtocolError, StoreError
 from pcc.protocol import RequestReader, reply, usual_request
 
 TYPE_CHECKING = False
@@ -201,8 +201,11 @@ class PolicyService:
         from pcc.store import open_database
         from pcc.verdict.repeat import Verdicts
 
-        database = open_database(self._config.store_database)
-        return Verdicts(self._config, database, self._problems.append)
+        verdicts = self._open_shared() if self._config.is_on_server else None
+        if verdicts is None:
+            database = open_database(self._config.store_database)
+            verdicts = Verdicts(self._config, database, self._problems.append)
+        return verdicts
 
     def _counter(self, verdicts: Verdicts) -> Counting:
         """Return what counts, imported when the first reply is out."""
@@ -211,6 +214,24 @@ class PolicyService:
 
             self._counting = Counting(verdicts.counts, self._limit, self._complain)
         return self._counting
+
+    def _open_shared(self) -> Verdicts | None:
+        """Return the verdicts by a shared server and this host's file, None without the file."""
+        from pcc.store.engine.hostfile import HostFile
+        from pcc.verdict.sharing import SharedVerdicts
+
+        config = self._config
+        if not posix.access(config.host_file, posix.F_OK):
+            return None  # doctor says so
+        try:
+            file = HostFile(config.host_file, config.shown_database, config.trust_for)
+        except StoreError as error:
+            self._complain("host file", f"the server is asked about all mail: {error}")
+            return None
+        if file.read_only:
+            self._complain("host file", f"the server is asked about all mail: {file.reason}")
+            return None
+        return SharedVerdicts(config, self._config_path, file, self._problems.append)
 
     def _tell_of(self, verdict: Verdict) -> None:
         """Log a verdict, and start the notice to administrators."""

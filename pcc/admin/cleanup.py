@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from pcc import maillog
@@ -11,6 +13,7 @@ from pcc.admin.commands import add_command
 from pcc.history import DAY
 from pcc.rule import Rule
 from pcc.store import upkeep
+from pcc.store.engine.sqlite import SQLiteDatabase
 from pcc.wording import quantity
 
 if TYPE_CHECKING:
@@ -50,7 +53,11 @@ def cleanup(context: Context, options: argparse.Namespace) -> int:
         "sightings": upkeep.drop_old_sightings(database, now - keep_sightings),
         "incidents": upkeep.drop_old_incidents(database, now - keep_incidents),
     }
-    upkeep.drop_unknown_accounts(database)
+    upkeep.drop_unknown_accounts(database, now)
+    if config.is_on_server and os.path.exists(config.host_file):
+        with closing(SQLiteDatabase(config.host_file)) as file:
+            upkeep.drop_old_sightings(file, now - keep_sightings)
+            upkeep.drop_unknown_accounts(file, now)
     context.remember_host()
     context.output.data(dropped)
     # Something is dropped nearly every hour: cron need not mail it.

@@ -49,6 +49,9 @@ def init(context: Context, options: argparse.Namespace) -> int:
     database = context.config.store_database
     done = creation.create_or_upgrade(database)
     say(f"{shown(database)}: {done}")
+    if context.config.is_on_server:
+        file = context.config.host_file
+        say(f"{file}: {creation.create_or_upgrade(file)}")
     _join_accounts(context)
     context.remember_host()
     status = _unpack_places(context)

@@ -14,16 +14,17 @@ from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
 from pcc import VERSION, tally
-from pcc.admin import DONE, USAGE
+from pcc.admin import DONE, PARTLY, USAGE
 from pcc.admin.commands import add_command
 from pcc.admin.output import local_time
-from pcc.errors import CountryError, PccError
+from pcc.errors import CountryError, PccError, StoreError
 from pcc.host.files import replace_file
 from pcc.places.memory import CountryMemory
 from pcc.postfix import recentlog
 from pcc.postfix.configuration import Postconf
 from pcc.replay.recent import Recent, problem, recent_mails
 from pcc.store import counters, upkeep
+from pcc.store.engine.hostfile import stamp_of
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
@@ -66,6 +67,11 @@ FIGURES = (
     Figure("outbox", "pcc_outbox_notices", "Notices still to be sent"),
     Figure("outbox_age", "pcc_outbox_age_seconds", "Age of the oldest notice still to be sent"),
     Figure("log_age", "pcc_log_age_seconds", "Age of the oldest mail that is not yet in the sums"),
+    Figure(
+        "server_age",
+        "pcc_server_age_seconds",
+        "Time since this host last had all that a shared server has",
+    ),
     Figure("last_sighting_age", "pcc_last_sighting_age_seconds", "Time since the latest mail"),
     Figure(
         "oldest_sighting_age",
@@ -164,9 +170,10 @@ def stats(context: Context, options: argparse.Namespace) -> int:
         memory = CountryMemory(context.config.country_database)
         recent = recent_mails(context.config, log.lines, memory.country, context.now)
     figures = collect(context, recent)
+    status = DONE if figures["accounts"] is not None else PARTLY
     if options.prometheus == "-":
         print(exposition(figures), end="")
-        return DONE
+        return status
     if options.prometheus:
         replace_file(options.prometheus, exposition(figures), 0o644)
     context.output.data(figures)
@@ -180,14 +187,23 @@ def stats(context: Context, options: argparse.Namespace) -> int:
         )
         if wrong := problem(recent, context.config.country_database):
             context.output.say(f"\n{wrong}")
-    return DONE
+    return status
 
 
 def collect(context: Context, recent: Recent) -> Figures:
     """Return all figures by name; ages in seconds, None where there is nothing to measure."""
     from pcc.places.database import COUNTRIES, describe
 
-    figures: Figures = {**upkeep.figures(context.database, context.now)}
+    figures: Figures = dict.fromkeys([figure.name for figure in FIGURES])
+    figures["server_age"] = _server_age(context)
+    totals = dict(tally.tally(context.config.state_path))
+    try:
+        figures.update(upkeep.figures(context.database, context.now))
+        totals.update(counters.totals(context.database))
+    except StoreError as error:
+        if figures["server_age"] is None:
+            raise
+        context.complain(str(error))  # the age of what this host has is known all the same
     if not figures["sightings"]:
         figures["last_sighting_age"] = figures["oldest_sighting_age"] = None
     config = context.config
@@ -204,10 +220,19 @@ def collect(context: Context, recent: Recent) -> Figures:
         figures["country_database_age"] = None
     figures["recent_mails"] = recent.mails
     figures["recent_mails_without_country"] = recent.unlocated.total()
-    totals = {**counters.totals(context.database), **tally.tally(config.state_path)}
     for name, total in totals.items():
         figures[f"{name.replace(' ', '_')}_total"] = total
     return figures
+
+
+def _server_age(context: Context) -> int | None:
+    """Return the age of the stamp of this host's own file, None where there is none."""
+    if not context.config.is_on_server:
+        return None
+    with contextlib.suppress(StoreError):
+        if stamp := stamp_of(context.config):
+            return max(0, int(context.now - stamp))
+    return None
 
 
 def exposition(figures: Figures) -> str:

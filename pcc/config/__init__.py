@@ -180,9 +180,11 @@ class Config(Record):
     """All that one pcc.toml says.
 
     `path`: the file itself.  `identity`: a number for the file as it was when it
-    was read, the same for all processes; 0 where that is not known.
+    was read, the same for all processes; 0 where that is not known.  With a database
+    on a server it is the same for all hosts with these settings.
     `networks_database`, `hosting_list`: paths, "" for none; a file need not be
-    there.  `keep_sightings`, `keep_incidents`: seconds.  `exempt_accounts` and
+    there.  `keep_sightings`, `keep_incidents`, `trust_for`: seconds.  `shown_database`:
+    `store_database` without a password.  `exempt_accounts` and
     `domains` are in lower case, exempt domains begin with `@`.
     `exempt_systems`: numbers of autonomous systems.  `recipient_delimiter`: ""
     where what it ends is an account of its own: with logins that have no extension.
@@ -209,8 +211,10 @@ class Config(Record):
         "path",
         "policy",
         "recipient_delimiter",
+        "shown_database",
         "store_database",
         "store_host",
+        "trust_for",
         "verbose",
     )
     account: str
@@ -233,8 +237,10 @@ class Config(Record):
     path: str
     policy: Policy
     recipient_delimiter: str
+    shown_database: str
     store_database: str
     store_host: str
+    trust_for: int
     verbose: bool
 
     def __init__(self, values: dict[str, Any]) -> None:
@@ -280,6 +286,11 @@ class Config(Record):
         if self.is_on_server:
             return self.country_database.rpartition("/")[0] + "/pcc"
         return self.store_database
+
+    @property
+    def host_file(self) -> str:
+        """The path of this host's own file in front of a database on a server."""
+        return self.state_path + ".host"
 
     @property
     def policies(self) -> list[Policy]:

@@ -6,8 +6,11 @@ in the database (`init` and `cleanup` write it), so that doctor can compare.
 
 from __future__ import annotations
 
+import json
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from pcc import VERSION
 from pcc.address import network_text
 
 if TYPE_CHECKING:
@@ -24,8 +27,10 @@ OWN = frozenset(
         "networks_database",
         "notify",
         "path",
+        "shown_database",
         "store_database",
         "store_host",
+        "trust_for",
         "verbose",
     )
 )
@@ -46,6 +51,12 @@ def settings(config: Config) -> dict[str, str]:
         found[f"override {number}.accounts"] = _text(accounts)
         found.update(_of_policy(f"override {number}", policy))
     return found
+
+
+def identity(config: Config) -> int:
+    """Return a number for what should be the same on every host, and for this version of pcc."""
+    text = json.dumps([VERSION, settings(config)], sort_keys=True)
+    return int.from_bytes(sha256(text.encode()).digest()[:7], "big")
 
 
 def differences(ours: dict[str, str], theirs: dict[str, str]) -> list[tuple[str, str, str]]:

@@ -158,6 +158,11 @@ def or_empty(check: Check, nothing: object = "") -> Check:
     return lambda value: nothing if value == "" else check(value)
 
 
+def or_zero(check: Check) -> Check:
+    """Return the check for 0, a number or text, or what `check` takes."""
+    return lambda value: 0 if str(value) == "0" else check(value)
+
+
 # Times.
 
 

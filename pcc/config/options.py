@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 
-from pcc.config import account_named, checks
+from pcc.config import Config, account_named, agreement, checks, databaseurl
 from pcc.config.checks import Wrong, shown
 from pcc.errors import ConfigError
 from pcc.history import MOST_FAMILIAR_DAYS
@@ -88,6 +88,7 @@ SECTIONS: dict[str, Options] = {
     "store": {
         "database": ("/var/lib/pcc/pcc.db", checks.store),
         "host": ("", checks.or_empty(checks.domain)),
+        "trust_for": ("15m", checks.or_zero(checks.seconds)),
         "keep_sightings": ("30d", checks.seconds),
         "keep_incidents": ("180d", checks.seconds),
     },
@@ -119,9 +120,12 @@ def checked_values(path: str, document: dict[str, Any]) -> dict[str, Any]:
     Raises ConfigError.
     """
     try:
-        return _config_values(os.path.abspath(path), document)
+        values = _config_values(os.path.abspath(path), document)
     except Wrong as fault:
         raise ConfigError(f"{path}: {fault}") from None
+    config = Config(values)
+    # So that hosts with the same settings rely on what each other has judged.
+    return {**values, "identity": agreement.identity(config)} if config.is_on_server else values
 
 
 def read_document(path: str) -> dict[str, Any]:
@@ -191,6 +195,8 @@ def _config_values(path: str, document: dict[str, Any]) -> dict[str, Any]:
         "login_spellings": policy["login_spellings"],
         "store_database": database,
         "store_host": store["host"],
+        "shown_database": databaseurl.shown(database),
+        "trust_for": store["trust_for"],
         "keep_sightings": store["keep_sightings"],
         "keep_incidents": store["keep_incidents"],
         "notify": {**notify, "sender": notify["from"], "command": command},

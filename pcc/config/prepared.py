@@ -59,7 +59,7 @@ def load(path: str) -> Config:
         from pcc.config import options  # with tomli this costs more than a bare interpreter
 
         values = options.read_values(path)
-    return Config({**values, "identity": identity})
+    return Config({"identity": identity, **values})
 
 
 def read(path: str) -> dict[str, Any] | None:

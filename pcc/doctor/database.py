@@ -16,6 +16,7 @@ from pcc.errors import PccError
 from pcc.escaping import escaped
 from pcc.history import DAY
 from pcc.invocation import shell_word
+from pcc.store.engine.hostfile import stamp_of
 from pcc.store.engine.inspection import Inspection, Trouble, inspect
 from pcc.wording import quantity, verb
 
@@ -24,6 +25,9 @@ HOST_DAYS = 30
 
 MOST_SHOWN = 5
 """Settings of another host that are named."""
+
+LATE_SECONDS = 60
+"""So long after its last round trip the follower does not run, or has not reached the server."""
 
 EARLIEST = 1735689600
 """2025-01-01: no clock that is right says anything earlier."""
@@ -151,3 +155,31 @@ def check_hosts(
                 f"make pcc.toml the same here and on {escaped(host)}, and run `pcc_admin.py init`"
                 f" on both: they share a database, but not {escaped('; '.join(shown))}"
             )
+
+
+@named_check("host file")
+def check_host_file(config: Config, user: User, now: float, *, is_away: bool) -> Iterator[Fault]:
+    """Check that this host's own file has what the shared server has, or had a moment ago."""
+    path = config.host_file
+    if not os.path.exists(path):
+        yield warn(f"run `pcc_admin.py init`: there is no {path}, so all mail asks the server")
+        return
+    try:
+        stamp = as_user(user, lambda: stamp_of(config))
+    except PccError as error:
+        folder = shell_word(os.path.dirname(path))
+        aside = f"`mkdir {folder}/old && mv {shell_word(path)}* {folder}/old/`"
+        yield fail(f"{aside}, then run `pcc_admin.py init`: {escaped(str(error))}")
+        return
+    age = int(now - stamp)
+    if stamp and age > LATE_SECONDS and is_away:
+        left = max(0, config.trust_for - age)
+        yield fail(
+            f"mend the server: it is away for {quantity(age, 'second')}, and mail from known"
+            f" places passes for {quantity(left, 'second')} more"
+        )
+    elif stamp and age > LATE_SECONDS:
+        yield warn(
+            f"look for `server_away` in the mail log: this host has not followed the server for"
+            f" {quantity(age, 'second')}, and begins again with the next mail"
+        )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pcc.config import Config, options
 from pcc.doctor import Finding, entry, fail, finding, installation, places, state, warn
 from pcc.doctor.answer import Running, check_answer
-from pcc.doctor.database import check_database, check_password, look
+from pcc.doctor.database import check_database, check_host_file, check_password, look
 from pcc.doctor.files import odd_kind
 from pcc.doctor.log import check_log, check_recent_mail, check_smtpd
 from pcc.doctor.mailsystem import MailSystem
@@ -110,6 +110,8 @@ class _Examination:
             config = self._config
             self._seen, faults = look(config, reader, self._now)
             yield from check_database(config, self._seen, faults, self._now)
+            if config.is_on_server:
+                yield check_host_file(config, reader, self._now, is_away=bool(faults))
             yield from places.check_places(config, reader, self._now)
             yield places.check_hosting(config, self._seen.networks, self._seen.accounts)
         yield installation.check_notices(self._config, user or reader)

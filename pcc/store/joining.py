@@ -152,7 +152,8 @@ def _account(rows: list[Row], generation: int) -> Row:
     """Return the row of an account that several were; its incident is found out later."""
     # Its networks are looked up again, by the next decision or by init.
     joined: Row = {"generation": generation, "incident": None, "observed": None, "networks_made": 0}
-    joined["turns"] = max([row["turns"] for row in rows], default=0)
+    for latest in ("turns", "changed"):
+        joined[latest] = max([row[latest] for row in rows], default=0)
     for mails in ("hosting_mails", "foreign_mails"):
         moments = [moment for row in rows for moment in row[mails].split()]
         moments.sort(key=lambda moment: float(moment.partition(":")[0]), reverse=True)

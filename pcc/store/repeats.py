@@ -87,8 +87,7 @@ def append(database: Database, groups: list[tuple[str, int, float, str]]) -> Non
     it may be done again.
     """
     with database:
-        for group in groups:
-            database.write(_APPEND, group)
+        database.write_many(_APPEND, groups)
 
 
 def is_late(database: Database, now: float) -> bool:

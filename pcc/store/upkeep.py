@@ -19,6 +19,12 @@ if TYPE_CHECKING:
 
 COUNTRY = "FROM place WHERE kind = 'country'"
 
+KEPT_SECONDS = 86400
+"""So long the row of a forgotten account stays on a server.
+
+A host that was away for longer empties its file.
+"""
+
 BATCH = 500
 """Rows that are looked at, and at most deleted, at a time."""
 
@@ -138,9 +144,15 @@ _UNKNOWN = (
 )
 
 
-def drop_unknown_accounts(database: Database) -> None:
-    """Drop what is kept of accounts that nothing else is known of any more."""
-    accounts = [account for (account,) in database.rows(f"SELECT account FROM account{_UNKNOWN}")]
+def drop_unknown_accounts(database: Database, now: float) -> None:
+    """Drop what is kept of accounts that nothing else is known of any more.
+
+    On a server a forgotten one is kept for the hosts that follow, see pcc/store/following.py.
+    """
+    found = database.rows(
+        f"SELECT account FROM account{_UNKNOWN} AND changed < ?", (now - KEPT_SECONDS,)
+    )
+    accounts = [account for (account,) in found]
     for start in range(0, len(accounts), BATCH):
         batch = accounts[start : start + BATCH]
         with database.turn(*batch):
@@ -169,8 +181,15 @@ def forget(database: Database, account: str) -> dict[str, int]:
         counters.keep(database, "account", [account])
         for name, rows in TRACES.items():
             removed[name] = database.write(f"DELETE FROM {rows} account = ?", (account,))
-        for table in ("place", "attempt", "account"):
+        for table in ("place", "attempt"):
             database.write(f"DELETE FROM {table} WHERE account = ?", (account,))
+        # On a server its name stays for a day, so that other hosts forget it as well.
+        database.write(
+            "UPDATE account SET generation = generation + 1, networks_made = 0,"
+            " hosting_mails = '', foreign_mails = '' WHERE account = ?",
+            (account,),
+        )
+        database.write("DELETE FROM account WHERE account = ? AND changed = 0", (account,))
         removed["exemptions"] = database.write(
             "DELETE FROM exemption WHERE kind = 'account' AND value = ?", (account,)
         )

@@ -126,6 +126,8 @@ class Counting:
 
     def _tidy(self) -> None:
         """Fold the log where that is due, and move a long write-ahead log."""
+        if self._database.follows:
+            return  # the follower does both
         self._limit(COUNTING_SECONDS)
         database, now = self._database, time()
         try:

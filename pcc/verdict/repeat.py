@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pcc.config import Config
+    from pcc.places.lookup import Lookup
     from pcc.protocol import PolicyRequest, UsualRequest
     from pcc.store.engine.interface import Database
     from pcc.verdict import Verdict
@@ -52,7 +53,8 @@ class Verdicts:
         self._judged_by = 0
         self._answered = Answered()
         self.counts = Counts(database)
-        self._decisions: Decisions | None = None
+        self._lookup: Lookup | None = None
+        self._decisions: dict[Database, Decisions] = {}
         self.has_repeats = not database.read_only
 
     def repeat(self, account: str, request: UsualRequest, now: float) -> Repeat | None:
@@ -88,23 +90,30 @@ class Verdicts:
         """Return the verdict on a request of an account that the configuration covers."""
         self._database.check_in_place()
         if not self._database.read_only:
-            self._fold(now)
-        if self._decisions is None:
+            self._fold(self._database, now)
+        return self._decide(self._database, account, request, now)
+
+    def _decide(
+        self, database: Database, account: str, request: PolicyRequest, now: float
+    ) -> Verdict:
+        if database not in self._decisions:
             from pcc.places.lookup import Lookup
             from pcc.verdict.decision import Decisions
 
             config = self._config
-            lookup = Lookup(*config.files_of_places, self._complain)
-            self._decisions = Decisions(config, self._database, lookup, self._answered, self.counts)
-        return self._decisions.verdict(account, request, now)
+            self._lookup = self._lookup or Lookup(*config.files_of_places, self._complain)
+            self._decisions[database] = Decisions(
+                config, database, self._lookup, self._answered, self.counts
+            )
+        return self._decisions[database].verdict(account, request, now)
 
-    def _fold(self, now: float) -> None:
+    def _fold(self, database: Database, now: float) -> None:
         """Fold the log of counts, so that no decision rests on times that are too old."""
-        while repeats.is_late(self._database, now):
+        while repeats.is_late(database, now):
             from pcc.store import sums  # which few processes need
 
             try:  # piece by piece, because others may be at it as well
-                sums.fold(self._database, now, ONE_PIECE)
+                sums.fold(database, now, ONE_PIECE)
             except StoreError:
                 return  # what has to be recorded meets the same, and blocks hold all the same
 

@@ -172,8 +172,10 @@ DEFAULTS = {
     "networks_database": "/var/lib/pcc/networks.mmdb",
     "overrides": (),
     "recipient_delimiter": "",
+    "shown_database": "/var/lib/pcc/pcc.db",
     "store_database": "/var/lib/pcc/pcc.db",
     "store_host": "",
+    "trust_for": 900,
     "verbose": False,
 }
 POLICY_DEFAULTS = {

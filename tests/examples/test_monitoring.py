@@ -29,6 +29,7 @@ ALERTS = {
         "pcc_recent_mails": "200x100",
         "pcc_recent_mails_without_country": "101x100",
     },
+    "PccServerAway": {"pcc_server_age_seconds": "61x10"},
     "PccFiguresOld": {'node_textfile_mtime_seconds{file="/x/pcc.prom"}': "0x40"},
 }
 """For each alert the series that make it fire, a sample a minute."""

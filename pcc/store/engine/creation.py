@@ -74,6 +74,8 @@ UPGRADES = {
         ALTER TABLE account ADD COLUMN networks_made REAL NOT NULL DEFAULT 0;
         ALTER TABLE account ADD COLUMN hosting_mails TEXT NOT NULL DEFAULT '';
         ALTER TABLE account ADD COLUMN foreign_mails TEXT NOT NULL DEFAULT '';
+        ALTER TABLE account ADD COLUMN changed REAL NOT NULL DEFAULT 0;
+        CREATE INDEX account_by_change ON account (changed);
         CREATE TABLE attempt (
             account TEXT NOT NULL,
             incident INTEGER NOT NULL,
@@ -93,6 +95,11 @@ UPGRADES = {
         CREATE TABLE counter (
             name TEXT NOT NULL PRIMARY KEY,
             value INTEGER NOT NULL
+        ) WITHOUT ROWID;
+        CREATE TABLE followed (
+            server TEXT NOT NULL PRIMARY KEY,
+            at REAL NOT NULL,
+            mailed REAL NOT NULL
         ) WITHOUT ROWID;
     """,
 }

@@ -28,10 +28,12 @@ class Database(Protocol):
 
     `name` is how messages call it, without a password.  With `read_only` nothing
     can be written; `reason` says why.  With `is_stale` the latest commits may be
-    missing.
+    missing.  With `follows` the log of counts is handed on to another
+    database.
     """
 
     name: str
+    follows: bool
     read_only: bool
     is_stale: bool
     reason: str

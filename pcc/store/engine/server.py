@@ -49,11 +49,13 @@ FIRST_PAGE = 64
 VERSION_SECONDS = 1
 """Between looks whether the schema was upgraded, for a reader; a writer always looks."""
 
-# Writes nothing where the schema is not ours any more.
+# Writes nothing where the schema is not ours any more.  Hosts that follow look at `changed` (see
+# pcc/store/following.py); folding, which has 0 for it, changes nothing for them.
 _TAKE_TURN = (
-    "INSERT INTO account (account, generation, turns)"
-    f" SELECT ?, 0, 1 FROM pcc_schema WHERE version = {SCHEMA_VERSION}"
-    " ON CONFLICT (account) DO UPDATE SET turns = account.turns + 1"
+    "INSERT INTO account (account, generation, turns, changed)"
+    f" SELECT ?, 0, 1, ? FROM pcc_schema WHERE version = {SCHEMA_VERSION}"
+    " ON CONFLICT (account) DO UPDATE SET turns = account.turns + 1, changed ="
+    " CASE WHEN excluded.changed > account.changed THEN excluded.changed ELSE account.changed END"
 )
 
 
@@ -94,6 +96,7 @@ class ServerDatabase:
     Its children say how a driver connects, and what its errors mean.
     """
 
+    follows = False
     conflicts: frozenset[object]
     """The codes of errors after which a transaction may be tried again."""
     no_table: object
@@ -273,7 +276,8 @@ class ServerDatabase:
         self._is_busy = True
         try:
             if accounts:
-                turns = [(account,) for account in sorted(set(accounts))]
+                at = 0 if "" in accounts else time.time()  # the turn of no account is that to fold
+                turns = [(account, at) for account in sorted(set(accounts))]
                 taken = self._carry_out(
                     _TAKE_TURN, lambda cursor, text: cursor.executemany(text, turns)
                 )

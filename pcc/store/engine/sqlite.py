@@ -74,6 +74,8 @@ class SQLiteDatabase:
     StoreError, naming the file.
     """
 
+    follows = False
+
     def __init__(self, path: str) -> None:
         self.path = self.name = path
         self.read_only = False
