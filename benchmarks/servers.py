@@ -6,15 +6,26 @@ two cores as all the rest.  The figures do not include the time of a network bet
 
 from __future__ import annotations
 
+import shutil
 import signal
+import sqlite3
 import sys
+import time
 from collections.abc import Callable
+from contextlib import closing
+from functools import partial
+from pathlib import Path
 
 from benchmarks import population
 from benchmarks.bench import ADDRESSES, DIFFERENT_MAILS, MILLISECONDS, Bench, saturated
 from benchmarks.installation import BARE, CHECKOUT, Site
 from benchmarks.load import Answers, first_verdict, run
 from benchmarks.report import Figure, compared, measured
+from pcc.config import prepared
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from servers import DatabaseServer
 
 PROCESSES = (1, 8, 64)
 
@@ -34,9 +45,11 @@ def servers(bench: Bench) -> list[Figure]:
             continue
         server = kind(is_durable=True)
         try:
-            figures += _first_verdict(bench, name, _site(bench, server.new_database()))
-            for processes in PROCESSES:
-                figures += _throughput(bench, name, server.new_database, processes)
+            for place, of in ((name, _directly), (f"{name} behind a host's file", _site)):
+                make = partial(_new, of, bench, server)
+                figures += _first_verdict(bench, place, make())
+                for processes in PROCESSES:
+                    figures += _throughput(bench, place, make, processes)
         finally:
             server.stop(signal.SIGINT if kind is PostgreSQL else signal.SIGTERM)
     return figures
@@ -50,7 +63,28 @@ def _site(bench: Bench, url: str) -> Site:
     site.run("init")
     population.fill(site.database, bench.scale.accounts, ADDRESSES)
     site.run("move", str(site.database), url)
+    _fill_host_file(site)
     return site
+
+
+def _new(of: Callable[[Bench, str], Site], bench: Bench, server: DatabaseServer) -> Site:
+    return of(bench, server.new_database())
+
+
+def _directly(bench: Bench, url: str) -> Site:
+    """Return a site that has no file of its own in front of the server."""
+    site = _site(bench, url)
+    Path(prepared.load(str(site.config)).host_file).unlink()
+    return site
+
+
+def _fill_host_file(site: Site) -> None:
+    """Give a host all accounts, as if they had sent mail by it before."""
+    config = prepared.load(str(site.config))
+    shutil.copyfile(site.database, config.host_file)
+    with closing(sqlite3.connect(config.host_file)) as file, file:
+        values = (config.shown_database, time.time())
+        file.execute("INSERT INTO followed (server, at, mailed) VALUES (?, ?, 0)", values)
 
 
 def _first_verdict(bench: Bench, name: str, site: Site) -> list[Figure]:
@@ -63,14 +97,12 @@ def _first_verdict(bench: Bench, name: str, site: Site) -> list[Figure]:
     return [compared(what, "ms", times["known"], times["bare"], "bare Python")]
 
 
-def _throughput(
-    bench: Bench, name: str, new_database: Callable[[], str], processes: int
-) -> list[Figure]:
+def _throughput(bench: Bench, name: str, make: Callable[[], Site], processes: int) -> list[Figure]:
     answers: dict[str, list[Answers]] = {name: [], "SQLite": []}
     for turn in range(bench.scale.rounds):
         mixed = bench.world.mixed_mails(bench.scale.accounts, ADDRESSES, DIFFERENT_MAILS, turn)
         for kind, site in (
-            (name, _site(bench, new_database())),
+            (name, make()),
             ("SQLite", bench.populated_site()),
         ):
             saturated(bench, site.policy(), processes, mixed, answers[kind])

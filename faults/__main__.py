@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 
 import postfix
+import servers
 from deployment import end_processes_of, session_folder
 
-from faults import broken, crowd, failing, kill, mta, power, preload, watchdogs, world
+from faults import broken, crowd, failing, kill, mta, power, preload, sharing, watchdogs, world
 
 Lines = Iterable[str]
 
@@ -103,12 +104,28 @@ def postfixes(scale: float, seed: int) -> Lines:
     )
 
 
+def shared_servers(scale: float, seed: int) -> Lines:
+    """Count what faults of a shared server, and of those who follow it, have cost."""
+    if servers.missing(servers.PostgreSQL):
+        yield f"SKIPPED: shared servers: {servers.missing(servers.PostgreSQL)}"
+        return
+    done = sharing.run(max(2, int(200 * scale)), seed=seed)
+    yield (
+        f"{done.rounds} rounds of {sharing.MAILS} mails over three hosts with a follower each,"
+        f" max_countries = {sharing.MOST}: exactly {sharing.MOST} passed each time; server or"
+        f" follower failed {done.faults} times; {done.unanswered} requests without an answer were"
+        f" sent again; blocks were known to all hosts within {done.latest:.1f} s after the"
+        f" round; {done.uncounted} tries uncounted, no mail"
+    )
+
+
 KINDS: dict[str, Callable[[float, int], Lines]] = {
     "kill": kills,
     "power": power_cuts,
     "disk": failing_disks,
     "broken": broken_worlds,
     "crowd": crowds,
+    "sharing": shared_servers,
     "postfix": postfixes,
 }
 
