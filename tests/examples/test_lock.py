@@ -252,7 +252,8 @@ def test_sudoers_takes_the_lines_for_the_commands_that_need_root() -> None:
 def documented_keys() -> set[str]:
     """Return the keys of an incident that the guide has in its table."""
     guide = (ROOT / "docs" / "on-incident.md").read_text()
-    table = guide.partition("## The incident as JSON")[2].partition("\n\n## ")[0]
+    section = guide.partition("## The incident as JSON")[2]
+    table = section.partition("|---|---|\n")[2].partition("\n\n")[0]
     cells = re.findall(r"^\| (`.*?) \|", table, re.MULTILINE)
     return {key for cell in cells for key in re.findall(r"`(\w+)`", cell)}
 
