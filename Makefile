@@ -49,7 +49,7 @@ fuzz: $(VENV)/made-dev ## a million requests and fragments against simple models
 quality: $(VENV)/made-dev ## play eight months of 3,000 simulated accounts through replay (QUALITY=: options)
 	PYTHONPATH=tests/tools:. $(RUN) -m quality $(QUALITY)
 
-bench: $(VENV)/made-dev ## measure how fast pcc is (QUICK=1: in under two minutes; BENCH=: only some)
+bench: $(VENV)/made-dev ## measure how fast pcc is (QUICK=1: in a few minutes; BENCH=: only some)
 	$(RUN) -m benchmarks $(if $(QUICK),--quick) $(BENCH)
 
 lint: $(VENV)/made-dev ## check style and types

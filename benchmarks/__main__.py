@@ -26,7 +26,7 @@ LONG = ("servers",)
 def main() -> None:
     """Carry out the measurements that the command line names."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="rougher, in under two minutes")
+    parser.add_argument("--quick", action="store_true", help="rougher, in a few minutes")
     parser.add_argument("names", nargs="*", metavar="NAME", help=f"of {', '.join(MEASUREMENTS)}")
     options = parser.parse_args()
     unknown = set(options.names) - set(MEASUREMENTS)

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from benchmarks import population, traffic
-from benchmarks.installation import SHIPPED_LIMITS, Installation, Site
+from benchmarks.installation import Installation, Site
 from benchmarks.load import Answers, Argv, Mails, Pool, lasting
+from benchmarks.population import SPREAD, Filling
 from benchmarks.traffic import World, account, home_country, request
 
 MILLISECONDS = 1000.0
@@ -68,7 +68,9 @@ class Bench:
     def __init__(self, installation: Installation, scale: Scale) -> None:
         self.installation = installation
         self.scale = scale
-        self.world = World(installation.country_database)
+        self.world = World(
+            installation.places / "country.mmdb", installation.places / "networks.mmdb"
+        )
         self._instance = 0
 
     def mails(self, requests: list[bytes]) -> Iterator[bytes]:
@@ -76,20 +78,38 @@ class Bench:
         self._instance += 100_000_000
         return iter(Mails(requests, self._instance))
 
-    def populated_site(self, limits: str = SHIPPED_LIMITS, accounts: int = 0) -> Site:
-        """Return a site with the ordinary accounts, or so many."""
+    def filling(self, site: Site) -> Filling:
+        """Return what fills a site's database."""
+        return Filling(site.config, site.database, self.world)
+
+    def populated_site(
+        self, limits: str = "", accounts: int = 0, ending: str = SPREAD, hours_ago: int = 0
+    ) -> Site:
+        """Return a site with the ordinary accounts, or so many; see Filling.add()."""
         site = self.installation.site(limits)
-        population.fill(site.database, accounts or self.scale.accounts, ADDRESSES)
+        accounts = accounts or self.scale.accounts
+        self.filling(site).add(accounts, ADDRESSES, ending=ending, hours_ago=hours_ago)
         return site
 
     def mails_from_home(self) -> list[bytes]:
         """Return mails that change nothing: known accounts from known addresses."""
-        return traffic.mails_from_home(self.scale.accounts, ADDRESSES, DIFFERENT_MAILS)
+        return self.world.mails_from_home(self.scale.accounts, ADDRESSES, DIFFERENT_MAILS)
+
+    def mixed_mails(self, turn: int = 0) -> list[bytes]:
+        """Return mails of which 2 % are of accounts that hop, others in each turn."""
+        return self.world.mixed_mails(self.scale.accounts, ADDRESSES, DIFFERENT_MAILS, turn)
+
+    def new_addresses_at_home(self, accounts: int = 0) -> list[bytes]:
+        """Return a mail of each account, or of so many, from a new address in its home country."""
+        chance = random.Random(3)
+        accounts = accounts or self.scale.accounts
+        numbers = chance.sample(range(accounts), accounts)
+        return [request(account(n), self.world.somewhere(home_country(n), chance)) for n in numbers]
 
     def warm(self, pool: Pool) -> None:
         """Send a new address to every process of a pool: it has imported geoip2 then."""
         number = self.scale.accounts - 1 - self._instance // 100_000_000
-        address = random.Random(number).choice(self.world.by_country[home_country(number)])
+        address = self.world.somewhere(home_country(number), random.Random(number))
         requests = [request(account(number), address)]
         pool.ask_each(self.mails(requests))
 

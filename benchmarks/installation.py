@@ -29,38 +29,32 @@ NULL_POLICY = [*INTERPRETER, str(CHECKOUT / "benchmarks" / "null_policy.py")]
 LAST_CHECKPOINT_SECONDS = 10
 """A checkpoint begun before a site is removed ends sooner than that."""
 
-SHIPPED_LIMITS = """
-[[limit]]
-max_countries = 2
-window = "1h"
+SHIPPED = (CHECKOUT / "pcc.toml").read_text(encoding="utf-8")
+FILES_OF_PLACES = ("country.mmdb", "networks.mmdb", "hosting.txt")
 
-[[limit]]
-max_addresses = 5
-window = "1h"
-"""
 
-CONFIGURATION = """
-[country]
-database = "country.mmdb"
+def configuration(more: str = "", folder: str = "") -> str:
+    """Return the pcc.toml that we ship, with more limits, and its files in another folder.
 
-[store]
-database = "pcc.db"
-
-[notify]
-to = []
-"""
-"""No notices: what sends them is another process, after the reply."""
+    Without notices: what sends them is another process, after the reply.
+    """
+    text = SHIPPED
+    changes = {'"/var/lib/pcc/': f'"{folder}', 'to = ["postmaster"]': "to = []"}
+    for shipped, ours in changes.items():
+        assert shipped in text
+        text = text.replace(shipped, ours)
+    return text + more
 
 
 class Site:
     """A configuration and its databases."""
 
-    def __init__(self, product: Path, folder: Path, limits: str) -> None:
+    def __init__(self, product: Path, folder: Path, limits: str = "") -> None:
         self._product = product
         self.folder = folder
         self.config = folder / "pcc.toml"
         self.database = folder / "pcc.db"
-        self.config.write_text(limits + CONFIGURATION, encoding="utf-8")
+        self.config.write_text(configuration(limits), encoding="utf-8")
 
     def policy(self) -> Argv:
         """Return what spawn(8) would run."""
@@ -99,7 +93,7 @@ class Installation:
         subprocess.run(
             [sys.executable, "-m", "compileall", "-q", str(self._product / "pcc")], check=True
         )
-        self._country_database = self._first_country_database()
+        self.places = self._unpacked_places()
 
     def __enter__(self) -> Installation:
         return self
@@ -108,17 +102,13 @@ class Installation:
         """Remove it all."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    @property
-    def country_database(self) -> Path:
-        """The country database of all sites."""
-        return self._country_database
-
-    def site(self, limits: str = SHIPPED_LIMITS) -> Site:
-        """Make a site with an empty database; `limits` is the TOML that goes before the rest."""
+    def site(self, limits: str = "") -> Site:
+        """Make a site with an empty database; `limits` are further ones, as TOML."""
         self._sites += 1
         folder = self.folder / f"site{self._sites}"
         folder.mkdir()
-        (folder / "country.mmdb").symlink_to(self._country_database)
+        for name in FILES_OF_PLACES:
+            (folder / name).symlink_to(self.places / name)
         site = Site(self._product, folder, limits)
         site.run("init")
         return site
@@ -138,8 +128,9 @@ class Installation:
         database = self.folder / f"writer{self._sites}.db"
         return [*INTERPRETER, str(CHECKOUT / "benchmarks" / "sqlite_writer.py"), str(database)]
 
-    def _first_country_database(self) -> Path:
-        folder = self.folder / "country"
+    def _unpacked_places(self) -> Path:
+        """Return a folder with the bundled databases and list, as `init` unpacks them."""
+        folder = self.folder / "places"
         folder.mkdir()
-        Site(self._product, folder, "").run("init")
-        return folder / "country.mmdb"
+        Site(self._product, folder).run("init")
+        return folder

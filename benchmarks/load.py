@@ -299,6 +299,42 @@ def first_verdict(argv: Argv, request: bytes) -> float:
     return seconds
 
 
+POSTFIX_SECONDS = 10
+"""So long Postfix waits for an answer, by master.cf.snippet."""
+
+
+def burst(argv: Argv, mails: Iterator[bytes], size: int) -> list[float]:
+    """Start many processes at once, with a mail for each; return the seconds of each answer.
+
+    They count from the start of the process.  One that ends, or takes longer than Postfix waits,
+    gives no answer.  All have ended when this returns.
+    """
+    connections: dict[int, Connection] = {}
+    begins: dict[int, float] = {}
+    poller = select.poll()
+    for _ in range(size):
+        begin = perf_counter()
+        connection = Connection(argv)
+        begins[connection.fd] = begin
+        connections[connection.fd] = connection
+        os.write(connection.fd, next(mails))
+        poller.register(connection.fd, select.POLLIN)
+    times: list[float] = []
+    while begins and (events := poller.poll(POSTFIX_SECONDS * 1000)):
+        for fd, _ in events:
+            seconds = perf_counter() - begins.pop(fd)
+            poller.unregister(fd)
+            with contextlib.suppress(ConnectionResetError):  # it ended without reading
+                if os.read(fd, LONGEST_REPLY) and seconds < POSTFIX_SECONDS:
+                    times.append(seconds)
+    for connection in connections.values():
+        connection.close()
+    for connection in connections.values():
+        with contextlib.suppress(BrokenPolicyError):  # it has been missed already
+            connection.wait()
+    return times
+
+
 def run(argv: Argv) -> float:
     """Return the seconds that a program takes from its start to its end."""
     return run_measured(argv)[0]

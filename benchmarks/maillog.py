@@ -7,7 +7,7 @@ from pathlib import Path
 from time import gmtime, perf_counter, strftime
 from zlib import crc32
 
-from benchmarks.traffic import World, account, known_address
+from benchmarks.traffic import World, account
 
 SESSION = """\
 {smtpd}: connect from {client}
@@ -54,7 +54,7 @@ def write(path: Path, world: World, accounts: int, megabytes: float, received: i
             number += 1
             who = chance.randrange(accounts)
             is_abroad = not chance.randrange(500)
-            address = world.abroad(who, chance) if is_abroad else known_address(who, 0)
+            address = world.abroad(who, chance) if is_abroad else world.known(who, 0, 1)[1]
             when = strftime("%b %e %H:%M:%S", gmtime(FIRST_MAIL + number * SECONDS_BETWEEN))
             pid = 2000 + number % 64
             lines = (SESSION + RECEIVED * received).format(

@@ -1,93 +1,157 @@
-"""Databases that have been in use: filled with SQL, in the order of their keys, and read back."""
+"""Databases that have been in use: filled as a real run would have left them, and read back."""
 
 from __future__ import annotations
 
 import sqlite3
 import time
+from collections.abc import Iterable
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
-from benchmarks.traffic import COUNTRIES
+from benchmarks.traffic import Block, World, account
+from pcc.address import recorded
 from pcc.config import prepared, time_of
-from pcc.store import open_database, sums
+from pcc.store import open_database, repeats, sums
+from pcc.verdict.decision import JUDGED_SECONDS, SETTLED_SECONDS
 
 DAY = 86400
 HOUR = 3600
+DAYS = 5
+"""So many days each place has been seen on: its country and its network are familiar."""
 
-NUMBERS = """\
-WITH RECURSIVE number (n) AS (
-    VALUES (:first) UNION ALL SELECT n + 1 FROM number WHERE n < :last
-)"""
-
-ACCOUNT = "printf('user%08d@example.org', n)"
-COUNTRY = f"substr('{''.join(COUNTRIES)}', n % {len(COUNTRIES)} * 2 + 1, 2)"
-# As traffic.known_address() has it; places in the order of the key.
-ADDRESS = "(20 + place) || '.' || (n >> 16 & 255) || '.' || (n >> 8 & 255) || '.' || (n & 255)"
-
-SIGHTINGS = f"""
-{NUMBERS}, spot (place) AS (
-    VALUES (0) UNION ALL SELECT place + 1 FROM spot WHERE place < :places - 1
+SIGHTING = (
+    "INSERT INTO sighting (account, address, country, network, looked_up, client_name, first_seen,"
+    " last_seen, mails, generation, days, runs, instance, hour, repeats_until, judged_by)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, 4, 0, ?, '', '6f1.69217a3c.0.0', ?, ?, ?)"
 )
-INSERT INTO sighting (account, address, country, client_name, first_seen, last_seen, mails,
-    generation, days, runs, instance, hour, looked_up, repeats_until, judged_by)
-SELECT {ACCOUNT}, {ADDRESS}, {COUNTRY}, 'host-' || n || '.dyn.example.net', :seen - 86400, :seen, 2,
-    0, :days, '', '6f1.69217a3c.0.' || n, CAST(:seen / 3600 AS INTEGER),
-    :looked_up, :repeats_until, :judged_by
-FROM number CROSS JOIN spot"""
+PLACE = (
+    "INSERT INTO place (account, kind, name, first_seen, last_seen, mails, generation, days, runs)"
+    " VALUES (?, ?, ?, ?, ?, 4, 0, ?, '') ON CONFLICT DO UPDATE SET mails = mails + 4,"
+    " last_seen = max(last_seen, excluded.last_seen)"
+)
+ACCOUNT = "INSERT INTO account (account, generation, turns, networks_made) VALUES (?, 0, 0, ?)"
 
-PRESENCES = f"""
-{NUMBERS}
-INSERT INTO place (account, kind, name, first_seen, last_seen, mails, generation, days, runs)
-SELECT {ACCOUNT}, 'country', {COUNTRY}, :seen - 86400, :seen, 2 * :places, 0, :days, ''
-FROM number"""
-
-STEP = 100_000
+STEP = 50_000
 """Accounts per transaction."""
 
+GOLDEN = 0.6180339887
+"""Its multiples lie evenly in every stretch: moments of their own for all places."""
 
-def fill(database: Path, accounts: int, places: int, *, first: int = 0, days_ago: int = 0) -> None:
-    """Add accounts with so many known addresses each, seen on that day and the one before.
-
-    Account numbers begin at `first`.
-    """
-    seen = time.time() - days_ago * DAY  # in this hour: a repeat is one within an hour
-    today = int(seen // DAY)
-    made = time_of(str(database.with_name("country.mmdb")))
-    config = prepared.load(str(database.with_name("pcc.toml")))
-    with closing(sqlite3.connect(database, isolation_level=None)) as connection:
-        connection.execute("PRAGMA synchronous = OFF")
-        connection.execute("PRAGMA cache_size = -262144")
-        for start in range(first, first + accounts, STEP):
-            values = {
-                "first": start,
-                "last": min(start + STEP, first + accounts) - 1,
-                "places": places,
-                "seen": seen,
-                "looked_up": made,
-                "repeats_until": seen + HOUR,
-                "judged_by": config.judged_by(),
-                "days": f"{today} {today - 1}",
-            }
-            connection.execute("BEGIN")
-            connection.execute(SIGHTINGS, values)
-            connection.execute(PRESENCES, values)
-            connection.execute("COMMIT")
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+SPREAD, LASTING, OVER = "spread", "lasting", "over"
+"""When the repeats of a place end: each at its own moment, as it was judged at one; none within the
+run; or all at once, as at a full hour in version 1.0.0."""
 
 
-def add_addresses(database: Path, account: str, country: str, addresses: list[str]) -> None:
-    """Add addresses that an account was seen from for the first time just now."""
-    seen = time.time() - 60
-    day, hour = f"{int(seen // DAY)}", int(seen // 3600)
-    made = time_of(str(database.with_name("country.mmdb")))
-    rows = [(account, address, country, seen, seen, day, hour, made) for address in addresses]
-    with closing(sqlite3.connect(database)) as connection, connection:
-        connection.executemany(
-            "INSERT INTO sighting (account, address, country, client_name, first_seen, last_seen,"
-            " mails, generation, days, runs, instance, hour, looked_up)"
-            " VALUES (?, ?, ?, 'unknown', ?, ?, 4, 0, ?, '', '', ?, ?)",
-            rows,
-        )
+class Filling:
+    """Fills a database, for a configuration."""
+
+    def __init__(self, config: Path, database: Path, world: World) -> None:
+        self._config = prepared.load(str(config))
+        self._database = database  # on a server, what is copied there
+        self._world = world
+        narrowest = min(policy.narrowest_window for policy in self._config.policies)
+        self._judged_seconds = min(JUDGED_SECONDS, narrowest - SETTLED_SECONDS)
+        self._made = [time_of(path) for path in self._config.files_of_places]
+
+    def add(
+        self,
+        accounts: int,
+        places: int,
+        *,
+        first: int = 0,
+        days_ago: int = 0,
+        ending: str = SPREAD,
+        hours_ago: int = 0,
+    ) -> None:
+        """Add accounts with so many known addresses each, last seen so many days ago.
+
+        Account numbers begin at `first`.  `ending`: see SPREAD.  `hours_ago`: 1 for rows as they
+        are when the hour has just turned.
+        """
+        with closing(self._open()) as database:
+            indexes = _drop_indexes(database) if accounts > STEP else []
+            for start in range(first, first + accounts, STEP):
+                numbers = range(start, min(start + STEP, first + accounts))
+                now = time.time() - days_ago * DAY
+                known = [
+                    (account(number), *self._world.known(number, place, places))
+                    for number in numbers
+                    for place in range(places)
+                ]
+                self._insert(database, known, now, DAYS, ending, hours_ago)
+                made = self._made[1]
+                database.executemany(ACCOUNT, ((account(number), made) for number in numbers))
+                database.execute("COMMIT")
+            for index in indexes:
+                database.execute(index)
+            database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        if not days_ago and ending != OVER:
+            self._check(first, places)
+
+    def add_addresses(self, number: int, known: Iterable[tuple[Block, str]]) -> None:
+        """Add addresses that an account was first seen from in the last minutes."""
+        with closing(self._open()) as database:
+            rows = [(account(number), *place) for place in known]
+            self._insert(database, rows, time.time(), 1, SPREAD, 0)
+            database.execute("COMMIT")
+
+    def _open(self) -> sqlite3.Connection:
+        database = sqlite3.connect(self._database, isolation_level=None)
+        database.execute("PRAGMA synchronous = OFF")
+        database.execute("PRAGMA cache_size = -262144")
+        return database
+
+    def _insert(
+        self,
+        database: sqlite3.Connection,
+        known: list[tuple[str, Block, str]],
+        now: float,
+        days: int,
+        ending: str,
+        hours_ago: int,
+    ) -> None:
+        """Begin a transaction with the rows of accounts at addresses."""
+        first_seen = now - (days - 1) * DAY
+        seen_on = " ".join([str(int(now // DAY) - day) for day in range(days)])
+        looked_up, judged_by = self._made[0], self._config.judged_by()
+        sightings: list[tuple[Any, ...]] = []
+        sums_of: list[tuple[Any, ...]] = []
+        for number, (name, block, address) in enumerate(known):
+            # Judged at a moment of its own, its latest mail.
+            seen = now - number * GOLDEN % 1 * self._judged_seconds
+            until = {SPREAD: seen + self._judged_seconds, LASTING: now + HOUR, OVER: now}[ending]
+            hour = int(seen // HOUR) - hours_ago
+            place = recorded(address), block.country, block.network
+            row = (name, *place, looked_up, f"host-{number}.example.net", min(first_seen, seen))
+            sightings.append((*row, seen, seen_on, hour, until, judged_by))
+            for kind, place_name in (("country", block.country), ("network", block.network)):
+                sums_of.append((name, kind, place_name, min(first_seen, seen), seen, seen_on))
+        database.execute("BEGIN")
+        database.executemany(SIGHTING, sightings)
+        database.executemany(PLACE, sums_of)
+
+    def _check(self, first: int, places: int) -> None:
+        """See that known mail goes the quick path: otherwise the figures would be others."""
+        judged_by, now = self._config.judged_by(), time.time()
+        with closing(open_database(str(self._database))) as opened:
+            found = [
+                repeats.find(opened, account(number), recorded(address), judged_by, now)
+                for number in range(first, first + 20)
+                for _, address in [self._world.known(number, 0, places)]
+            ]
+        assert sum(instance is not None for instance in found) > 15, "known mails are no repeats"
+
+
+def _drop_indexes(database: sqlite3.Connection) -> list[str]:
+    """Drop the indexes of sightings; return how to make them again, which is quicker at the end."""
+    query = (
+        "SELECT name, sql FROM sqlite_master WHERE tbl_name = 'sighting' AND sql LIKE 'CREATE I%'"
+    )
+    indexes = database.execute(query).fetchall()
+    for name, _ in indexes:
+        database.execute(f"DROP INDEX {name}")
+    return [statement for _, statement in indexes]
 
 
 class Census:
@@ -98,9 +162,9 @@ class Census:
             sums.fold(opened, time.time())
         with closing(sqlite3.connect(database)) as connection:
             (self.mails,) = connection.execute("SELECT sum(mails) FROM sighting").fetchone()
-            (self.by_country,) = connection.execute(
-                "SELECT sum(mails) FROM place WHERE kind = 'country'"
-            ).fetchone()
+            self.by_kind: dict[str, int] = dict(
+                connection.execute("SELECT kind, sum(mails) FROM place GROUP BY kind").fetchall()
+            )
             self.incidents, self.stopped = connection.execute(
                 "SELECT count(*), ifnull(sum(tries), 0) FROM incident"
             ).fetchone()

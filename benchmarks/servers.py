@@ -16,23 +16,39 @@ from contextlib import closing
 from functools import partial
 from pathlib import Path
 
-from benchmarks import population
-from benchmarks.bench import ADDRESSES, DIFFERENT_MAILS, MILLISECONDS, Bench, saturated
+from benchmarks.bench import ADDRESSES, MILLISECONDS, Bench, saturated
+from benchmarks.burst import burst_figures
 from benchmarks.installation import BARE, CHECKOUT, Site
 from benchmarks.load import Answers, first_verdict, run
-from benchmarks.report import Figure, compared, measured
+from benchmarks.report import Figure, Goal, compared, measured
 from pcc.config import prepared
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from servers import DatabaseServer
 
-PROCESSES = (1, 8, 64)
+PROCESSES = (1, 8, 64, 256)
+
+CONNECTIONS = 300
+"""That a server takes, more than any measurement needs."""
+
+OF_POSTGRESQL = {
+    8: (Goal(5000, at_least=True, of_figure=True),),
+    64: (Goal(4000, at_least=True, of_figure=True),),
+    256: (Goal(2500, at_least=True, of_figure=True),),
+}
+P99_OF_POSTGRESQL = {64: (Goal(60, of_figure=True),)}
+BORN_AT_ONCE = 128
+MEDIAN_OF_POSTGRESQL = 2500
+"""The goal for the median of their first verdicts, in milliseconds."""
+
+BEHIND_A_FILE = Goal(0.9, at_least=True)
+"""The goal beside a single host."""
 
 
 def servers(bench: Bench) -> list[Figure]:
     """Both servers beside SQLite, by turns."""
-    tests = str(CHECKOUT / "tests")
+    tests = str(CHECKOUT / "tests" / "tools")
     if tests not in sys.path:
         sys.path.append(tests)
     from servers import MariaDB, PostgreSQL, missing
@@ -43,13 +59,18 @@ def servers(bench: Bench) -> list[Figure]:
         if reason := missing(kind):
             figures.append(Figure(f"verdicts on {name}", "", missing=f"not measured: {reason}"))
             continue
-        server = kind(is_durable=True)
+        server = kind(is_durable=True, connections=CONNECTIONS)
         try:
             for place, of in ((name, _directly), (f"{name} behind a host's file", _site)):
                 make = partial(_new, of, bench, server)
                 figures += _first_verdict(bench, place, make())
                 for processes in PROCESSES:
                     figures += _throughput(bench, place, make, processes)
+                what = f"{BORN_AT_ONCE} processes at once on {place}"
+                longest = MEDIAN_OF_POSTGRESQL if place == "PostgreSQL" else 0
+                figures += burst_figures(
+                    bench, what, make().policy(), BORN_AT_ONCE, longest_median=longest
+                )
         finally:
             server.stop(signal.SIGINT if kind is PostgreSQL else signal.SIGTERM)
     return figures
@@ -61,7 +82,7 @@ def _site(bench: Bench, url: str) -> Site:
     text = site.config.read_text(encoding="utf-8")
     site.config.write_text(text.replace('"pcc.db"', f'"{url}"'), encoding="utf-8")
     site.run("init")
-    population.fill(site.database, bench.scale.accounts, ADDRESSES)
+    bench.filling(site).add(bench.scale.accounts, ADDRESSES)
     site.run("move", str(site.database), url)
     _fill_host_file(site)
     return site
@@ -100,7 +121,7 @@ def _first_verdict(bench: Bench, name: str, site: Site) -> list[Figure]:
 def _throughput(bench: Bench, name: str, make: Callable[[], Site], processes: int) -> list[Figure]:
     answers: dict[str, list[Answers]] = {name: [], "SQLite": []}
     for turn in range(bench.scale.rounds):
-        mixed = bench.world.mixed_mails(bench.scale.accounts, ADDRESSES, DIFFERENT_MAILS, turn)
+        mixed = bench.mixed_mails(turn)
         for kind, site in (
             (name, make()),
             ("SQLite", bench.populated_site()),
@@ -110,7 +131,11 @@ def _throughput(bench: Bench, name: str, make: Callable[[], Site], processes: in
     rates = [[one.per_second for one in answers[kind]] for kind in (name, "SQLite")]
     p99 = [one.percentile(99) * MILLISECONDS for one in answers[name]]
     what = f"verdicts on {name}, {processes} process{'es' if processes > 1 else ''}"
+    goals: tuple[Goal, ...] = (BEHIND_A_FILE,) if name.endswith("file") else ()
+    p99_goals: tuple[Goal, ...] = ()
+    if name == "PostgreSQL":
+        goals, p99_goals = OF_POSTGRESQL.get(processes, ()), P99_OF_POSTGRESQL.get(processes, ())
     return [
-        compared(what, "/s", rates[0], rates[1], "SQLite"),
-        measured("  p99", "ms", p99),
+        compared(what, "/s", rates[0], rates[1], "SQLite", *goals),
+        measured("  p99", "ms", p99, *p99_goals),
     ]

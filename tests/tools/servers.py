@@ -37,9 +37,10 @@ class DatabaseServer:
     user: str
     package: str
 
-    def __init__(self, name: str = "", *, is_durable: bool = False) -> None:
+    def __init__(self, name: str = "", *, is_durable: bool = False, connections: int = 120) -> None:
         """Make a new server; only a durable one waits for the disk."""
         self.is_durable = is_durable
+        self.connections = connections
         self.port = free_port()
         self.folder = public_folder(name or self.scheme)
         self.data = self.folder / "data"
@@ -153,9 +154,16 @@ class PostgreSQL(DatabaseServer):
     user = "postgres"
     package = "postgresql"
 
-    def __init__(self, source: PostgreSQL | None = None, *, is_durable: bool = False) -> None:
+    def __init__(
+        self,
+        source: PostgreSQL | None = None,
+        *,
+        is_durable: bool = False,
+        connections: int = 120,
+    ) -> None:
         """Make a new server, or a hot standby of `source`."""
-        super().__init__("standby" if source else "", is_durable=is_durable)
+        folder = "standby" if source else ""
+        super().__init__(folder, is_durable=is_durable, connections=connections)
         programs = postgresql_programs()
         if source:
             name = ["-h", str(source.folder), "-p", str(source.port), "-U", "postgres"]
@@ -183,7 +191,7 @@ class PostgreSQL(DatabaseServer):
             "unix_socket_directories": str(self.folder),
             "fsync": "on" if self.is_durable else "off",
             "shared_buffers": "64MB",
-            "max_connections": "120",
+            "max_connections": str(self.connections),
             "logging_collector": "off",
         }
         options = [word for name, value in settings.items() for word in ("-c", f"{name}={value}")]
@@ -229,8 +237,8 @@ class MariaDB(DatabaseServer):
     user = "mysql"
     package = "mariadb-server"
 
-    def __init__(self, *, is_durable: bool = False) -> None:
-        super().__init__(is_durable=is_durable)
+    def __init__(self, *, is_durable: bool = False, connections: int = 120) -> None:
+        super().__init__(is_durable=is_durable, connections=connections)
         self.socket = str(self.folder / "socket")
         new = ["--no-defaults", f"--datadir={self.data}", "--skip-test-db"]
         self._run(
@@ -250,7 +258,7 @@ class MariaDB(DatabaseServer):
             *(f"--ssl-cert={self.folder}/ca.pem", f"--ssl-key={self.folder}/key.pem"),
             f"--innodb-flush-log-at-trx-commit={1 if self.is_durable else 2}",
             "--innodb-buffer-pool-size=64M",
-            *("--max-connections=120", "--innodb-use-native-aio=0"),
+            *(f"--max-connections={self.connections}", "--innodb-use-native-aio=0"),
         ]
 
     def answers(self) -> bool:
