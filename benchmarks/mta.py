@@ -148,7 +148,7 @@ class ControlGroup:
         return "" if hierarchy and os.access(hierarchy, os.W_OK) else "no control groups to write"
 
     def take(self, folder: Path) -> None:
-        """Take the processes that mention a folder; what they start from now on is in it, too."""
+        """Take the processes that mention a folder, and so all that these start from now on."""
         from deployment import processes_of
 
         for process in processes_of(folder):
