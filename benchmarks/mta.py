@@ -34,7 +34,7 @@ MAIN = {
     **dict.fromkeys(("local_transport", "default_transport", "relay_transport"), "discard:"),
     "max_use": "1000000",  # no process is replaced within a run
 }
-"""What main.cf has that the tests' has not."""
+"""The lines of main.cf beside those of the tests."""
 
 
 def real_postfix(bench: Bench) -> list[Figure]:
