@@ -39,8 +39,11 @@ GOLDEN = 0.6180339887
 """Its multiples lie evenly in every stretch: moments of their own for all places."""
 
 SPREAD, LASTING, OVER = "spread", "lasting", "over"
-"""When the repeats of a place end: each at its own moment, as it was judged at one; none within the
-run; or all at once, as at a full hour in version 1.0.0."""
+"""When the repeats of places end.
+
+Each at a moment of its own, as it was judged at one.  None within the run.  All at once, as at a
+full hour in version 1.0.0.
+"""
 
 
 class Filling:

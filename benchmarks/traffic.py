@@ -20,7 +20,7 @@ COUNTRIES = ("ES", "FR", "DE", "IT", "PT", "NL", "US", "BR", "MX", "GB")
 """Home countries: account number n lives in the country n modulo 10."""
 
 IPV6_OF = 5
-"""Of so many known addresses one is of IPv6."""
+"""One of so many known addresses is of IPv6."""
 
 REQUEST = """\
 request=smtpd_access_policy
@@ -105,7 +105,7 @@ class World:
                 whole = IPv4Address(chance.randrange(1 << 24, 224 << 24) & ~255)
                 prefix = str(whole).removesuffix("0")
                 self._add(self.ipv4, by_country, by_network, whole, 24, prefix)
-            # Of the registries of Europe, North America, and, more of it, of Brazil and Mexico.
+            # Europe and North America, and more often Brazil and Mexico.
             firsts = (*range(0x2A00, 0x2A10), *range(0x2600, 0x2608), *[0x2804, 0x2806] * 4)
             while any(len(self.ipv6[country]) < 30 for country in COUNTRIES):
                 first = chance.choice(firsts)
