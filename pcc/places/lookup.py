@@ -35,6 +35,7 @@ class Lookup:
         self._networks: Database | None = None
         self._hosting: frozenset[str] = frozenset()
         self._hosting_read: float | None = None
+        self._hosting_is_good = False
 
     def country(self, packed: bytes) -> str:
         """Return the ISO 3166 code, "" where the country is unknown for whatever reason."""
@@ -80,18 +81,22 @@ class Lookup:
     def is_hosting(self, network: str) -> bool:
         """Whether a network, as `network` returns it, is in the hosting list.
 
-        A list that has become wrong leaves the last good one in force; a missing file is empty.
+        A list that has become wrong leaves the last good one in force; where this process has read
+        none, the lines that are numbers are.  A missing file is empty.
         """
         made = time_of(self._hosting_path)
         if made != self._hosting_read:
             self._hosting_read = made
-            from pcc.places.hosting import read_hosting
+            from pcc.places.hosting import HostingError, read_hosting
 
             try:
                 self._hosting = read_hosting(self._hosting_path)
+                self._hosting_is_good = True
             except CountryError as error:
                 if made == NEVER:
-                    self._hosting = frozenset()
+                    self._hosting, self._hosting_is_good = frozenset(), False
+                elif isinstance(error, HostingError) and not self._hosting_is_good:
+                    self._hosting = error.networks
                 if self._hosting_path:
                     self._complain_once(self._hosting_path, str(error))
         return network in self._hosting

@@ -204,6 +204,20 @@ def test_hosting_list_with_a_wrong_line_leaves_the_last_good_one_in_force(
     assert files.lookup.is_hosting("AS64502")
 
 
+def test_hosting_list_with_a_wrong_line_has_its_other_lines_in_a_new_process(files: Files) -> None:
+    files.hosting.write_text(f"64502\nAS64500\n64503 again\n{HOSTING}")
+    assert files.lookup.is_hosting("AS64501")
+    assert files.lookup.is_hosting("AS64502")
+    assert not files.lookup.is_hosting("AS64500")
+    assert files.complaints == [
+        f"{files.hosting}:2: must be an autonomous system number such as 64500, got 'AS64500'"
+    ]
+    files.hosting.write_text("<html>\n64504\n")
+    os.utime(files.hosting, (2, 2))
+    assert files.lookup.is_hosting("AS64504")
+    assert not files.lookup.is_hosting("AS64502")
+
+
 def test_hosting_list_that_is_removed_has_no_networks(files: Files) -> None:
     assert files.lookup.is_hosting("AS64501")
     files.hosting.unlink()
