@@ -8,9 +8,6 @@ from __future__ import annotations
 
 from pcc.history import CLOCK_SLACK
 
-MOST_ATTEMPTS = 500
-"""Addresses that are kept of the mail that one incident stopped."""
-
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,6 +16,9 @@ if TYPE_CHECKING:
     from pcc.protocol import PolicyRequest
     from pcc.rule import Crossing
     from pcc.store.engine.interface import Database
+
+MOST_ATTEMPTS = 500
+"""Addresses that are kept of the mail that one incident stopped."""
 
 
 def begin_incident(
@@ -30,13 +30,28 @@ def begin_incident(
     country: str,
     now: float,
 ) -> int:
-    """Open an incident for the mail that crosses a limit; return its id."""
-    values = {
-        **_crossing_values(policy, crossing, request, country, now),
-        "mode": policy.mode,
-        "expires": 0 if policy.observes else end_of_block(database, account, policy, now),
+    """Open an incident for the mail that crosses a limit; return its id.
+
+    That of a limit which only observes is open beside any other.
+    """
+    only_observes = crossing.limit.observes
+    expires = 0.0
+    if not (only_observes or policy.observes):
+        expires = end_of_block(database, account, policy, now)
+    values: dict[str, object] = {
+        "mode": "observe" if only_observes else policy.mode,
+        "rule": crossing.rule,
+        "window_seconds": crossing.limit.window,
+        "countries": ",".join(crossing.countries),
+        "country": country,
+        "client_address": request.client_address,
+        "client_name": request.client_name,
+        "queue_id": request.queue_id,
+        "action": policy.action_word,
+        "began": now,
+        "expires": expires,
     }
-    return insert_incident(database, account, values)
+    return insert_incident(database, account, values, "observed" if only_observes else "incident")
 
 
 def end_of_block(database: Database, account: str, policy: Policy, now: float) -> float:
@@ -60,40 +75,6 @@ def end_of_block(database: Database, account: str, policy: Policy, now: float) -
         )
         before = 0 if unblocked else last[1] - last[0]
     return now + policy.block_seconds(before)
-
-
-def begin_observed(
-    database: Database,
-    account: str,
-    policy: Policy,
-    crossing: Crossing,
-    request: PolicyRequest,
-    country: str,
-    now: float,
-) -> int:
-    """Open an incident of a limit that only observes, beside any other; return its id."""
-    values = {
-        **_crossing_values(policy, crossing, request, country, now),
-        "mode": "observe",
-        "expires": 0,
-    }
-    return insert_incident(database, account, values, "observed")
-
-
-def _crossing_values(
-    policy: Policy, crossing: Crossing, request: PolicyRequest, country: str, now: float
-) -> dict[str, object]:
-    return {
-        "rule": crossing.rule,
-        "window_seconds": crossing.limit.window,
-        "countries": ",".join(crossing.countries),
-        "country": country,
-        "client_address": request.client_address,
-        "client_name": request.client_name,
-        "queue_id": request.queue_id,
-        "action": policy.action_word,
-        "began": now,
-    }
 
 
 def insert_incident(

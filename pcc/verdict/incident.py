@@ -70,7 +70,7 @@ class Incidents:
                 blocks.close_incident(database, known.incident.id, now)
             self._begin(case, judgement.crossing, verdict, now)
         elif judgement.observed:
-            self._observe(case, judgement.observed, verdict, now)
+            self._begin(case, judgement.observed, verdict, now)
         return verdict
 
     def stop(self, case: Case, now: float) -> Verdict | None:
@@ -81,35 +81,26 @@ class Incidents:
         return self._hold(case, now) if case.policy.holds else self._refuse(case, now)
 
     def _begin(self, case: Case, crossing: Crossing, verdict: Verdict, now: float) -> None:
-        """Begin the incident of a limit that blocks, or would if pcc did not only observe."""
+        """Begin the incident of a limit that was crossed."""
         database, account, policy = self._database, case.account, case.policy
+        only_observes = crossing.limit.observes
         incident = blocks.begin_incident(
             database, account, policy, crossing, case.request, case.country, now
         )
-        what = "observed" if policy.observes else "blocked"
+        what = "observed" if only_observes or policy.observes else "blocked"
         detail = f"{crossing.rule}: {','.join(crossing.countries)}"
         blocks.add_event(database, account, what, "pcc", detail, now)
-        channels = notice_channels(self._config)
+        # Nobody is notified of a limit that only observes.
+        channels = () if only_observes else notice_channels(self._config)
         blocks.add_notice(database, incident, account, what, channels, now)
+        verdict.notify = bool(channels)
         crossed = (crossing.countries, crossing.rule)
         details = (account, case.request, case.country, case.network, *crossed)
-        if policy.observes:
+        if what == "observed":
             verdict.then(maillog.observed, *details)
         else:
             verdict.action = self._count_stopped(case, incident, now)
             verdict.then(maillog.blocked, *details, verdict.action.partition(" ")[0])
-        verdict.notify = bool(channels)
-
-    def _observe(self, case: Case, crossing: Crossing, verdict: Verdict, now: float) -> None:
-        """Begin the incident of a limit that only observes: nobody is notified of it."""
-        account, request = case.account, case.request
-        blocks.begin_observed(
-            self._database, account, case.policy, crossing, request, case.country, now
-        )
-        detail = f"{crossing.rule}: {','.join(crossing.countries)}"
-        blocks.add_event(self._database, account, "observed", "pcc", detail, now)
-        crossed = (crossing.countries, crossing.rule)
-        verdict.then(maillog.observed, account, request, case.country, case.network, *crossed)
 
     def _refuse(self, case: Case, now: float) -> Verdict:
         """Refuse a mail; the try is counted after the reply."""
