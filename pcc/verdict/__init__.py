@@ -1,4 +1,4 @@
-"""One mail and its answer, and what a process keeps of those it has answered.
+"""The answer to a mail, and what a process keeps of the mails that it has answered.
 
 A mail is asked about by several requests: one per recipient and stage, and
 once more when Postfix got no answer.  `Answered` recognises them, so that a
@@ -8,7 +8,6 @@ mail counts once; `Counts` has those that wait to be counted.
 from __future__ import annotations
 
 import posix
-from time import time_ns
 
 from pcc.store import repeats
 
@@ -16,10 +15,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pcc.protocol import PolicyRequest
     from pcc.store.engine.interface import Database
-    from pcc.store.sightings import Sighting
-    from pcc.verdict.case import Case
 
 DUNNO = "DUNNO"
 
@@ -27,27 +23,10 @@ REMEMBERED_MAILS = 128
 """Mails whose later requests (recipients, stages) a process recognises."""
 
 
-class Mail:
-    """One mail: what its request is about, and how its requests are recognised."""
-
-    __slots__ = ("account", "case", "instance", "request")
-
-    def __init__(self, case: Case, request: PolicyRequest) -> None:
-        self.case = case
-        self.account = case.account
-        self.request = request
-        # A request without an instance is taken for a mail of its own.
-        self.instance = request.instance or f"none.{time_ns()}"
-
-    def is_latest(self, sighting: Sighting | None) -> bool:
-        """Whether it is the latest mail of the sighting: Postfix's retry, say."""
-        return sighting is not None and sighting.instance == self.instance
-
-
 class Verdict:
     """The answer to a request, and what is to be done after it was given.
 
-    `events`: calls of pcc.maillog.  `notify`: whether a notice is waiting.
+    `events`: calls of pcc.maillog and pcc.tally.  `notify`: whether a notice is waiting.
     """
 
     __slots__ = ("action", "events", "notify")
