@@ -29,7 +29,7 @@ from pcc.store import open_database, sums
 from pcc.verdict import counting
 
 MAX_COUNTRIES = 3
-IN_FLIGHT_SECONDS = counting.GROUP_SECONDS + counting.LATE_SECONDS
+IN_FLIGHT_SECONDS = counting.GROUP_SECONDS + counting.PATIENT_AFTER_SECONDS
 """Seconds that a mail that changes nothing may wait to be counted, unless counting fails."""
 
 CONFIG = f"familiar_after = 0\nmax_countries = {MAX_COUNTRIES}\n"

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 DAY = 86400
 MOST_FAMILIAR_DAYS = 30
-"""The most earlier days that `familiar_after` may ask for; so many are remembered."""
+"""The most earlier days that `familiar_after` may ask for, and that are remembered."""
 
 CLOCK_SLACK = 10
 """Seconds that a time may lie in the future without the clock having jumped back.

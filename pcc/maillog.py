@@ -37,7 +37,7 @@ def blocked(
     rule: str,
     action: str,
 ) -> None:
-    """Tell that this mail made its account cross a limit and be blocked."""
+    """Log that this mail made its account cross a limit and be blocked."""
     details = _crossing(account, request, country, countries, rule)
     log(WARNING, f"blocked {details} action={action}{_mail(request)}{_network(network)}")
 
@@ -50,13 +50,13 @@ def observed(
     countries: Sequence[str],
     rule: str,
 ) -> None:
-    """Tell that this mail would have blocked its account in enforce mode."""
+    """Log that this mail would have blocked its account in enforce mode."""
     details = _crossing(account, request, country, countries, rule)
     log(WARNING, f"observed {details} action=DUNNO{_mail(request)}{_network(network)}")
 
 
 def refused(account: str, request: PolicyRequest, rule: str, action: str) -> None:
-    """Tell that a mail of a blocked account was answered with this action."""
+    """Log that a mail of a blocked account was answered with this action."""
     word = escaped(action.partition(" ")[0])
     log(
         INFO,
@@ -66,7 +66,7 @@ def refused(account: str, request: PolicyRequest, rule: str, action: str) -> Non
 
 
 def held(account: str, request: PolicyRequest, rule: str) -> None:
-    """Tell that a mail of a blocked account was put on hold."""
+    """Log that a mail of a blocked account was put on hold."""
     log(
         INFO,
         f"held account=<{escaped(account)}> {_client(request)} rule=<{rule}> action=HOLD"
@@ -75,7 +75,7 @@ def held(account: str, request: PolicyRequest, rule: str) -> None:
 
 
 def passed(account: str, request: PolicyRequest, country: str) -> None:
-    """Tell that a mail passed; only asked for when verbose."""
+    """Log that a mail passed; only asked for when verbose."""
     log(
         INFO,
         f"passed account=<{escaped(account)}> {_client(request)} country={country or '-'}"
@@ -84,7 +84,7 @@ def passed(account: str, request: PolicyRequest, country: str) -> None:
 
 
 def unblocked(account: str, by: str, reason: str) -> None:
-    """Tell that the account may send again; `by` is a person, or `pcc` itself."""
+    """Log that the account may send again; `by` is a person, or `pcc` itself."""
     log(
         NOTICE,
         f"unblocked account=<{escaped(account)}> by=<{escaped(by)}> reason=<{escaped(reason)}>",
@@ -92,7 +92,7 @@ def unblocked(account: str, by: str, reason: str) -> None:
 
 
 def block_by_hand(account: str, by: str, reason: str) -> None:
-    """Tell that an administrator blocked the account."""
+    """Log that an administrator blocked the account."""
     log(
         WARNING,
         f"blocked account=<{escaped(account)}> rule=<by hand> by=<{escaped(by)}>"
@@ -101,17 +101,17 @@ def block_by_hand(account: str, by: str, reason: str) -> None:
 
 
 def released(account: str, by: str, queue_ids: Sequence[str]) -> None:
-    """Tell that an administrator let go of held mail."""
+    """Log that an administrator let go of held mail."""
     log(NOTICE, f"released {_held_mail(account, by, queue_ids)}")
 
 
 def deleted(account: str, by: str, queue_ids: Sequence[str]) -> None:
-    """Tell that an administrator deleted held mail."""
+    """Log that an administrator deleted held mail."""
     log(NOTICE, f"deleted {_held_mail(account, by, queue_ids)}")
 
 
 def exempted(kind: str, value: str, until: str, by: str, reason: str) -> None:
-    """Tell that an administrator exempted an account, a domain or a client; `until`: RFC 3339."""
+    """Log that an administrator exempted an account, a domain or a client; `until`: RFC 3339."""
     log(
         NOTICE,
         f"exempted kind={kind} value=<{escaped(value)}> until={until or '-'} by=<{escaped(by)}>"
@@ -120,12 +120,12 @@ def exempted(kind: str, value: str, until: str, by: str, reason: str) -> None:
 
 
 def exemption_removed(kind: str, value: str, by: str) -> None:
-    """Tell that an administrator took an exemption back."""
+    """Log that an administrator took an exemption back."""
     log(NOTICE, f"exemption_removed kind={kind} value=<{escaped(value)}> by=<{escaped(by)}>")
 
 
 def forgotten(account: str, by: str) -> None:
-    """Tell that an administrator removed every trace of the account."""
+    """Log that an administrator removed every trace of the account."""
     log(NOTICE, f"forgotten account=<{escaped(account)}> by=<{escaped(by)}>")
 
 
@@ -140,12 +140,12 @@ def server_back(server: str, seconds: float) -> None:
 
 
 def notice_sent(incident: int, channel: str) -> None:
-    """Tell that a notice left the outbox."""
+    """Log that a notice left the outbox."""
     log(INFO, f"notice incident={incident} channel={channel} sent")
 
 
 def error(message: str) -> None:
-    """Tell what went wrong, in one sentence."""
+    """Log what went wrong, in one sentence."""
     log(ERROR, f"error {printable(message)}")
 
 

@@ -26,5 +26,5 @@ def quantity(count: int, one: str, many: str = "") -> str:
 
 
 def verb(count: int, one: str, many: str) -> str:
-    """Return the verb's form for so many: `was`, `were`."""
+    """Return the verb's form for a count: `was`, `were`."""
     return one if count == 1 else many

@@ -39,10 +39,10 @@ FIXED, MOBILE, PUBLIC, HOSTING, VPN, CLOUD, SHIP = (
     "ship",
 )
 COUNTS = {FIXED: (14, 40), MOBILE: (4, 6), PUBLIC: (6, 12), HOSTING: (3, 6)}
-"""So many networks of each kind in small countries, and in large ones."""
+"""Networks of each kind in small countries, and in large ones."""
 
 GLOBAL = {HOSTING: 6, VPN: 5, CLOUD: 2, SHIP: 2}
-"""So many providers of each kind that are in many countries under one number."""
+"""Providers of each kind that are in many countries under one number."""
 
 SLICES = 16
 """Global providers share one /16 in a country."""

@@ -34,6 +34,7 @@ PATTERNS = {
     "write otherwise": r"(?<!one)(?<!body)(?<!thing)(?<!where)(?<!what)(?<!What)(?<!who)"
     r" else\b(?! (?:if|branch))",
     "write for N seconds, or as long as": r"\bso long\b(?! as)",
+    "begin with the thing that is counted": r"^So (?:many|long|old|short)\b",
     "begin with the actor": r"^Of (?!course)\w",
     "write an ordinary word": r"\b(?:whereupon|thereof|whereof|therein|wherein|lest|whilst|hither"
     r"|thither|thereby|hereby|beget|betwixt|nay|ere)\b",

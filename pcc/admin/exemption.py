@@ -57,5 +57,5 @@ def of_account(context: Context, account: str) -> list[Shown]:
 
 
 def is_expired(row: Shown, now: float) -> bool:
-    """Tell whether an exemption has ended by itself."""
+    """Whether an exemption has ended by itself."""
     return bool(row.until) and row.until <= now

@@ -339,5 +339,5 @@ def _queue_id(match: Match) -> str:
 
 
 def counted(count: int) -> str:
-    """Return so many held mails in words."""
+    """Return a count of held mails in words."""
     return quantity(count, "held mail")

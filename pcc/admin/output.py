@@ -128,7 +128,7 @@ class Output:
             print(json.dumps(value, ensure_ascii=False, indent=2))
 
     def hint(self, text: str, *commands: str) -> None:
-        """Tell a person what may be done next, each command on a line of its own to be pasted."""
+        """Print what a person may do next, each command on a line of its own to be pasted."""
         if self.is_terminal:
             self.say(f"\n{text}")
             for command in commands:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pcc.places.download import Progress
 
 ENOUGH = 10
-"""So many of WELL_KNOWN must be where we know them to be."""
+"""Addresses of WELL_KNOWN that must be where we know them to be."""
 
 UPDATE_DETAILS = """\
 It reads a file or an http or https URL, gzipped or not; without an argument it takes the file

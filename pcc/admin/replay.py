@@ -44,7 +44,7 @@ TRIED = ("max_countries", "max_networks", "max_hosting_mails", "max_foreign_mail
 """The keys of a limit of which other numbers can be tried."""
 
 UNREADABLE_ONE_IN = 10
-"""Where more than one in so many submissions can't be read, replay has not done what it should."""
+"""The replay has failed in part if more than one submission in that many can't be read."""
 
 _ABOUT = """\
 Reads Postfix logs as they come: plain, gzipped or - for stdin (journalctl -u 'postfix*' -o json |
@@ -221,7 +221,7 @@ def _show(
 
 
 def _complain(context: Context, tally: Tally, logs: list[Log]) -> None:
-    """Tell what was wrong with the logs, and what was not judged as mail would be."""
+    """Print what was wrong with the logs, and what was not judged as mail would be."""
     if not tally.parsed:
         context.complain(
             "no line has a submission: is it a log of the Postfix that clients log in to?"

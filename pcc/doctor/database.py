@@ -21,7 +21,7 @@ from pcc.store.engine.inspection import Inspection, Trouble, inspect
 from pcc.wording import quantity, verb
 
 HOST_DAYS = 30
-"""A host that has run neither init nor cleanup for so many days is gone."""
+"""Days without init and cleanup after which a host is taken for gone."""
 
 MOST_SHOWN = 5
 """Settings of another host that are named."""

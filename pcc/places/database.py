@@ -52,7 +52,7 @@ WELL_KNOWN = {
 """Addresses of old institutions that don't move, with their countries and networks."""
 
 FIRST_RECORDS = 100
-"""So many are looked at in a file that knows no well-known address."""
+"""Records that are looked at in a file that knows no well-known address."""
 
 
 class Kind:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pcc.replay.outcomes import Outcome, Patient, Pattern
 
 NEARLY_ALL = 0.9
-"""Where so many of the mails have no country, the limits have nothing to judge."""
+"""The share of mails without a country from which on the limits have nothing to judge."""
 
 
 def advice(outcomes: Sequence[Outcome], *, tried: Sequence[str], learnt: bool) -> list[str]:

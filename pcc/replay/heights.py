@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pcc.replay.judging import Replay
 
 NAMED = 10
-"""So many of the accounts that got highest are named."""
+"""Accounts that are named, of those that got highest."""
 
 
 class Heights(NamedTuple):

@@ -47,7 +47,7 @@ CHUNK = 1 << 18
 SAMPLE_EVERY = 1 << 16
 SAMPLE = 1 << 12
 SMALL = 1 << 21
-"""A plain log of so many bytes or more is looked through by samples of so many bytes."""
+"""Bytes: of a plain log that is not SMALL, a SAMPLE of every SAMPLE_EVERY is read."""
 
 RECENT_MAILS = 20_000
 """The latest mails whose lines are recognised when they also come from another file."""
@@ -122,7 +122,7 @@ class Log:
             yield submission
 
     def _set_year(self, now: float) -> None:
-        """Tell the clock of which year the first line is."""
+        """Set the year of the first line, by which the clock goes on."""
         end = now
         if self._begun:
             from tempfile import TemporaryFile

@@ -25,11 +25,11 @@ BEFORE, AFTER = 2 * DAY, 2 * DAY
 
 MANY_NEW = 5
 MANY_GONE = 3
-"""So many new places, or so many that it never came back to, look like a theft."""
+"""New places, or places that the account never came back to, that look like a theft."""
 
 MANY_BRIEF = 8
 BRIEF_DAYS = 30
-"""So many countries within so many days, each for a day at most, look like a patient theft."""
+"""Countries, each for a day at most, that look like a patient theft within that many days."""
 
 CLOUDS = {".google.com": "Google's", ".outlook.com": "Microsoft's"}
 """Whose machines send their users' mail through other people's servers, from where they like."""

@@ -33,7 +33,7 @@ MOST_REPEATED = 100_000
 """Times that one line may say it was repeated; more is no count of syslogd's."""
 
 SAMPLE_BYTES = 16384
-"""In a large log the New Years are counted by one line in so many bytes."""
+"""Bytes of a large log of which one line is read, to count the New Years."""
 
 EXPECTED_FRONT = "DATE HOST postfix/smtpd[PID]: in front, the date as in Nov 22 09:01:02"
 EXPECTED_DATE = "a date that exists and is not in the future"
@@ -188,7 +188,7 @@ def first_date(lines: bytes) -> Date | float | None:
 
 
 def dates(chunks: Iterable[bytes], size: int) -> Iterator[Date]:
-    """Return dates of a log of so many bytes: those of all lines, or of some if it is large.
+    """Return dates of a log of `size` bytes: those of all lines, or of some if it is large.
 
     All lines of its first and its last chunk: a server that is hardly used logs months in one
     chunk.

@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from pcc.store.sightings import Sighting
 
 FRESH_SECONDS = 10
-"""So long after its first mail a sighting may not be on disk yet: longer than any decision takes.
+"""Seconds after its first mail for which a sighting may not be on disk yet.
 
-Also, times of several processes that lie so close may be in any order.
+Longer than any decision takes.  Times of several processes that lie so close may be in any order.
 """
 
 LATE_SECONDS = 10
-"""So old mails may be, and be in the log only, where a mail is decided about.
+"""The most seconds for which a mail may be only in the log when another one is decided about.
 
 A repeat is none any more 20 seconds before its place leaves a window (SETTLED_SECONDS in
 pcc/verdict/decision.py): so no decision rests on a time that is too old.

@@ -33,7 +33,7 @@ ROWS = 8
 """Rows of the log that are read at a time."""
 
 MAILS = 1000
-"""So many mails end a transaction, so that no verdict waits long."""
+"""Mails that end a transaction, so that no verdict waits long."""
 
 KEYS = 40
 """Places that one query asks for."""

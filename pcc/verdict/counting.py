@@ -24,11 +24,14 @@ GROUP_SECONDS = 1.3
 """The longest pause between two groups."""
 
 GROUP_MAILS = 250
-"""So many waiting mails make a group before the pause is over."""
+"""Waiting mails that make a group before the pause is over."""
 
-LATE_SECONDS = 6
-LATE_MAILS = 1000
-"""So long after the pause, or with so many, counting waits for its turn to write."""
+PATIENT_AFTER_SECONDS = 6
+PATIENT_AFTER_MAILS = 1000
+"""Counting no longer looks for a quiet moment, but waits for its turn to write.
+
+It does so when the pause ended that many seconds ago, or when that many mails wait.
+"""
 
 RETRY_SECONDS = 0.05
 """Between attempts while others write."""
@@ -40,19 +43,22 @@ COUNTING_SECONDS = 2
 """How long counting may keep the next request waiting."""
 
 LONGEST_SECONDS = (
-    GROUP_SECONDS + LATE_SECONDS + COUNTING_SECONDS + FAILURE_PAUSE_SECONDS + COUNTING_SECONDS
+    GROUP_SECONDS
+    + PATIENT_AFTER_SECONDS
+    + COUNTING_SECONDS
+    + FAILURE_PAUSE_SECONDS
+    + COUNTING_SECONDS
 )
 """A mail is counted within this time after its reply, unless counting fails more than once."""
 
-
 FOLD_SECONDS = 5
-"""The log is folded when its first mail is so old."""
+"""The age of the log's first mail from which on the log is folded."""
 
 FOLDING_SECONDS = 1
 """How long one process goes on folding, and until another may begin."""
 
 FEW_ROWS = 4
-"""So short a log is folded by the process that finds it, between two mails."""
+"""Rows of a log that is short: the process that finds it folds it, between two mails."""
 
 
 class Counting:
@@ -93,13 +99,17 @@ class Counting:
         if not waiting or (now < self._next and waiting < self._enough):
             return
         self.is_active = True
-        is_late = now >= self._next + LATE_SECONDS or waiting >= LATE_MAILS or self._has_failed
-        if self._count(COUNTING_SECONDS, patiently=is_late):
+        is_patient = (
+            self._has_failed
+            or now >= self._next + PATIENT_AFTER_SECONDS
+            or waiting >= PATIENT_AFTER_MAILS
+        )
+        if self._count(COUNTING_SECONDS, patiently=is_patient):
             self._tidy()
         self.is_active = False
 
     def finish(self, seconds: int) -> None:
-        """Count all that waits, within so many seconds."""
+        """Count all that waits, within `seconds`."""
         if self._counts.waiting:
             self._count(seconds, patiently=True)
 

@@ -34,16 +34,16 @@ if TYPE_CHECKING:
     from pcc.verdict.incident import Incidents
 
 SETTLED_SECONDS = 20
-"""So many seconds a place must go on counting for its mail to be counted after the reply.
+"""Seconds that a place must go on counting for its mail to be counted after the reply.
 
 Longer than a mail waits to be counted, also while that fails (see pcc/verdict/counting.py):
 otherwise a country could leave a window although it was seen within it.
 """
 
 JUDGED_SECONDS = 3600
-"""So long a place is not judged again, where no window is narrower.
+"""Seconds for which a place is not judged again, unless a window is narrower.
 
-It begins when the place was judged: no moment is common to all accounts.
+They begin when the place was judged: no moment is common to all accounts.
 """
 
 
