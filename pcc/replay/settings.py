@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pcc.config import Config, Policy
 from pcc.config.options import checked_values, read_document
+from pcc.history import DAY
 from pcc.rule import MOST_MAILS, MOST_PLACES, Rule
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class Rules:
 
     def at(self, now: float, keep: int) -> tuple[Rule, list[Rule]]:
         """Return the rule by which a mail is recorded, and that of each measure."""
-        day = (int(now // 86400), keep)
+        day = (int(now // DAY), keep)
         if self._at is None or day != self._day:
             self._day = day
             rules = [Rule(measure.policy, now, keep) for measure in self.measures]

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from pcc.config import Config
     from pcc.places.travel import Leg
-    from pcc.store.history import LiftRow
     from pcc.store.incidents import IncidentRow, SightingRow
+    from pcc.store.report import LiftRow
 
     Command = Callable[..., str]
 

@@ -10,7 +10,8 @@ from pcc.places import travel as evidence
 from pcc.report import alarms
 from pcc.report.activity import Activity, Day, PlaceRow
 from pcc.report.nearness import Near, Nearness, Watched
-from pcc.store import exemptions, history, incidents
+from pcc.store import exemptions, incidents
+from pcc.store import report as rows
 
 if TYPE_CHECKING:
     from pcc.config import Config
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
     from pcc.places.travel import Leg, Origin
     from pcc.report.alarms import Alarm, Command
     from pcc.store.engine.interface import Database
-    from pcc.store.history import LiftRow
     from pcc.store.incidents import EventRow, IncidentRow, SightingRow
+    from pcc.store.report import LiftRow
 
 MOST_NEAR = 100
 """The most accounts near their limit, or over it, that a report has."""
@@ -122,12 +123,12 @@ def gather(
     `command` gives a command line of pcc_admin.py with these words.
     """
     began = incidents.incidents_since(database, since)
-    lifts = history.lifts_since(database, since)
+    lifts = rows.lifts_since(database, since)
     by_end = {(lift.account, lift.at): lift for lift in lifts if lift.what == "unblocked"}
     soon = alarms.lifted_soon(began, lifts)
     activity = Activity(since)
     nearness = Nearness(config, exemptions.all_exemptions(database), now)
-    for row in history.accounts(database, nearness.addresses_since):
+    for row in rows.accounts(database, nearness.addresses_since):
         activity.add(row.countries, row.networks)
         nearness.add(row)
     networks = activity.networks()
@@ -170,7 +171,7 @@ def _origins_of(
     names = {row.name for row in networks}
     names.update(name for found in near for name in found.networks)
     names.update(name for watched in watch for name in watched.networks)
-    known = history.addresses_by_network(database)
+    known = rows.addresses_by_network(database)
     addresses = {name: known[name] for name in names if name in known}
     found = origins.find(addresses.values())
     return {name: found[address] for name, address in addresses.items() if address in found}
@@ -180,12 +181,12 @@ def details(
     database: Database, origins: Origins, account: str, most: int, now: float
 ) -> AccountDetails:
     """Return one account with at most `most` of its sightings and events."""
-    sightings = history.sightings_between(database, account, 0, now + DAY, most)
+    sightings = rows.sightings_between(database, account, 0, now + DAY, most)
     found = origins.find([row.address for row in sightings])
     return AccountDetails(
         account,
         sightings,
-        *history.totals(database, account),
+        *rows.totals(database, account),
         incidents.events_of(database, account)[-most:],
         found,
         _legs(sightings, found),
@@ -210,10 +211,10 @@ def _alarm(
 ) -> Alarm:
     account, began = incident.account, incident.began
     since = began - incident.window_seconds
-    sightings = history.sightings_between(database, account, since, began, MOST_SIGHTINGS)
+    sightings = rows.sightings_between(database, account, since, began, MOST_SIGHTINGS)
     latest = sightings[:MOST_TRAVELLED]
     known = alarms.Evidence(
-        history.countries_of(database, account),
+        rows.countries_of(database, account),
         sightings,
         len(sightings) < MOST_SIGHTINGS,
         _legs(latest, origins.find([row.address for row in latest])),

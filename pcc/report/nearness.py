@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pcc.config import Config, Policy
     from pcc.history import Seen
     from pcc.store.exemptions import ExemptionRow
-    from pcc.store.history import AccountRow
+    from pcc.store.report import AccountRow
 
 SHARE = 0.5
 """An account that has used this share of a limit is listed."""

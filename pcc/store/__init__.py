@@ -3,10 +3,10 @@
 `sqlite` is the file's engine, `server` with `postgresql` and `mysql` those of
 servers, imported only where the configuration names one; `interface` says what
 an engine offers.
-`sightings` is what a verdict reads and writes, `blocks` what it writes where an
-account is blocked; `incidents`, `exemptions`, `outbox` and `upkeep` are what
-administrators and cron work with.  All SQL of pcc is in this package and in
-schema.sql.
+`repeats`, `sightings` and `networks` are what a verdict reads and writes,
+`blocks` what it writes where an account is blocked, `sums` what is folded from
+the log of its counts.  The others are what administrators and cron work with.
+All SQL of pcc is in this package and in schema.sql.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from time import monotonic
 
-from pcc.history import joined_days
+from pcc.history import DAY, joined_days
 from pcc.store import blocks, upsert
 from pcc.store.repeats import FIELD
 
@@ -85,7 +85,7 @@ def _fields(line: str) -> tuple[float, str, str, str, int, str] | None:
     try:
         at, address, instance, client_name, incident, account = line.split(FIELD, 5)
         time = float(at)
-        int(time // 86400)  # neither infinite nor no number
+        int(time // DAY)  # neither infinite nor no number
         return time, address, instance, client_name, int(incident or 0), account
     except (ValueError, OverflowError):
         return None
@@ -160,7 +160,7 @@ def _add_mails(database: Database, mails: dict[tuple[str, ...], list[Mail]]) -> 
             before = places.get(key, (0, 0.0))
             places[key] = before[0] + count, max(before[1], last_seen)
         if teaches:
-            seen_on = {str(int(at // 86400)) for at in (first, last)}
+            seen_on = {str(int(at // DAY)) for at in (first, last)}
             if not seen_on.issubset(days.split()):
                 days = joined_days(days, " ".join(seen_on))
                 for key in names:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from pcc.config import NEVER
 from pcc.errors import StoreError
-from pcc.history import clock_shift, joined_days
+from pcc.history import DAY, clock_shift, joined_days
 from pcc.rule import Rule, end_of_incident, record
 from pcc.store import repeats, sightings
 from pcc.store.sightings import Sighting
@@ -258,7 +258,7 @@ class Decisions:
         if not rule.is_out_of_reach(history, place.country):
             return 0
         seconds = min(JUDGED_SECONDS, rule.policy.narrowest_window - SETTLED_SECONDS)
-        midnight = (rule.today + 1) * 86400.0
+        midnight = float((rule.today + 1) * DAY)
         if rule.now + seconds > midnight and not rule.holds_tomorrow(history, place):
             return midnight
         return rule.now + seconds
