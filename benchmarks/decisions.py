@@ -12,7 +12,7 @@ from benchmarks.traffic import account, request
 PROCESSES = 8
 
 MINUTE = 4
-"""So many times a measurement's usual seconds stand for the minute after a full hour.
+"""The factor of a measurement's usual seconds that stands for the minute after a full hour.
 
 A shorter time is the harder one: what the turn of the hour brings falls into the first seconds.
 """

@@ -305,7 +305,7 @@ def first_verdict(argv: Argv, request: bytes) -> float:
 
 
 POSTFIX_SECONDS = 10
-"""So long Postfix waits for an answer, by master.cf.snippet."""
+"""Seconds that Postfix waits for an answer, by master.cf.snippet."""
 
 
 def burst(argv: Argv, mails: Iterator[bytes], size: int) -> list[float]:

@@ -326,7 +326,7 @@ def one_mail_per_process(bench: Bench) -> list[Figure]:
 
 
 CLEANUP_SECONDS = 20
-"""So long dropping a million rows may take under load."""
+"""Seconds that dropping a million rows may take under load."""
 
 
 def cleanup(bench: Bench) -> list[Figure]:

@@ -18,7 +18,7 @@ from pcc.verdict.decision import JUDGED_SECONDS, SETTLED_SECONDS
 DAY = 86400
 HOUR = 3600
 DAYS = 5
-"""So many days each place has been seen on: its country and its network are familiar."""
+"""Days that each place has been seen on: its country and its network are familiar."""
 
 SIGHTING = (
     "INSERT INTO sighting (account, address, country, network, looked_up, client_name, first_seen,"

@@ -54,7 +54,7 @@ PAUSE_SECONDS = 1
 """Between two attempts to reach a server that is away."""
 
 AWAY_SECONDS = 30
-"""So long the server must be away before administrators get a mail."""
+"""Seconds that the server must be away before administrators get a mail."""
 
 CHILD_SECONDS = 30
 """The most that a child may take, which folds or sends a mail."""

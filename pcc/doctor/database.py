@@ -27,7 +27,7 @@ MOST_SHOWN = 5
 """Settings of another host that are named."""
 
 LATE_SECONDS = 60
-"""So long after its last round trip the follower does not run, or has not reached the server."""
+"""Seconds after its last round trip in which the follower reaches the server, if it runs."""
 
 EARLIEST = 1735689600
 """2025-01-01: no clock that is right says anything earlier."""

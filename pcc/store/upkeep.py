@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 COUNTRY = "FROM place WHERE kind = 'country'"
 
 KEPT_SECONDS = 86400
-"""So long the row of a forgotten account stays on a server.
+"""Seconds for which the row of a forgotten account stays on a server.
 
 A host that was away for longer empties its file.
 """

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pcc.store.engine.interface import Result
 
 FRESH_SECONDS = 2
-"""So old a stamp may be, or an answer of the server to any process of this host."""
+"""The most seconds since a stamp, or since the server answered any process of this host."""
 
 PATIENCE_SECONDS = 3
 """How long others wait for the answer to the first process that asks.
@@ -37,7 +37,7 @@ It may have to import the driver, on a busy machine.
 """
 
 AWAY_SECONDS = 20
-"""So long after an attempt without an answer nobody waits for the next one."""
+"""Seconds after an attempt without an answer in which nobody waits for the next one."""
 
 PAUSE_SECONDS = 1
 """Between two attempts to ask a server that was away."""
