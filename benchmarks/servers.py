@@ -81,9 +81,9 @@ def _site(bench: Bench, url: str) -> Site:
     site = bench.installation.site()
     text = site.config.read_text(encoding="utf-8")
     site.config.write_text(text.replace('"pcc.db"', f'"{url}"'), encoding="utf-8")
-    site.run("init")
     bench.filling(site).add(bench.scale.accounts, ADDRESSES)
     site.run("move", str(site.database), url)
+    site.run("init")
     _fill_host_file(site)
     return site
 

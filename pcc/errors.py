@@ -39,6 +39,10 @@ class StoreError(PccError):
     kind = "store"
 
 
+class AgainError(StoreError):
+    """The database failed in a way that may be over soon: what was asked may be done again."""
+
+
 class DeadlineError(PccError):
     """A decision took longer than Postfix would wait for it."""
 

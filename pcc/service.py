@@ -116,6 +116,7 @@ class PolicyService:
         self._counting: Counting | None = None
         self._seconds = 0  # after which the alarm rings
         self._alarm_set = 0.0  # when, if for decisions
+        self._has_begun = False  # a request that is no repeat, and is decided about next
         # A verbose log has each mail's country: then all mail is looked at more closely.
         self._has_repeats = config.account == "sasl_username" and not config.verbose
         self._poller = poll()
@@ -154,11 +155,13 @@ class PolicyService:
         if not account or not self._config.covers(account):
             return False
         self._begin()
+        self._has_begun = True
         verdicts = self._verdicts = self._verdicts or self._open()
         now = time()
-        repeat = verdicts.repeat(account, request, now) if verdicts.has_repeats else None
+        repeat = verdicts.repeat(account, request, now)
         if repeat is None:
             return False  # and the request, which is complete, is answered at once
+        self._has_begun = False
         if not _send(b"action=DUNNO\n\n"):
             self._is_ending = True  # Postfix has gone
         verdicts.count(repeat, request, now)
@@ -166,10 +169,12 @@ class PolicyService:
         return True
 
     def _answer(self, request: PolicyRequest) -> None:
-        self._begin()
         verdict = None  # for a mail that pcc does not look at
         account = self._config.account_of(request) if request.sasl_username else ""
         if account and self._config.covers(account):
+            if not self._has_begun:
+                self._begin()
+            self._has_begun = False
             verdicts = self._verdicts = self._verdicts or self._open()
             verdict = verdicts.verdict(account, request, time())
         if not _send(reply(verdict.action if verdict else "DUNNO")):
@@ -203,7 +208,10 @@ class PolicyService:
 
         verdicts = self._open_shared() if self._config.is_on_server else None
         if verdicts is None:
-            database = open_database(self._config.store_database)
+            database = open_database(self._config.store_database, for_verdicts=True)
+            if self._config.is_on_server:  # the deadline begins when its driver is there
+                self._alarm_set = 0.0
+                self._begin()
             verdicts = Verdicts(self._config, database, self._problems.append)
         return verdicts
 
@@ -301,6 +309,7 @@ class PolicyService:
         # Code that catches this error only goes on to the reply, and counting may wait.
         is_counting = self._counting is not None and self._counting.is_active
         self._is_ending = self._is_ending or not is_counting
+        alarm(1)  # until the next begins, also where some library drops this error
         raise DeadlineError(f"not done within {self._seconds} seconds")
 
     def _end(self) -> None:

@@ -3,7 +3,7 @@
 
     lock_sql.py DATABASE TABLE LOGIN_COLUMN PASSWORD_COLUMN
 
-    DATABASE   postgresql://...   a URL of libpq (package python3-psycopg)
+    DATABASE   postgresql://...   a URL of libpq (package python3-psycopg2)
                /etc/pcc/mail.cnf  MariaDB's or MySQL's option file (package python3-pymysql)
                mail.db, .sqlite   an SQLite file
 
@@ -23,9 +23,9 @@ import incident
 def connect(database: str) -> tuple[Any, str]:
     """Return a connection, and how its driver marks a value in a statement."""
     if database.startswith(("postgresql:", "postgres:")):
-        import psycopg
+        import psycopg2
 
-        return psycopg.connect(database, connect_timeout=10), "%s"
+        return psycopg2.connect(database, connect_timeout=10), "%s"
     if database.endswith((".cnf", ".my.cnf")):
         import pymysql
 

@@ -1,13 +1,12 @@
 """The URL of a database server, as `store.database` has it.
 
     postgresql://[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]...][/DATABASE][?NAME=VALUE[&...]]
-    mysql://[USER[:PASSWORD]@]HOST[:PORT][/DATABASE][?NAME=VALUE[&...]]
+    mysql://[USER[:PASSWORD]@]HOST[:PORT][,HOST[:PORT]...][/DATABASE][?NAME=VALUE[&...]]
 
 A character that means something in a URL is written as `%` and two hexadecimal
-digits.  The parameters of postgresql are libpq's, those of mysql the options
-in MYSQL_PARAMETERS.  `password_file=/FILE`, for both, names a file whose first
-line is the password.  No message may have the password: `shown` is what they
-call the database.
+digits.  The parameters of postgresql are libpq's, and `prepare=no`; those of mysql are the options
+in MYSQL_PARAMETERS.  `password_file=/FILE`, for both, names a file whose first line is the
+password.  No message may have the password: `shown` is what they call the database.
 """
 
 from __future__ import annotations
@@ -62,9 +61,9 @@ class ServerAddress:
         if not password_file.startswith("/"):
             raise ValueError('must have a password_file that begins with "/"')
         if self.scheme == "postgresql":
-            return  # libpq knows its parameters itself
-        if len(self.hosts) > 1:
-            raise ValueError("must have one host; a proxy in front of several also is one")
+            if self.parameters.get("prepare", "yes") not in ("yes", "no"):
+                raise ValueError("must have a prepare of yes or no")
+            return  # libpq knows its other parameters itself
         for name in self.parameters:
             if name not in (*MYSQL_PARAMETERS, "password_file"):
                 known = ", ".join((*MYSQL_PARAMETERS, "password_file"))

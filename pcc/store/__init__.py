@@ -21,11 +21,17 @@ SCHEMA_VERSION = 3
 """That of schema.sql."""
 
 
-def open_database(name: str) -> Database:
-    """Open the database of the option `store.database`.  Raises StoreError."""
+def open_database(name: str, *, for_verdicts: bool = False) -> Database:
+    """Open the database of the option `store.database`.  Raises StoreError.
+
+    A server is connected to at the first statement if it is `for_verdicts`.
+    """
     if "://" in name:
         database = server_database(name)
-        database.open()
+        if for_verdicts:
+            database.for_verdicts = True
+        else:
+            database.open()
         return database
     from pcc.store.engine.sqlite import SQLiteDatabase
 

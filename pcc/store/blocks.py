@@ -21,6 +21,17 @@ MOST_ATTEMPTS = 500
 """Addresses that are kept of the mail that one incident stopped."""
 
 
+_ADD_ATTEMPT = f"""
+    INSERT INTO attempt (account, incident, address, mails, first_try, last_try)
+    SELECT ?, ?, ?, ?, ?, ? FROM (SELECT 1 AS one) AS mail
+    WHERE EXISTS (SELECT 1 FROM attempt WHERE account = ? AND incident = ? AND address = ?)
+        OR (SELECT count(*) FROM attempt WHERE account = ? AND incident = ?) < {MOST_ATTEMPTS}
+    ON CONFLICT (account, incident, address) DO UPDATE SET mails = attempt.mails + excluded.mails,
+        last_try = CASE WHEN attempt.last_try > excluded.last_try THEN attempt.last_try
+            ELSE excluded.last_try END
+"""
+
+
 def begin_incident(
     database: Database,
     account: str,
@@ -88,7 +99,7 @@ def insert_incident(
         f" VALUES (?, 0, 0, '', {marks})",
         (account, *values.values()),
     )
-    database.write(
+    database.write_later(
         f"INSERT INTO account (account, generation, turns, {column}) VALUES (?, 0, 0, ?)"
         f" ON CONFLICT (account) DO UPDATE SET {column} = excluded.{column}",
         (account, incident),
@@ -98,10 +109,10 @@ def insert_incident(
 
 def end_incidents(database: Database, account: str, now: float) -> None:
     """Close the account's open incidents; counting starts afresh with a new generation."""
-    database.write(
+    database.write_later(
         "UPDATE incident SET ended = ? WHERE account = ? AND ended IS NULL", (now, account)
     )
-    database.write(
+    database.write_later(
         "UPDATE account SET incident = NULL, observed = NULL, generation = generation + 1,"
         " hosting_mails = '', foreign_mails = '' WHERE account = ?",
         (account,),
@@ -111,26 +122,26 @@ def end_incidents(database: Database, account: str, now: float) -> None:
 def end_observed(database: Database, account: str, incident: int, now: float) -> None:
     """Close the account's open incident of a limit that only observes; nothing else changes."""
     close_incident(database, incident, now)
-    database.write("UPDATE account SET observed = NULL WHERE account = ?", (account,))
+    database.write_later("UPDATE account SET observed = NULL WHERE account = ?", (account,))
 
 
 def close_incident(database: Database, incident: int, now: float) -> None:
     """Close an incident that another takes the place of."""
-    database.write("UPDATE incident SET ended = ? WHERE id = ?", (now, incident))
+    database.write_later("UPDATE incident SET ended = ? WHERE id = ?", (now, incident))
 
 
-def held_queue_id(database: Database, incident: int, instance: str) -> str | None:
-    """Return the queue id of a mail that was held in this incident, None if it was not."""
+def held(database: Database, incident: int, instance: str) -> tuple[int, str | None]:
+    """Return how many mails were put on hold in an incident, and the queue id of this one.
+
+    The latter is None for a mail that was not held.
+    """
     row = database.row(
-        "SELECT queue_id FROM held WHERE incident = ? AND instance = ?", (incident, instance)
+        "SELECT incident.held, held.queue_id FROM incident"
+        " LEFT JOIN held ON held.incident = incident.id AND held.instance = ?"
+        " WHERE incident.id = ?",
+        (instance, incident),
     )
-    return None if row is None else str(row[0])
-
-
-def held_count(database: Database, incident: int) -> int:
-    """Return how many mails were put on hold in an incident."""
-    row = database.row("SELECT held FROM incident WHERE id = ?", (incident,))
-    return int(row[0]) if row else 0
+    return (0, None) if row is None else (int(row[0]), row[1])
 
 
 def hold(
@@ -147,18 +158,18 @@ def hold(
 
     `address`: the client's, as recorded.
     """
-    database.write(
+    database.write_later(
         "INSERT INTO held (incident, instance, account, queue_id, sender, at, state, host)"
         " VALUES (?, ?, ?, ?, ?, ?, 'held', ?)",
         (incident, instance, account, request.queue_id, request.sender, now, host),
     )
-    database.write("UPDATE incident SET held = held + 1 WHERE id = ?", (incident,))
+    database.write_later("UPDATE incident SET held = held + 1 WHERE id = ?", (incident,))
     count_tries(database, account, incident, [(now, address)], instance)
 
 
 def remember_queue_id(database: Database, incident: int, instance: str, queue_id: str) -> None:
     """Add the queue id of a held mail, which Postfix did not give at first."""
-    database.write(
+    database.write_later(
         "UPDATE held SET queue_id = ? WHERE incident = ? AND instance = ?",
         (queue_id, incident, instance),
     )
@@ -179,7 +190,7 @@ def count_tries(
     made to begin now, or it would last longer by that jump.
     """
     last_try = tries[-1][0]
-    database.write(
+    database.write_later(
         "UPDATE incident SET tries = tries + ?, instance = ?,"
         " last_try = CASE WHEN last_try > ? THEN last_try ELSE ? END,"
         " expires = CASE WHEN expires > 0 AND began > ? THEN expires - began + ?"
@@ -196,30 +207,15 @@ def count_tries(
             times.setdefault(address, []).append(at)
     for address, sent in times.items():
         key = account, incident, address
-        is_known = database.write(
-            "UPDATE attempt SET mails = mails + ?,"
-            " last_try = CASE WHEN last_try > ? THEN last_try ELSE ? END"
-            " WHERE account = ? AND incident = ? AND address = ?",
-            (len(sent), sent[-1], sent[-1], *key),
-        )
-        if is_known:
-            continue
-        kept = database.row(
-            "SELECT count(*) FROM attempt WHERE account = ? AND incident = ?", (account, incident)
-        )
-        if kept is None or kept[0] < MOST_ATTEMPTS:
-            database.write(
-                "INSERT INTO attempt (account, incident, address, mails, first_try, last_try)"
-                " VALUES (?, ?, ?, ?, ?, ?)",
-                (*key, len(sent), sent[0], sent[-1]),
-            )
+        values = (*key, len(sent), sent[0], sent[-1], *key, account, incident)
+        database.write_later(_ADD_ATTEMPT, values)
 
 
 def add_event(
     database: Database, account: str, what: str, by: str, detail: str, now: float
 ) -> None:
     """Record what happened to an account."""
-    database.write(
+    database.write_later(
         "INSERT INTO event (at, account, what, who, detail) VALUES (?, ?, ?, ?, ?)",
         (now, account, what, by, detail),
     )
@@ -240,7 +236,7 @@ def add_notice(
     Mails that have the same `together` become one.
     """
     for channel in channels:
-        database.write(
+        database.write_later(
             "INSERT INTO outbox (incident, account, what, channel, detail, created, taken, tries,"
             " last_error, next_try, recipients, together)"
             " VALUES (?, ?, ?, ?, ?, ?, 0, 0, '', 0, '', ?)",

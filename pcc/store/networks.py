@@ -65,11 +65,11 @@ def renew_networks(
     seen_at = addresses(database, account)
     for seen in seen_at:
         if (network := network_of(seen.name)) != seen.network:
-            database.write(
+            database.write_later(
                 "UPDATE sighting SET network = ? WHERE account = ? AND address = ?",
                 (network, account, seen.name),
             )
-    database.write("DELETE FROM place WHERE account = ? AND kind = 'network'", (account,))
+    database.write_later("DELETE FROM place WHERE account = ? AND kind = 'network'", (account,))
     for total in sums(seen_at, network_of).values():
         sightings.save_place(database, account, "network", total)
     set_networks_made(database, account, made)
@@ -77,7 +77,7 @@ def renew_networks(
 
 def set_networks_made(database: Database, account: str, made: float) -> None:
     """Write by which network database all networks of an account are known; 0 for by none."""
-    database.write(_SET_MADE, (account, made))
+    database.write_later(_SET_MADE, (account, made))
 
 
 def renew_all(database: Database, network_of: Callable[[str], str], made: float) -> int:

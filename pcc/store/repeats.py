@@ -90,16 +90,20 @@ def append(database: Database, groups: list[tuple[str, int, float, str]]) -> Non
         database.write_many(_APPEND, groups)
 
 
-def is_late(database: Database, now: float) -> bool:
-    """Whether the log has mails that a decision must not leave out: see LATE_SECONDS.
+def is_late(since: float | None, now: float) -> bool:
+    """Whether the log, with mails `since` then, has such that a decision must not leave out.
 
-    Also such of an earlier day, which may have made a place familiar.
+    See LATE_SECONDS.  Also such of an earlier day, which may have made a place familiar.
     """
-    row = database.row("SELECT min(at) FROM counted")
-    if row is None or row[0] is None:
+    if since is None:
         return False
-    at: float = row[0]
-    return at < now - LATE_SECONDS or at // 86400 < now // 86400
+    return since < now - LATE_SECONDS or since // 86400 < now // 86400
+
+
+def counted_since(database: Database) -> float | None:
+    """Return of when the log has its first mails, None where it is empty."""
+    row = database.row("SELECT min(at) FROM counted")
+    return None if row is None else row[0]
 
 
 def length(database: Database, now: float) -> tuple[int, float, float]:

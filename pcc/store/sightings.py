@@ -103,12 +103,13 @@ class Known:
     `observed`: the id of the open one of a limit that only observes, 0 for none.  `sighting`: the
     account's at the address.  `networks_made`: when the network database was made by which the
     networks of all its addresses are known; 0 where there are others.  `has_exemptions`: whether
-    the database has any, of any account.
+    the database has any, of any account.  `counted_since`: of when the log of counts has mails that
+    are not in the sums yet, of any account.
     """
 
     __slots__ = (
-        *("_account", "_database", "countries", "generation", "has_exemptions", "incident"),
-        *("mails", "networks", "networks_made", "observed", "sighting"),
+        *("_account", "_database", "counted_since", "countries", "generation", "has_exemptions"),
+        *("incident", "mails", "networks", "networks_made", "observed", "sighting"),
     )
 
     def __init__(self, database: Database, account: str) -> None:
@@ -116,6 +117,7 @@ class Known:
         self._account = account
         self.generation = 0
         self.has_exemptions = False
+        self.counted_since: float | None = None
         self.incident: Incident | None = None
         self.observed = 0
         self.networks_made: float = 0
@@ -156,20 +158,22 @@ class Known:
 
 def change_days(database: Database, account: str, change: Callable[[str], str]) -> None:
     """Replace the `days` of all places of an account by change(days)."""
-    for table in ("sighting", "place"):
-        different = database.rows(
-            f"SELECT DISTINCT days FROM {table} WHERE account = ? AND days <> ''", (account,)
-        )
-        for (days,) in different:
-            if (changed := change(days)) != days:
-                database.write(
-                    f"UPDATE {table} SET days = ? WHERE account = ? AND days = ?",
-                    (changed, account, days),
-                )
+    different = database.rows(
+        "SELECT DISTINCT 'sighting', days FROM sighting WHERE account = ? AND days <> ''"
+        " UNION ALL SELECT DISTINCT 'place', days FROM place WHERE account = ? AND days <> ''",
+        (account, account),
+    )
+    for table, days in different:
+        if (changed := change(days)) != days:
+            database.write_later(
+                f"UPDATE {table} SET days = ? WHERE account = ? AND days = ?",
+                (changed, account, days),
+            )
 
 
 _KNOWN = """
-    SELECT EXISTS (SELECT 1 FROM exemption), coalesce(account.generation, 0), account.incident,
+    SELECT EXISTS (SELECT 1 FROM exemption), (SELECT min(at) FROM counted),
+        coalesce(account.generation, 0), account.incident,
         coalesce(account.observed, 0), coalesce(account.networks_made, 0),
         coalesce(account.hosting_mails, ''), coalesce(account.foreign_mails, ''),
         sighting.country, sighting.network, sighting.first_seen, sighting.last_seen, sighting.mails,
@@ -191,9 +195,9 @@ def known(database: Database, account: str, address: str) -> Known:
     """
     result = Known(database, account)
     rows = database.rows(_KNOWN, (account, account, address, account))
-    has_exemptions, result.generation, incident, result.observed, made, *rest = rows[0]
+    has_exemptions, result.counted_since, result.generation, incident, *rest = rows[0]
     result.has_exemptions = bool(has_exemptions)
-    result.networks_made = made
+    result.observed, result.networks_made, *rest = rest
     result.mails = {"hosting": rest[0], "foreign": rest[1]}
     if incident is not None:
         row = database.row(
@@ -233,7 +237,7 @@ _SAVE_PLACE = upsert(
 
 def save_sighting(database: Database, account: str, seen: Sighting) -> None:
     """Write the record of an address, which counts afresh if it has another generation now."""
-    database.write(
+    database.write_later(
         _SAVE_SIGHTING,
         (
             account,
@@ -259,7 +263,7 @@ def save_sighting(database: Database, account: str, seen: Sighting) -> None:
 def save_place(database: Database, account: str, kind: str, seen: Seen) -> None:
     """Write the record of a country or network (`kind`)."""
     values = (seen.first_seen, seen.last_seen, seen.mails, seen.generation, seen.days, seen.runs)
-    database.write(_SAVE_PLACE, (account, kind, seen.name, *values))
+    database.write_later(_SAVE_PLACE, (account, kind, seen.name, *values))
 
 
 def save_places(database: Database, account: str, place: Place) -> None:
@@ -271,7 +275,7 @@ def save_places(database: Database, account: str, place: Place) -> None:
 
 def save_mails(database: Database, account: str, mails: dict[str, str]) -> None:
     """Write the moments of the mails that mail limits count, see History."""
-    database.write(
+    database.write_later(
         "INSERT INTO account (account, generation, turns, hosting_mails, foreign_mails)"
         " VALUES (?, 0, 0, ?, ?) ON CONFLICT (account) DO UPDATE SET"
         " hosting_mails = excluded.hosting_mails, foreign_mails = excluded.foreign_mails",
@@ -287,32 +291,32 @@ def has_other_address(database: Database, account: str, country: str, address: s
 
 def drop_country(database: Database, account: str, country: str) -> None:
     """Forget that the account was seen in a country."""
-    database.write(
+    database.write_later(
         "DELETE FROM place WHERE account = ? AND kind = 'country' AND name = ?", (account, country)
     )
 
 
 def shift_times(database: Database, account: str, since: float, seconds: float) -> None:
     """Put the account's times from `since` on back, after the clock jumped back."""
-    database.write(
+    database.write_later(
         "UPDATE sighting SET counts_since = last_seen - ?"
         " WHERE account = ? AND last_seen >= ? AND counts_since > last_seen - ?",
         (seconds, account, since, seconds),
     )
     for table in ("sighting", "place"):
-        database.write(
+        database.write_later(
             f"UPDATE {table} SET first_seen ="
             " CASE WHEN first_seen > last_seen - ? THEN last_seen - ? ELSE first_seen END,"
             " last_seen = last_seen - ? WHERE account = ? AND last_seen >= ?",
             (seconds, seconds, seconds, account, since),
         )
-    database.write("UPDATE sighting SET repeats_until = 0 WHERE account = ?", (account,))
+    database.write_later("UPDATE sighting SET repeats_until = 0 WHERE account = ?", (account,))
     shifted = database.rows(
         "SELECT address, last_seen FROM sighting WHERE account = ? AND last_seen >= ?",
         (account, since - seconds),
     )
     for address, last_seen in shifted:
-        database.write(
+        database.write_later(
             "UPDATE sighting SET hour = ? WHERE account = ? AND address = ?",
             (hour(last_seen), account, address),
         )

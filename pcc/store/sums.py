@@ -54,7 +54,7 @@ def fold(database: Database, now: float, seconds: float = 0) -> None:
         if not rows:
             return
         with database:  # so that others know of it
-            database.write(_WRITE_FOLDED, ("", 0, now))
+            database.write_later(_WRITE_FOLDED, ("", 0, now))
         batch: list[Row] = []
         mails = 0
         for number, row in enumerate(rows, 1):
@@ -75,7 +75,7 @@ def _fold(database: Database, batch: list[Row], now: float) -> None:
     # The turn of no account, which comes first, is that to fold.
     database.in_turn(lambda: _add(database, batch, now), "", *accounts)
     with database:
-        database.write(
+        database.write_later(
             "DELETE FROM folded WHERE at < ? AND writer <> ''", (now - REMEMBERED_SECONDS,)
         )
 

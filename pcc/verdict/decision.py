@@ -40,6 +40,9 @@ Longer than a mail waits to be counted, also while that fails (see pcc/verdict/c
 otherwise a country could leave a window although it was seen within it.
 """
 
+ONE_PIECE = 1e-9
+"""Seconds in which one transaction of folding begins, and no second one."""
+
 JUDGED_SECONDS = 3600
 """Seconds for which a place is not judged again, unless a window is narrower.
 
@@ -75,11 +78,11 @@ class Decisions:
         """
         database = self._database
         case = examine(self._config, database, self._lookup, account, request, now)
+        if repeats.is_late(case.known.counted_since, now) and self._fold(now):
+            case = examine(self._config, database, self._lookup, account, request, now)
         if case.is_blocked(now) and not case.because:
             return self._stop(case, now)
-        if database.is_stale:
-            why = database.reason
-            raise StoreError(f"{database.name}: its latest changes can't be read: {why}")
+        database.require_current()
         is_answered = bool(self._answered.answer(account, case.instance)[0])
         if case.because == NO_COUNTRY and not is_answered:
             from pcc import tally
@@ -115,6 +118,21 @@ class Decisions:
             database.sync()
         self._answered.remember(account, case.instance, (verdict.action, case.request.queue_id))
         return verdict
+
+    def _fold(self, now: float) -> bool:
+        """Fold the log of counts, so that no decision rests on times that are too old."""
+        if self._database.read_only or self._database.follows:
+            return False
+        from pcc.store import sums  # which few processes need
+
+        try:  # piece by piece, because others may be at it as well
+            since: float | None = 0
+            while repeats.is_late(since, now):
+                sums.fold(self._database, now, ONE_PIECE)
+                since = repeats.counted_since(self._database)
+        except StoreError:
+            pass  # what has to be recorded meets the same, and blocks hold all the same
+        return True
 
     def _pass(self, case: Case) -> Verdict:
         """Return the verdict that lets a mail pass."""

@@ -155,13 +155,13 @@ class Incidents:
         """Count a stopped mail once, in the caller's turn; return the action for it."""
         database, policy, request = self._database, case.policy, case.request
         if policy.holds:
-            queue_id = blocks.held_queue_id(database, incident, case.instance)
+            count, queue_id = blocks.held(database, incident, case.instance)
             if queue_id is not None:
                 if request.queue_id and not queue_id:
                     blocks.remember_queue_id(database, incident, case.instance, request.queue_id)
                 return "HOLD"
             limit = policy.hold_limit
-            if not limit or blocks.held_count(database, incident) < limit:
+            if not limit or count < limit:
                 host = self._config.this_host
                 account, instance = case.account, case.instance
                 blocks.hold(database, incident, account, instance, request, host, case.address, now)

@@ -13,7 +13,9 @@ Unusual mail goes the long road, pcc/verdict/decision.py, which many processes n
 
 from __future__ import annotations
 
-from pcc.errors import StoreError
+from time import monotonic, sleep
+
+from pcc.errors import AgainError
 from pcc.store import repeats
 from pcc.verdict import DUNNO, Answered, Counts
 
@@ -30,8 +32,11 @@ if TYPE_CHECKING:
 
     Repeat = tuple[str, str, str]
 
-ONE_PIECE = 1e-9
-"""Seconds in which one transaction of folding begins, and no second one."""
+AGAIN_SECONDS = 7
+"""So long a verdict is tried again that a server did not allow; less than its deadline."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
+"""Seconds between these attempts."""
 
 LOOK_SECONDS = 1
 """Between looks whether the database, or a file of places, has been replaced."""
@@ -55,7 +60,6 @@ class Verdicts:
         self.counts = Counts(database)
         self._lookup: Lookup | None = None
         self._decisions: dict[Database, Decisions] = {}
-        self.has_repeats = not database.read_only
 
     def repeat(self, account: str, request: UsualRequest, now: float) -> Repeat | None:
         """Return what count() takes of a request that is a repeat, None for any other."""
@@ -71,11 +75,16 @@ class Verdicts:
             from pcc.address import recorded  # which IPv4 does not need
 
             address = recorded(address)
-        if not 0 <= now - self._looked < LOOK_SECONDS:
-            self._looked = now
-            self._database.check_in_place()
-            self._judged_by = self._config.judged_by()
-        latest = repeats.find(self._database, account, address, self._judged_by, now)
+        try:
+            if not 0 <= now - self._looked < LOOK_SECONDS:
+                self._database.check_in_place()
+                self._looked = now
+                self._judged_by = self._config.judged_by()
+            if self._database.read_only:
+                return None
+            latest = repeats.find(self._database, account, address, self._judged_by, now)
+        except AgainError:
+            return None
         return None if latest is None else (account, address, latest)
 
     def count(self, repeat: Repeat, request: UsualRequest, now: float) -> None:
@@ -87,10 +96,22 @@ class Verdicts:
         self._answered.remember(account, instance, (DUNNO, queue_id))
 
     def verdict(self, account: str, request: PolicyRequest, now: float) -> Verdict:
-        """Return the verdict on a request of an account that the configuration covers."""
+        """Return the verdict on a request of an account that the configuration covers.
+
+        It is sought again where a server was in trouble: no mail counts twice, see verdict.Mail.
+        """
+        end, pause = monotonic() + AGAIN_SECONDS, FIRST_PAUSE
+        while True:
+            try:
+                return self._verdict(account, request, now)
+            except AgainError:
+                if monotonic() + pause > end:
+                    raise
+            sleep(pause)
+            pause = min(2 * pause, LONGEST_PAUSE)
+
+    def _verdict(self, account: str, request: PolicyRequest, now: float) -> Verdict:
         self._database.check_in_place()
-        if not self._database.read_only:
-            self._fold(self._database, now)
         return self._decide(self._database, account, request, now)
 
     def _decide(
@@ -106,16 +127,6 @@ class Verdicts:
                 config, database, self._lookup, self._answered, self.counts
             )
         return self._decisions[database].verdict(account, request, now)
-
-    def _fold(self, database: Database, now: float) -> None:
-        """Fold the log of counts, so that no decision rests on times that are too old."""
-        while repeats.is_late(database, now):
-            from pcc.store import sums  # which few processes need
-
-            try:  # piece by piece, because others may be at it as well
-                sums.fold(database, now, ONE_PIECE)
-            except StoreError:
-                return  # what has to be recorded meets the same, and blocks hold all the same
 
     def close(self) -> None:
         """Close the database."""

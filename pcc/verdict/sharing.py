@@ -83,12 +83,11 @@ class SharedVerdicts(Verdicts):
         if self._server is None:
             from pcc.store import open_database
 
-            self._server = open_database(self._config.store_database)
+            self._server = open_database(self._config.store_database, for_verdicts=True)
         server = self._server
         server.check_in_place()
         if server.is_stale:
             raise StoreError(f"{server.name}: {server.reason}")
-        self._fold(server, now)
         return self._decide(server, account, request, now)
 
     def _start_follower(self) -> None:

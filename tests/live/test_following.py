@@ -61,7 +61,7 @@ def test_repeat_needs_no_connection(server: DatabaseServer, make: Callable[..., 
     assert is_pass(process.ask(USER, address("ES")))
     loaded = Path(f"/proc/{process.process.pid}/maps").read_text()
     assert "libpq" not in loaded
-    assert "psycopg" not in loaded
+    assert "psycopg2" not in loaded
     assert process.end() == 0
     wait_for(lambda: host.mails(USER) == {address("ES"): 2})
 

@@ -31,7 +31,7 @@ from pathlib import Path
 CHECKOUT = Path(__file__).resolve().parents[2]
 PRODUCT = ("pcc_policy.py", "pcc_admin.py", "schema.sql", "pcc", "data")
 DISTRIBUTIONS = ("geoip2", "maxminddb", "tomli", "rich", "jinja2")
-DRIVERS = ("psycopg", "psycopg-binary", "PyMySQL")
+DRIVERS = ("psycopg2-binary", "PyMySQL")
 # Only geoip2.webservice imports these, and pcc never imports that.
 WEB_CLIENTS = {"aiohttp", "requests"}
 # System accounts of every Debian and Ubuntu which hardly any machine uses, each with a group of

@@ -16,6 +16,7 @@ import signal
 import socket
 import subprocess
 import time
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -199,11 +200,11 @@ class PostgreSQL(DatabaseServer):
 
     def answers(self) -> bool:
         """Whether the server takes connections."""
-        import psycopg
+        import psycopg2
 
         try:
             self.execute("SELECT 1")
-        except psycopg.OperationalError:
+        except psycopg2.OperationalError:
             return False
         return True
 
@@ -217,16 +218,14 @@ class PostgreSQL(DatabaseServer):
 
     def execute(self, statement: str, database: str = "") -> list[tuple[Any, ...]]:
         """Carry out a statement as the server's administrator."""
-        import psycopg
+        import psycopg2
 
-        with psycopg.connect(
-            host=str(self.folder),
-            port=self.port,
-            user="postgres",
-            dbname=database or "postgres",
-            autocommit=True,
-        ) as connection:
-            cursor = connection.execute(statement)
+        connection = psycopg2.connect(
+            host=str(self.folder), port=self.port, user="postgres", dbname=database or "postgres"
+        )
+        connection.autocommit = True
+        with closing(connection), connection.cursor() as cursor:
+            cursor.execute(statement)
             return list(cursor.fetchall()) if cursor.description else []
 
 
@@ -304,7 +303,7 @@ def missing(server: type[DatabaseServer]) -> str:
         if server.scheme == "mysql":
             import pymysql  # noqa: F401
         else:
-            import psycopg  # noqa: F401
+            import psycopg2  # noqa: F401
     except ImportError as error:
         return str(error)
     return ""

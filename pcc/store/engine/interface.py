@@ -53,6 +53,12 @@ class Database(Protocol):
     def write(self, statement: str, values: tuple[Any, ...] = ()) -> int:
         """Carry out one statement inside a transaction; return how many rows it changed."""
 
+    def write_later(self, statement: str, values: tuple[Any, ...] = ()) -> object:
+        """Carry out one statement inside a transaction, before the next one or COMMIT.
+
+        A server gets it in one message with that.  It may be that which raises StoreError.
+        """
+
     def write_many(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Carry out one statement for each row of values, inside a transaction."""
 
@@ -65,9 +71,9 @@ class Database(Protocol):
     def in_turn(self, work: Callable[[], Result], *accounts: str) -> Result:
         """Return work(), done within `with turn(*accounts)`.
 
-        It is done again where another transaction was in its way.  So it reads the rows that it
-        depends on itself.  Beside the database it changes only things that a second run sets
-        right.
+        It is done again where another transaction was in its way, or a server's answer was lost.
+        So it reads the rows that it depends on itself.  Beside the database it changes only things
+        that a second run sets right.
         """
 
     def __enter__(self) -> Database:
@@ -83,7 +89,13 @@ class Database(Protocol):
         """Whether a write transaction could begin now without waiting for others."""
 
     def check_in_place(self) -> None:
-        """Raise StoreError if this is not the database any more that `name` means."""
+        """Raise StoreError if this is not the database any more that `name` means.
+
+        Outside transactions.  Only here a database may become stale, or current.
+        """
+
+    def require_current(self) -> None:
+        """Raise StoreError if the latest commits may be missing."""
 
     def checkpoint_if_due(self, *, in_background: bool = False) -> None:
         """Tidy up what many writes leave behind; to be called outside transactions."""

@@ -12,10 +12,9 @@ import re
 from itertools import chain
 
 from pcc.errors import StoreError
-from pcc.host.packages import reach_packages
+from pcc.host.packages import Undisturbed, reach_packages
 from pcc.store.engine.definitions import Addition, Table, parts
 from pcc.store.engine.server import (
-    CONNECT_SECONDS,
     STATEMENT_SECONDS,
     DoneBeforeError,
     NoSchemaError,
@@ -26,21 +25,31 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
+    from pcc.config.databaseurl import ServerAddress
     from pcc.store.engine.definitions import Column
+    from pcc.store.engine.server import Statement
 
 reach_packages()
 try:
-    import pymysql
-    from pymysql.constants import CLIENT
+    with Undisturbed():
+        import pymysql
+        from pymysql.constants import CLIENT
 except ImportError as error:
     raise StoreError(
         f"a MySQL or MariaDB database needs Python's PyMySQL: pip install PyMySQL ({error})"
     ) from None
 
-LOCK_DEADLOCK = 1213
+LOCK_WAIT_TIMEOUT, LOCK_DEADLOCK = 1205, 1213
 CHECKREAD = 1020  # MariaDB: the record has changed since it was read
+ROLLED_BACK_BY_PLUGIN = 3101  # MySQL's Group Replication: another member was first
+READ_ONLY_OPTION, READ_ONLY_TRANSACTION, READ_ONLY_MODE = 1290, 1792, 1836
+NOT_READY, SHUTDOWN = 1047, 1053  # 1047: a node of Galera outside of its cluster
+DIVISION_BY_ZERO = 1365
 NO_SUCH_TABLE = 1146
 DUPLICATE_COLUMN, DUPLICATE_INDEX, DUPLICATE_ENTRY = 1060, 1061, 1062
+
+LONGEST_SECONDS = STATEMENT_SECONDS + 1
+"""How long a process that gives verdicts waits for an answer; no server ends a COMMIT."""
 
 LONGEST_KEY = {"account": 500, "value": 500, "host": 255}
 """Characters of a text that is in a key; a key has room for 768 in all."""
@@ -50,17 +59,25 @@ OTHER_KEY = 100
 class MySQLDatabase(ServerDatabase):
     """One connection to MariaDB or MySQL."""
 
-    conflicts = frozenset((LOCK_DEADLOCK, CHECKREAD))
+    conflicts = frozenset((LOCK_WAIT_TIMEOUT, LOCK_DEADLOCK, CHECKREAD, ROLLED_BACK_BY_PLUGIN))
+    elsewhere = frozenset(
+        (READ_ONLY_OPTION, READ_ONLY_TRANSACTION, READ_ONLY_MODE, NOT_READY, SHUTDOWN)
+    )
+    no_number = DIVISION_BY_ZERO
     no_table = NO_SUCH_TABLE
     done_before = frozenset((DUPLICATE_COLUMN, DUPLICATE_INDEX, DUPLICATE_ENTRY))
     version_query = "SELECT version, @@global.read_only FROM pcc_schema"
     beginning = "START TRANSACTION"
     error = pymysql.Error
 
-    def connect(self, password: str) -> Any:
+    def __init__(self, address: ServerAddress) -> None:
+        super().__init__(address)
+        self._texts: dict[str, str] = {}
+
+    def connect(self, place: tuple[str, int], password: str, seconds: float) -> Any:
         """Return a new connection, each statement a transaction of its own."""
         address, parameters = self._address, self._address.parameters
-        host, port = address.hosts[0]
+        host, port = place
         connection = pymysql.connect(
             host=host or "localhost",
             port=port,
@@ -73,19 +90,29 @@ class MySQLDatabase(ServerDatabase):
             charset="utf8mb4",
             sql_mode="TRADITIONAL",
             autocommit=True,
-            connect_timeout=CONNECT_SECONDS,
-            client_flag=CLIENT.FOUND_ROWS,  # count rows found, changed or not, as others do
+            connect_timeout=seconds,
+            read_timeout=seconds,  # of its greeting, for which connect_timeout does not hold
+            write_timeout=LONGEST_SECONDS if self.for_verdicts else None,
+            # Count rows found, changed or not, as others do.
+            client_flag=CLIENT.FOUND_ROWS | CLIENT.MULTI_STATEMENTS,
             program_name="pcc",
             **_encryption(parameters),
         )
+        further = LONGEST_SECONDS if self.for_verdicts else None
+        vars(connection)["_read_timeout"] = further
         try:
             if _ssl_mode(parameters) not in ("", "DISABLED") and not getattr(
                 connection, "_secure", True
             ):
                 raise pymysql.OperationalError("the server does not encrypt")  # old drivers go on
             with connection.cursor() as cursor:
+                longest = f"max_execution_time = {STATEMENT_SECONDS * 1000}"  # of a SELECT
+                if _is_mariadb(connection):
+                    longest = f"max_statement_time = {STATEMENT_SECONDS}"
                 cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-                cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {STATEMENT_SECONDS}")
+                cursor.execute(
+                    f"SET SESSION innodb_lock_wait_timeout = {STATEMENT_SECONDS}, {longest}"
+                )
         except BaseException:
             connection.close()
             raise
@@ -103,10 +130,26 @@ class MySQLDatabase(ServerDatabase):
         """Return the server's or the driver's message."""
         return str(error.args[-1] if error.args else error) or "the connection was lost"
 
-    def translated(self, statement: str) -> str:
-        """Return a statement of ours as MySQL has it."""
-        text = re.sub(r"ON CONFLICT \(.*?\) DO UPDATE SET", "ON DUPLICATE KEY UPDATE", statement)
-        return super().translated(re.sub(r"\bexcluded\.(\w+)", r"VALUES(\1)", text))
+    def execute(self, connection: Any, statements: list[Statement]) -> Any:
+        """Carry out statements in one round trip, until one fails; return the last one's cursor."""
+        texts = [self._text(statement) for statement, _ in statements]
+        values = [value for _, bound in statements for value in bound]
+        cursor = connection.cursor()
+        cursor.execute(";".join(texts), values or None)
+        while cursor.nextset():
+            pass
+        return cursor
+
+    def _text(self, statement: str) -> str:
+        """Return a statement of ours, none of which has a `%`, as MySQL has it."""
+        text = self._texts.get(statement)
+        if text is None:
+            text = re.sub(
+                r"ON CONFLICT \(.*?\) DO UPDATE SET", "ON DUPLICATE KEY UPDATE", statement
+            )
+            text = re.sub(r"\bexcluded\.(\w+)", r"VALUES(\1)", text).replace("?", "%s")
+            self._texts[statement] = text
+        return text
 
     def insert(self, statement: str, values: tuple[Any, ...]) -> int:
         """Insert one row inside a transaction; return its id."""
@@ -114,9 +157,9 @@ class MySQLDatabase(ServerDatabase):
 
     def definitions(self, sql: str) -> list[str]:
         """Return the statements of schema.sql, or of an upgrade, as this server has them."""
-        is_mariadb = "mariadb" in self._connection.get_server_info().lower()
+        is_mariadb = _is_mariadb(self._connection)
         collation = "utf8mb4_nopad_bin" if is_mariadb else "utf8mb4_0900_bin"
-        found = []
+        found = ["SET SESSION max_statement_time = 0"] if is_mariadb else []
         for part in parts(sql):
             if isinstance(part, Table):
                 in_key = {*part.key, *chain.from_iterable(part.indexes.values())}
@@ -145,6 +188,10 @@ class MySQLDatabase(ServerDatabase):
 
     def follow_ids(self, table: str) -> None:
         """Do nothing: MySQL looks at the ids that rows were written with."""
+
+
+def _is_mariadb(connection: Any) -> bool:
+    return "mariadb" in connection.get_server_info().lower()
 
 
 def _encryption(parameters: dict[str, str]) -> dict[str, Any]:

@@ -21,9 +21,10 @@ good for nothing but the blocks that it has.
 from __future__ import annotations
 
 import random
+import re
 import time
 
-from pcc.errors import StoreError
+from pcc.errors import AgainError, StoreError
 from pcc.store import SCHEMA_VERSION, version_message
 
 TYPE_CHECKING = False
@@ -34,36 +35,51 @@ if TYPE_CHECKING:
     from pcc.config.databaseurl import ServerAddress
     from pcc.store.engine.interface import Result
 
+    Statement = tuple[str, tuple[Any, ...]]
+
 CONNECT_SECONDS = 5
-"""How long to wait for the server to answer at all."""
+"""How long to wait for the server to answer at all: for all its hosts together."""
 
 STATEMENT_SECONDS = 7
 """How long one statement of a transaction may take; less than a decision's deadline."""
 
-ATTEMPTS = 10
-"""How often a decision is made again; the deadline is over before, if each one waits."""
+RETRY_SECONDS = 7
+"""How long a transaction that failed because of others, or of the server, is done again."""
+
+FIRST_PAUSE, LONGEST_PAUSE = 0.01, 0.5
+"""Seconds between attempts: each pause is up to twice as long as the one before."""
 
 FIRST_PAGE = 64
 """Rows that a reader gets at first that may stop early."""
 
+MESSAGE_STATEMENTS = 100
+"""So many statements are sent together at most."""
+
+ROWS = 50
+"""So many rows are written by one statement at most."""
+
 VERSION_SECONDS = 1
 """Between looks whether the schema was upgraded, for a reader; a writer always looks."""
 
-# Writes nothing where the schema is not ours any more.  Hosts that follow look at `changed` (see
-# pcc/store/following.py); folding, which has 0 for it, changes nothing for them.
-_TAKE_TURN = (
-    "INSERT INTO account (account, generation, turns, changed)"
-    f" SELECT ?, 0, 1, ? FROM pcc_schema WHERE version = {SCHEMA_VERSION}"
+# Fails where the schema is not ours any more: there is no number then.  Hosts that follow look at
+# `changed` (see pcc/store/following.py); folding, which has 0 for it, changes nothing for them.
+_SEEN_BY_FOLLOWERS = (
     " ON CONFLICT (account) DO UPDATE SET turns = account.turns + 1, changed ="
     " CASE WHEN excluded.changed > account.changed THEN excluded.changed ELSE account.changed END"
 )
+_TAKE_TURN = (
+    "INSERT INTO account (account, generation, turns, changed)"
+    f" SELECT ?, 0, 1 / (CASE WHEN version = {SCHEMA_VERSION} THEN 1 ELSE 0 END), ?"
+    f" FROM pcc_schema WHERE id = 1{_SEEN_BY_FOLLOWERS}"
+)
+_TAKE_FURTHER_TURN = (
+    "INSERT INTO account (account, generation, turns, changed)"
+    f" VALUES (?, 0, 1, ?){_SEEN_BY_FOLLOWERS}"
+)
 
+_VALUES = re.compile(r" VALUES (\([^()]*\))")
 
 STANDBY = "the server takes no writes: is it a standby?"
-
-
-class ConflictError(StoreError):
-    """Another transaction was in the way of this one: doing it again may succeed."""
 
 
 class NoSchemaError(StoreError):
@@ -93,12 +109,18 @@ class DoneBeforeError(StoreError):
 class ServerDatabase:
     """One connection to a server, opened when it is needed.
 
+    `for_verdicts`: a deadline holds for all, and what fails is done again where that may help.
+
     Its children say how a driver connects, and what its errors mean.
     """
 
     follows = False
     conflicts: frozenset[object]
     """The codes of errors after which a transaction may be tried again."""
+    elsewhere: frozenset[object]
+    """The codes of errors after which another connection, or another host, may do better."""
+    no_number: object
+    """The code of a division by zero."""
     no_table: object
     """The code of the error that there is no such table."""
     done_before: frozenset[object] = frozenset()
@@ -115,17 +137,27 @@ class ServerDatabase:
         self.read_only = False
         self.is_stale = False
         self.reason = ""
+        self.for_verdicts = False
         self._address = address
+        self._places = self.places()
         self._password = ""
         self._next_look = 0.0
         self._connection: Any = None
         self._is_busy = False  # within a transaction
-        self._statements: dict[str, str] = {}
+        self._has_begun = False  # and the server knows of it
+        self._waiting: list[Statement] = []  # of the transaction, not sent yet
 
     # The part that differs between drivers.
 
-    def connect(self, password: str) -> Any:
-        """Return a new connection of the driver, without a transaction."""
+    def places(self) -> list[tuple[str, int]]:
+        """Return name and port of each host, "" and 0 where the driver knows."""
+        return list(self._address.hosts)
+
+    def connect(self, place: tuple[str, int], password: str, seconds: float) -> Any:
+        """Return a new connection of the driver to a host, without a transaction.
+
+        A host that is silent is given up after so many seconds.
+        """
         raise NotImplementedError
 
     def is_lost(self, connection: Any) -> bool:
@@ -140,9 +172,9 @@ class ServerDatabase:
         """Return what an error says."""
         raise NotImplementedError
 
-    def translated(self, statement: str) -> str:
-        """Return a statement of ours, none of which has a `%`, as the driver wants it."""
-        return statement.replace("?", "%s")
+    def execute(self, connection: Any, statements: list[Statement]) -> Any:
+        """Carry out statements in one round trip, until one fails; return the last one's cursor."""
+        raise NotImplementedError
 
     def insert(self, statement: str, values: tuple[Any, ...]) -> int:
         """Insert one row inside a transaction; return its id."""
@@ -170,29 +202,61 @@ class ServerDatabase:
         """Connect again; what was current must not turn stale under a caller."""
         was_stale = self.is_stale
         self.open()
-        self._require_as_current(was_stale=was_stale, is_stale=self.is_stale)
-
-    def _require_as_current(self, *, was_stale: bool, is_stale: bool) -> None:
-        """Raise StoreError where a server has turned stale under a caller."""
-        if is_stale and not was_stale:
+        if self.is_stale and not was_stale:
             self._abandon()
-            raise StoreError(f"{self.name}: {STANDBY}")
+            raise AgainError(f"{self.name}: {STANDBY}")
 
     def open_any(self) -> int:
-        """Connect; return the version of the schema, 0 where there is none."""
+        """Connect; return the version of the schema, 0 where there is none.
+
+        The first host that takes writes is taken, otherwise the first one that can be read.
+        """
         try:
             self._password = self._address.find_password()
         except OSError as error:
             path = self._address.parameters["password_file"]
             raise StoreError(f"{self.name}: {path}: {error.strerror}") from None
+        begin = time.monotonic()
+        failures: list[str] = []
+        standby: tuple[Any, int] | None = None
+        for place in self._places:
+            try:
+                version, is_closed = self._open_at(place)
+            except StoreError as error:
+                failures.append(str(error).removeprefix(f"{self.name}: "))
+                self._abandon()
+                continue
+            if not is_closed:
+                if standby:
+                    self._drop(standby[0])
+                self.read_only = self.is_stale = False
+                self.reason = ""
+                self._places = [place, *[other for other in self._places if other != place]]
+                return version
+            if standby is None:
+                standby = self._connection, version
+            else:
+                self._drop(self._connection)
+            self._connection = None
+        if standby is None:
+            # No decision has the time for another attempt where the servers are silent.
+            is_silent = time.monotonic() - begin > CONNECT_SECONDS / 2
+            kind = StoreError if is_silent else AgainError
+            raise kind(f"{self.name}: {'; '.join(dict.fromkeys(failures))}")
+        self._connection, version = standby
+        self.read_only = self.is_stale = True
+        self.reason = STANDBY
+        return version
+
+    def _open_at(self, place: tuple[str, int]) -> tuple[int, bool]:
+        """Connect to a host, and look at its database."""
         try:
-            self._connection = self.connect(self._password)
+            self._connection = self.connect(
+                place, self._password, CONNECT_SECONDS / len(self._places)
+            )
         except (self.error, OSError, RuntimeError, ValueError) as error:
             raise self._failure(error) from None  # drivers raise these also for options and files
-        version, is_closed = self._look()
-        self.read_only = self.is_stale = is_closed
-        self.reason = STANDBY if is_closed else ""
-        return version
+        return self._look()
 
     def _look(self) -> tuple[int, bool]:
         """Return the version of the schema, and whether the server takes no writes."""
@@ -211,12 +275,16 @@ class ServerDatabase:
     def close(self) -> None:
         """Close the connection if there is one."""
         connection, self._connection = self._connection, None
-        self._is_busy = False
+        self._is_busy = self._has_begun = False
+        self._waiting = []
         if connection is not None:
-            try:
-                connection.close()
-            except self.error:
-                pass  # it was lost
+            self._drop(connection)
+
+    def _drop(self, connection: Any) -> None:
+        try:
+            connection.close()
+        except self.error:
+            pass  # it was lost
 
     def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
@@ -242,24 +310,49 @@ class ServerDatabase:
         rowcount: int = self.run(statement, values).rowcount
         return rowcount
 
+    def write_later(self, statement: str, values: tuple[Any, ...] = ()) -> None:
+        """Carry out one statement inside a transaction, with the next one that is sent."""
+        self._waiting.append((statement, values))
+        if len(self._waiting) >= MESSAGE_STATEMENTS:
+            self._send()
+
     def write_many(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Carry out one statement for each row of values, inside a transaction."""
-        self._carry_out(statement, lambda cursor, text: cursor.executemany(text, list(rows)))
+        waiting = list(rows)
+        for start in range(0, len(waiting), ROWS):
+            self.write_some(statement, waiting[start : start + ROWS])
+
+    def write_some(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
+        """Carry out one statement for a few rows of values; an INSERT is one for all of them."""
+        marks = _VALUES.search(statement)
+        if marks is None:
+            for values in rows:
+                self.write_later(statement, values)
+        else:
+            start, end = marks.span(1)
+            lists = ", ".join([marks[1]] * len(rows))
+            values = tuple([value for row in rows for value in row])
+            self.write_later(f"{statement[:start]}{lists}{statement[end:]}", values)
 
     def turn(self, *accounts: str) -> Turn:
         """Return what a `with` enters that locks these accounts."""
         return Turn(self, accounts)
 
     def in_turn(self, work: Callable[[], Result], *accounts: str) -> Result:
-        """Return work(), done within `with turn(*accounts)`, and again after a conflict."""
-        for attempt in range(1, ATTEMPTS):
+        """Return work(), done within `with turn(*accounts)`, and again after a conflict.
+
+        So it is where the connection was lost, even where the answer to COMMIT was.
+        """
+        end, pause = time.monotonic() + RETRY_SECONDS, FIRST_PAUSE
+        while True:
             try:
                 with self.turn(*accounts):
                     return work()
-            except ConflictError:
-                time.sleep(random.uniform(0, 0.01 * attempt))
-        with self.turn(*accounts):
-            return work()
+            except AgainError:
+                if time.monotonic() + pause > end:
+                    raise
+            time.sleep(random.uniform(0, pause))
+            pause = min(2 * pause, LONGEST_PAUSE)
 
     def __enter__(self) -> ServerDatabase:
         """Begin a transaction without any account's lock."""
@@ -267,43 +360,42 @@ class ServerDatabase:
         return self
 
     def begin(self, accounts: tuple[str, ...]) -> None:
-        """Begin a transaction, with the locks of these accounts."""
+        """Begin a transaction, with the locks of these accounts; all of it with what is next."""
         if self._connection is None:
             self._open_again()
+        elif self.read_only or not accounts:
+            self.check_in_place()
         if self.read_only:
-            raise StoreError(f"{self.name}: can't be written: {self.reason}")
-        self.run(self.beginning)
+            raise AgainError(f"{self.name}: can't be written: {self.reason}")
         self._is_busy = True
-        try:
-            if accounts:
-                at = 0 if "" in accounts else time.time()  # the turn of no account is that to fold
-                turns = [(account, at) for account in sorted(set(accounts))]
-                taken = self._carry_out(
-                    _TAKE_TURN, lambda cursor, text: cursor.executemany(text, turns)
-                )
-                if taken.rowcount < len(turns):
-                    self._require_our_version(self._look()[0])
-            else:
-                self.check_in_place()
-        except BaseException as error:
-            self.__exit__(type(error), error, None)
-            raise
+        self._waiting = [(self.beginning, ())]
+        if accounts:
+            at = 0 if "" in accounts else time.time()  # the turn of no account is that to fold
+            first, *others = [(account, at) for account in sorted(set(accounts))]
+            self._waiting.append((_TAKE_TURN, first))
+            self.write_many(_TAKE_FURTHER_TURN, others)
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
         """Commit, or roll back if an error got here."""
-        if self._connection is None:  # closed because of that error
-            self._is_busy = False
-            if kind is None:
-                raise StoreError(f"{self.name}: the connection was lost")
-            return
         try:
-            self.run("COMMIT" if kind is None else "ROLLBACK")
-        except StoreError:
             if kind is None:
-                raise
-            self.close()  # the first error says more
+                self.run("COMMIT")
+        except StoreError:
+            self._roll_back()
+            raise
+        else:
+            if kind is not None:
+                self._roll_back()
         finally:
-            self._is_busy = False
+            self._is_busy = self._has_begun = False
+
+    def _roll_back(self) -> None:
+        self._waiting = []
+        if self._has_begun and self._connection is not None:
+            try:
+                self.run("ROLLBACK")
+            except StoreError:
+                self.close()  # the first error says more
 
     def sync(self) -> None:
         """Do nothing: COMMIT has waited for the disk as the server has it."""
@@ -313,12 +405,24 @@ class ServerDatabase:
         return True
 
     def check_in_place(self) -> None:
-        """Raise StoreError if the schema was upgraded, or the server has become a standby."""
-        if time.monotonic() < self._next_look:
-            return
-        version, is_closed = self._look()
-        self._require_our_version(version)
-        self._require_as_current(was_stale=self.is_stale, is_stale=is_closed)
+        """Look whether the schema was upgraded, and for a server that takes writes.
+
+        Outside transactions; afterwards the database may be stale, or not any more.
+        """
+        if self._connection is None:
+            self.open()
+        elif time.monotonic() >= self._next_look:
+            version, is_closed = (0, True) if self.is_stale else self._look()
+            if is_closed:
+                self.close()
+                self.open()
+            else:
+                self._require_our_version(version)
+
+    def require_current(self) -> None:
+        """Raise AgainError if the latest commits may be missing."""
+        if self.is_stale:
+            raise AgainError(f"{self.name}: its latest changes can't be read: {self.reason}")
 
     def checkpoint_if_due(self, *, in_background: bool = False) -> None:
         """Do nothing: servers tidy up by themselves."""
@@ -328,26 +432,25 @@ class ServerDatabase:
         return False
 
     def run(self, statement: str, values: tuple[Any, ...] = ()) -> Any:
-        """Carry out a statement; return the driver's cursor."""
-        return self._carry_out(statement, lambda cursor, text: cursor.execute(text, values or None))
+        """Carry out a statement, after those that wait; return the driver's cursor."""
+        self._waiting.append((statement, values))
+        return self._send()
 
-    def _carry_out(self, statement: str, execute: Callable[[Any, str], object]) -> Any:
+    def _send(self) -> Any:
+        """Carry out the statements that wait in one round trip; return the last one's cursor."""
+        statements, self._waiting = self._waiting, []
         if self._connection is None:
             if self._is_busy:
-                raise StoreError(f"{self.name}: the connection was lost")
+                raise AgainError(f"{self.name}: the connection was lost")
             self._open_again()
-        text = self._statements.get(statement)
-        if text is None:
-            text = self._statements[statement] = self.translated(statement)
+        self._has_begun = self._is_busy
         try:
-            cursor = self._connection.cursor()
-            execute(cursor, text)
-        except self.error as error:
+            return self.execute(self._connection, statements)
+        except (self.error, ValueError) as error:  # the latter: text that no server takes
             raise self._failure(error) from None
         except BaseException:  # the deadline's: what the server answers then is for nobody
             self._abandon()
             raise
-        return cursor
 
     def _abandon(self) -> None:
         """Close the connection but stay in the transaction, which is lost with it."""
@@ -357,9 +460,13 @@ class ServerDatabase:
 
     def _failure(self, error: Exception) -> StoreError:
         """Return the error to be raised for one of the driver's."""
-        if self._connection is not None and self.is_lost(self._connection):
-            self._abandon()
         code = self.code(error)
+        is_lost = self._connection is not None and self.is_lost(self._connection)
+        if is_lost or code in self.elsewhere:
+            self._abandon()
+        elif code == self.no_number:
+            self._abandon()
+            return self._other_version()
         if code == self.no_table:
             return NoSchemaError(version_message(self.name, 0))
         lines = [line.strip() for line in self.text(error).splitlines()]
@@ -367,8 +474,18 @@ class ServerDatabase:
         if self._password:
             text = text.replace(self._password, "***")
         kind = StoreError
-        if code in self.conflicts:
-            kind = ConflictError
+        if is_lost or code in self.conflicts or code in self.elsewhere:
+            kind = AgainError
         elif code in self.done_before:
             kind = DoneBeforeError
         return kind(f"{self.name}: {text}")
+
+    def _other_version(self) -> StoreError:
+        """Return what is wrong with the schema, which has another version by now."""
+        other = type(self)(self._address)
+        try:
+            return StoreError(version_message(self.name, other.open_any()))
+        except StoreError as error:
+            return error
+        finally:
+            other.close()

@@ -130,6 +130,8 @@ class SQLiteDatabase:
         except Error as error:
             raise self._error(error) from None
 
+    write_later = write
+
     def write_many(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Carry out one statement for each row of values, inside a transaction."""
         try:
@@ -159,6 +161,11 @@ class SQLiteDatabase:
             _check_version(self.path, self.connection)
         except Error as error:
             raise self._error(error) from None
+
+    def require_current(self) -> None:
+        """Raise StoreError if the latest commits may be missing."""
+        if self.is_stale:
+            raise StoreError(f"{self.path}: its latest changes can't be read: {self.reason}")
 
     def turn(self, *accounts: str) -> SQLiteDatabase:
         """Return what a `with` enters: a writer is alone, whatever the accounts."""
