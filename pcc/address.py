@@ -87,9 +87,10 @@ def located(packed: bytes) -> bytes:
     if packed.startswith(_TEREDO):
         return bytes(byte ^ 0xFF for byte in packed[12:])
     if packed.startswith(_LOCAL_NAT64):
-        # RFC 6052 puts the address behind a prefix of 48 bits, around an octet of zeros.  Behind
-        # a prefix of 96 bits within that one it is at the end.
-        return packed[12:] if any(packed[11:]) else packed[6:8] + packed[9:11]
+        # RFC 6052 puts the address behind a prefix of 48, 56 or 64 bits, around an octet of zeros,
+        # and zeros follow.  Behind a prefix of 96 bits it is at the end.
+        end = max(11, len(packed.rstrip(b"\0")))
+        return packed[12:] if end > 13 else (packed[:8] + packed[9:end])[-4:]
     return packed
 
 
