@@ -175,7 +175,9 @@ class Follower:
 
     def _catch_up(self, now: float) -> None:
         if self._server is None:
-            self._server = open_database(self._config.store_database)
+            self._server = open_database(
+                self._config.store_database, host_file=self._config.host_file
+            )
             self._following = following.Following(self._file, self._server)
         assert self._following is not None
         server = self._server

@@ -208,7 +208,8 @@ class PolicyService:
 
         verdicts = self._open_shared() if self._config.is_on_server else None
         if verdicts is None:
-            database = open_database(self._config.store_database, for_verdicts=True)
+            file = self._config.host_file if self._config.is_on_server else ""
+            database = open_database(self._config.store_database, for_verdicts=True, host_file=file)
             if self._config.is_on_server:  # the deadline begins when its driver is there
                 self._alarm_set = 0.0
                 self._begin()

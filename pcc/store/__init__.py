@@ -21,13 +21,15 @@ SCHEMA_VERSION = 3
 """That of schema.sql."""
 
 
-def open_database(name: str, *, for_verdicts: bool = False) -> Database:
+def open_database(name: str, *, for_verdicts: bool = False, host_file: str = "") -> Database:
     """Open the database of the option `store.database`.  Raises StoreError.
 
-    A server is connected to at the first statement if it is `for_verdicts`.
+    A server is connected to at the first statement if it is `for_verdicts`.  With `host_file`, the
+    path of the host's file, an old primary that another server took the place of is a standby.
     """
     if "://" in name:
         database = server_database(name)
+        database.timeline_file = f"{host_file}.timeline" if host_file else ""
         if for_verdicts:
             database.for_verdicts = True
         else:

@@ -83,7 +83,9 @@ class SharedVerdicts(Verdicts):
         if self._server is None:
             from pcc.store import open_database
 
-            self._server = open_database(self._config.store_database, for_verdicts=True)
+            self._server = open_database(
+                self._config.store_database, for_verdicts=True, host_file=self._config.host_file
+            )
         server = self._server
         server.check_in_place()
         if server.is_stale:

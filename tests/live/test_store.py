@@ -1281,3 +1281,30 @@ def wait_until_replayed(primary: PostgreSQL, standby: PostgreSQL) -> None:
     while standby.execute(query) != [(True,)]:
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def test_old_primary_that_comes_back_is_taken_for_a_standby(tmp_path: Path) -> None:
+    old = PostgreSQL()
+    place = old.new_database()
+    create_or_upgrade(place)
+    new = PostgreSQL(old)
+    both = place.replace(
+        f"host={old.folder}&port={old.port}",
+        f"host={old.folder},{new.folder}&port={old.port},{new.port}",
+    )
+    host_file = str(tmp_path / "host.db")
+    try:
+        with closing(open_database(both, host_file=host_file)) as database:
+            assert not database.is_stale
+        wait_until_replayed(old, new)
+        old.stop(signal.SIGQUIT)
+        new.execute("SELECT pg_promote()")
+        with closing(open_database(both, host_file=host_file)) as database:
+            assert not database.is_stale
+        old.start()
+        for name in (both, place):
+            with closing(open_database(name, host_file=host_file)) as database:
+                assert database.is_stale is (name == place)
+    finally:
+        for one in (new, old):
+            one.stop(signal.SIGINT)

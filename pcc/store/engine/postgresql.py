@@ -148,6 +148,14 @@ class PostgreSQLDatabase(ServerDatabase):
         connection.autocommit = True
         return connection
 
+    def timeline(self) -> int:
+        """Return the server's timeline, which each promotion raises."""
+        try:
+            row = self.row("SELECT substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8)")
+        except StoreError:  # another server that speaks the protocol
+            return 0
+        return int(row[0], 16) if row else 0
+
     def is_lost(self, connection: Any) -> bool:
         """Whether the connection is closed."""
         return bool(connection.closed)

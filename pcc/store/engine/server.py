@@ -20,6 +20,7 @@ good for nothing but the blocks that it has.
 
 from __future__ import annotations
 
+import posix
 import random
 import re
 import time
@@ -138,6 +139,7 @@ class ServerDatabase:
         self.is_stale = False
         self.reason = ""
         self.for_verdicts = False
+        self.timeline_file = ""
         self._address = address
         self._places = self.places()
         self._password = ""
@@ -256,7 +258,35 @@ class ServerDatabase:
             )
         except (self.error, OSError, RuntimeError, ValueError) as error:
             raise self._failure(error) from None  # drivers raise these also for options and files
-        return self._look()
+        version, is_closed = self._look()
+        return version, is_closed or self._is_overtaken()
+
+    def _is_overtaken(self) -> bool:
+        """Whether this host has seen another primary that took this one's place.
+
+        `timeline_file` remembers the highest timeline for all processes of the host.
+        """
+        timeline = self.timeline() if self.timeline_file else 0
+        if not timeline:
+            return False
+        try:
+            with open(self.timeline_file, encoding="ascii") as file:
+                highest = int(file.read())
+        except (OSError, ValueError):
+            highest = 0
+        if timeline > highest:
+            new = f"{self.timeline_file}.{posix.getpid()}"
+            try:
+                with open(new, "w", encoding="ascii") as file:
+                    file.write(f"{timeline}\n")
+                posix.rename(new, self.timeline_file)
+            except OSError:
+                pass  # a full disk, say: this process knows no less than before
+        return timeline < highest
+
+    def timeline(self) -> int:
+        """Return how often another server took the place of this one's primary, 0 for unknown."""
+        return 0
 
     def _look(self) -> tuple[int, bool]:
         """Return the version of the schema, and whether the server takes no writes."""
