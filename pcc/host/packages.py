@@ -24,12 +24,12 @@ def reach_packages() -> None:
 
 
 class Undisturbed:
-    """What a `with` enters within which no alarm rings: the import of a C module may lose it."""
+    """Puts alarms off for a `with`: the import of a C module may lose one."""
 
     def __enter__(self) -> None:
         """Put the alarm off."""
         pthread_sigmask(SIG_BLOCK, (SIGALRM,))
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        """Let it ring, if it was to."""
+        """Allow alarms again; one that was put off rings now."""
         pthread_sigmask(SIG_UNBLOCK, (SIGALRM,))

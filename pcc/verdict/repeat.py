@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     Repeat = tuple[str, str, str]
 
 AGAIN_SECONDS = 7
-"""So long a verdict is tried again that a server did not allow; less than its deadline."""
+"""Seconds for which a verdict is tried again that a server did not allow; see its deadline."""
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
 """Seconds between these attempts."""

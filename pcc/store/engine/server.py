@@ -54,10 +54,10 @@ FIRST_PAGE = 64
 """Rows that a reader gets at first that may stop early."""
 
 MESSAGE_STATEMENTS = 100
-"""So many statements are sent together at most."""
+"""Statements that are sent together at most."""
 
 ROWS = 50
-"""So many rows are written by one statement at most."""
+"""Rows that one statement writes at most."""
 
 VERSION_SECONDS = 1
 """Between looks whether the schema was upgraded, for a reader; a writer always looks."""
