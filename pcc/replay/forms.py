@@ -41,6 +41,7 @@ _PROGRAM = re.compile(
 )
 _SMTPD = re.compile(r"/usr/(?:\S+/)?smtpd(?: \(deleted\))?")
 _PROGRAM_KEYS = ("appname", "programname", "ident")  # Vector, rsyslog, Fluentd
+_SYSTEM_USER = re.compile(r"[0-9]{1,3}")
 _UNIT = re.compile(r"postfix[^/]*\.service")
 
 
@@ -110,7 +111,7 @@ def _data(line: bytes) -> dict[str, Any] | None:
 
     try:
         found = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
 
@@ -118,7 +119,7 @@ def _data(line: bytes) -> dict[str, Any] | None:
 def _of_journal(data: dict[str, Any]) -> Entry | None:
     try:
         time = int(data["__REALTIME_TIMESTAMP"]) / 1e6
-    except (KeyError, ValueError, TypeError):
+    except (KeyError, ValueError, TypeError, OverflowError):
         return None
     is_smtpd = str(data.get("SYSLOG_IDENTIFIER", "")).endswith("smtpd")
     message = _bytes(str(data["MESSAGE"])) if is_smtpd else b""
@@ -126,8 +127,7 @@ def _of_journal(data: dict[str, Any]) -> Entry | None:
     user, path, unit = (data.get(name) for name in ("_UID", "_EXE", "_SYSTEMD_UNIT"))
     is_postfix = (
         # pipe(8) and local(8) run users' programs in the same unit; people have IDs from 1000 on.
-        str(user).isdigit()
-        and int(str(user)) < 1000
+        _SYSTEM_USER.fullmatch(str(user))
         and _SMTPD.fullmatch(str(path))
         and _UNIT.fullmatch(str(unit))
     )

@@ -206,6 +206,27 @@ def test_line_that_can_not_be_read_is_shown_with_what_was_expected(
     assert (tally.unread, tally.expected) == (line, expected)
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        json.dumps({**JOURNAL, "__REALTIME_TIMESTAMP": "1" * 400}),
+        json.dumps({**JOURNAL, "__REALTIME_TIMESTAMP": "1" * 5000}),
+        json.dumps({**JOURNAL, "__REALTIME_TIMESTAMP": None}),
+        f'{{"x": {"[" * 100_000}, "log": ": client={MESSAGE}',
+    ],
+    ids=["late", "later", "null", "deep"],
+)
+def test_line_of_damaged_json_does_not_end_a_replay(line: str) -> None:
+    assert [mail[3] for mail in read(f"{line}\n{json.dumps(JOURNAL)}\n")] == ["joe"]
+
+
+def test_journal_entry_whose_user_is_no_number_is_forgeable() -> None:
+    for user in ("\N{SUPERSCRIPT TWO}", "\N{ARABIC-INDIC DIGIT ONE}", "1" * 5000, ["104"], None):
+        tally = Tally(only_trusted=True)
+        assert read(json.dumps({**JOURNAL, "_UID": user}), tally) == []
+        assert tally.forgeable == 1
+
+
 FORGED = f"Nov 22 09:01:02 mx1 postfix/smtpd[7]: {MESSAGE}"
 
 
