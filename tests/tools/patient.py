@@ -6,6 +6,7 @@ A test breaks one thing and sees which findings differ from those in health.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -14,7 +15,7 @@ from contextlib import closing
 from pathlib import Path
 
 from checkout import NO_NETWORKS
-from deployment import Deployment, deploy
+from deployment import Deployment, deploy, run_as
 from mmdb import built
 from postfix import Policy, PrivatePostfix
 
@@ -170,3 +171,15 @@ def snapshot(*folders: Path) -> dict[str, tuple[int, ...]]:
                 status.st_ctime_ns,
             )
     return found
+
+
+def commands(fix: str) -> list[str]:
+    """Return the commands of a fix, in order."""
+    return re.findall(r"`([^`]+)`", fix)
+
+
+def follow(patient: Patient, fix: str) -> None:
+    """Do what a fix says."""
+    for command in commands(fix):
+        done = run_as(["sh", "-ec", command])
+        assert done.returncode == 0, (command, done.stderr)
