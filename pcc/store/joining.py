@@ -85,11 +85,12 @@ def _join(database: Database, account: str, names: list[str], by: str, now: floa
     for row in known["account"]:
         if row["observed"]:  # a limit that only observes begins again with what all have
             blocks.close_incident(database, row["observed"], now)
-    generations = {row["account"]: row["generation"] for row in known["account"]}
-    # A new one, so that of each name counts what counted, and nothing that did not.
-    generation = 1 + max(generations.values(), default=0)
+    generations = dict.fromkeys((account, *names), 0)
+    generations.update({row["account"]: row["generation"] for row in known["account"]})
+    # A new one if they differ, so that of each name counts what counted, and nothing that did not.
+    generation = max(generations.values()) + (len(set(generations.values())) > 1)
     for row in (*known["sighting"], *known["place"]):
-        if row["generation"] == generations.get(row["account"], 0):
+        if row["generation"] == generations[row["account"]]:
             row["generation"] = generation
     known["sighting"] = _sums(known["sighting"], ("address",))
     known["place"] = _sums(known["place"], ("kind", "name"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import closing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -60,6 +61,22 @@ def test_joined_account_has_the_sum_of_what_was_seen_at_one_address(site: Site) 
             site, f"SELECT first_seen, last_seen, mails FROM {table.replace('WHERE', ' WHERE')}"
         )
         assert row == (first, last, 4)
+
+
+def test_joined_account_that_never_had_an_incident_learns_from_a_log(
+    site: Site, tmp_path: Path
+) -> None:
+    for number in (1, 2):
+        assert is_pass(site.ask(spelt(number), address("ES")))
+    join(site)
+    log = tmp_path / "mail.log"
+    log.write_text(
+        f"2025-11-20T09:00:00+00:00 mx1 postfix/smtpd[7]: 4F2AB: client=unknown[{address('FR')}],"
+        f" sasl_method=PLAIN, sasl_username={JOE}\n"
+    )
+    assert site.data("replay", "--import", str(log))["imported"]["left_alone"] == 0
+    assert site.mails(JOE) == {address("ES"): 2, address("FR"): 1}
+    assert not is_refusal(site.ask(JOE, address("BR")))
 
 
 def test_joined_account_stays_blocked_by_the_block_of_one_of_its_names(site: Site) -> None:
