@@ -26,7 +26,7 @@ from pcc.config.prepared import load
 from pcc.doctor import Finding
 from pcc.doctor.database import check_host_file
 from pcc.doctor.rights import user_of
-from pcc.store import incidents, open_database
+from pcc.store import incidents, open_database, upkeep
 
 pytestmark = pytest.mark.subprocess
 
@@ -336,3 +336,68 @@ def test_doctor_looks_at_the_file_of_the_host(make: Callable[..., Host]) -> None
     assert host.admin("init").returncode == 0
     host.follow()
     assert found(is_away=False).result == "OK"
+
+
+def test_server_that_takes_no_writes_is_taken_for_away(make: Callable[..., Host]) -> None:
+    server = running("mysql")
+    host = make(server.new_database())
+    host.follow()
+    for country in ("ES", "FR", "BR", "VN"):
+        host.ask(THIEF, address(country))
+    assert is_pass(host.ask(USER, address("ES")))
+    wait_for(lambda: host.has_block(THIEF) and host.knows())
+    server.execute("SET GLOBAL read_only = 1")
+    try:
+        wait_for(lambda: host.age() > 2)
+        assert is_pass(host.ask(USER, address("ES")))
+        assert is_refusal(host.ask(THIEF, address("ES")))
+        assert host.ask(USER, address("FR")) is None
+    finally:
+        server.execute("SET GLOBAL read_only = 0")
+    wait_for(lambda: host.age() < 1)
+    assert is_pass(host.ask(USER, address("FR")))
+
+
+@pytest.mark.parametrize("content", [None, b"", b"no database" * 1000])
+def test_host_without_a_sound_file_asks_the_server_about_all_mail(
+    make: Callable[..., Host], content: bytes | None
+) -> None:
+    host = make(running("postgresql").new_database())
+    for path in host.folder.glob("pcc.host*"):
+        path.unlink()
+    if content is not None:
+        host.file.write_bytes(content)
+    for country in ("ES", "FR", "BR"):
+        assert is_pass(host.ask(USER, address(country)))
+    assert is_refusal(host.ask(USER, address("VN")))
+    assert host.followers() == []
+
+
+def test_forgotten_account_is_forgotten_by_every_host(make: Callable[..., Host]) -> None:
+    url = running("postgresql").new_database()
+    here, there = make(url), make(url)
+    for host in (here, there):
+        host.follow()
+        assert is_pass(host.ask(USER, address("ES")))
+        wait_for(host.knows)
+    assert here.admin("forget", USER).returncode == 0
+    for host in (here, there):
+        wait_for(lambda h=host: not h.rows("SELECT 1 FROM sighting WHERE account = ?", USER))  # type: ignore[misc]
+    with closing(open_database(url)) as database:
+        upkeep.drop_unknown_accounts(database, time.time())
+        assert database.rows("SELECT account FROM account WHERE account = ?", (USER,))
+        upkeep.drop_unknown_accounts(database, time.time() + 2 * 86400)
+        assert not database.rows("SELECT account FROM account WHERE account = ?", (USER,))
+
+
+def test_exemption_holds_on_every_host(make: Callable[..., Host]) -> None:
+    url = running("postgresql").new_database()
+    here, there = make(url), make(url)
+    for host in (here, there):
+        host.follow()
+    assert here.admin("exempt", "add", "account", USER).returncode == 0
+    wait_for(lambda: there.rows("SELECT value FROM exemption") == [(USER,)])
+    for country in ("ES", "FR", "BR", "VN", "DE"):
+        assert is_pass(there.ask(USER, address(country)))
+    assert here.admin("exempt", "remove", "account", USER).returncode == 0
+    wait_for(lambda: there.rows("SELECT value FROM exemption") == [])
