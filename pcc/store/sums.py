@@ -26,14 +26,11 @@ if TYPE_CHECKING:
 
     from pcc.store.engine.interface import Database
 
-    Row = tuple[str, int, str]
     Mail = tuple[float, str, str]
+    Line = tuple[float, str, str, str, int, str]
 
 ROWS = 8
-"""Rows of the log that are read at a time."""
-
-MAILS = 1000
-"""Mails that end a transaction, so that no verdict waits long."""
+"""Rows of the log that one transaction folds, so that no verdict waits long."""
 
 KEYS = 40
 """Places that one query asks for."""
@@ -47,43 +44,28 @@ _WRITE_FOLDED = upsert("folded", ("writer",), ("number", "at"))
 def fold(database: Database, now: float, seconds: float = 0) -> None:
     """Add all of the log to the sums; with `seconds`, as much as can be begun in that time."""
     end = monotonic() + seconds
-    while True:
-        rows: list[Row] = database.rows(
-            f"SELECT writer, number, mails FROM counted ORDER BY writer, number LIMIT {ROWS}"
-        )
-        if not rows:
-            return
-        with database:  # so that others know of it
-            database.write_later(_WRITE_FOLDED, ("", 0, now))
-        batch: list[Row] = []
-        mails = 0
-        for number, row in enumerate(rows, 1):
-            batch.append(row)
-            mails += row[2].count("\n") + 1
-            if mails >= MAILS or number == len(rows):
-                _fold(database, batch, now)
-                batch, mails = [], 0
-                if seconds and monotonic() > end:
-                    return
-        if len(rows) < ROWS:
+    while rows := database.rows(
+        f"SELECT writer, number, mails FROM counted ORDER BY writer, number LIMIT {ROWS}"
+    ):
+        _fold(database, rows, now)
+        if len(rows) < ROWS or (seconds and monotonic() > end):
             return
 
 
-def _fold(database: Database, batch: list[Row], now: float) -> None:
-    lines = [_fields(line) for row in batch for line in row[2].split("\n")]
-    accounts = {fields[-1] for fields in lines if fields is not None}
+def _fold(database: Database, rows: list[Any], now: float) -> None:
+    groups = [
+        (writer, number, [line for text in mails.split("\n") if (line := _line(text))])
+        for writer, number, mails in rows
+    ]
+    accounts = {line[-1] for *_, lines in groups for line in lines}
     # The turn of no account, which comes first, is that to fold.
-    database.in_turn(lambda: _add(database, batch, now), "", *accounts)
-    with database:
-        database.write_later(
-            "DELETE FROM folded WHERE at < ? AND writer <> ''", (now - REMEMBERED_SECONDS,)
-        )
+    database.in_turn(lambda: _add(database, groups, now), "", *accounts)
 
 
-def _fields(line: str) -> tuple[float, str, str, str, int, str] | None:
+def _line(text: str) -> Line | None:
     """Return time, address, instance, client name, incident and account; None for damaged text."""
     try:
-        at, address, instance, client_name, incident, account = line.split(FIELD, 5)
+        at, address, instance, client_name, incident, account = text.split(FIELD, 5)
         time = float(at)
         int(time // DAY)  # neither infinite nor no number
         return time, address, instance, client_name, int(incident or 0), account
@@ -91,12 +73,12 @@ def _fields(line: str) -> tuple[float, str, str, str, int, str] | None:
         return None
 
 
-def _add(database: Database, batch: list[Row], now: float) -> None:
-    """Add rows of the log to the sums, in the turn of their accounts."""
+def _add(database: Database, groups: list[tuple[str, int, list[Line]]], now: float) -> None:
+    """Add groups of the log to the sums, in the turn of their accounts."""
     mails: dict[tuple[str, ...], list[Mail]] = {}
     tries: dict[tuple[str, int], list[Mail]] = {}
-    latest: dict[str, int] = {}
-    for writer, number, text in batch:
+    latest = {"": 0}  # the turn to fold: so that others know of it
+    for writer, number, lines in groups:
         key = (writer, number)
         if not database.write("DELETE FROM counted WHERE writer = ? AND number = ?", key):
             continue  # another process has folded it meanwhile
@@ -106,15 +88,15 @@ def _add(database: Database, batch: list[Row], now: float) -> None:
         if number <= latest[writer]:
             continue  # it was written again
         latest[writer] = number
-        for line in text.split("\n"):
-            if (fields := _fields(line)) is None:
-                continue  # it would stop all mail otherwise
-            at, address, instance, client_name, incident, account = fields
+        for at, address, instance, client_name, incident, account in lines:
             if incident:
                 tries.setdefault((account, incident), []).append((at, instance, address))
             else:
                 mails.setdefault((account, address), []).append((at, instance, client_name))
     database.write_many(_WRITE_FOLDED, [(writer, number, now) for writer, number in latest.items()])
+    database.write_later(
+        "DELETE FROM folded WHERE at < ? AND writer <> ''", (now - REMEMBERED_SECONDS,)
+    )
     _add_mails(database, mails)
     for (account, incident_id), of_incident in tries.items():
         row = database.row("SELECT instance FROM incident WHERE id = ?", (incident_id,))
@@ -137,18 +119,30 @@ def _different(mails: list[Mail], latest: str) -> list[Mail]:
 def _add_mails(database: Database, mails: dict[tuple[str, ...], list[Mail]]) -> None:
     """Add mails, by account and address, to their addresses, countries and networks."""
     sightings: list[tuple[Any, ...]] = []
+    hours: list[tuple[Any, ...]] = []
     places: dict[tuple[str, ...], tuple[int, float]] = {}
     days_of: dict[tuple[str, ...], set[str]] = {}
     for row in _rows(
         database,
-        "SELECT sighting.account, address, country, network, last_seen, days, instance,"
+        "SELECT sighting.account, address, country, network, last_seen, hour, days, instance,"
         " client_name, CASE WHEN incident IS NULL"
         " AND sighting.generation = coalesce(account.generation, 0) THEN 1 ELSE 0 END"
         " FROM sighting LEFT JOIN account ON account.account = sighting.account WHERE",
         ("sighting.account", "address"),
         sorted(mails),  # in the order of the keys, which is the disk's
     ):
-        account, address, country, network, last_seen, days, instance, client_name, teaches = row
+        (
+            account,
+            address,
+            country,
+            network,
+            last_seen,
+            hour,
+            days,
+            instance,
+            client_name,
+            teaches,
+        ) = row
         here = mails[account, address]
         count = len(_different(here, instance))
         first, last = here[0][0], here[-1][0]
@@ -165,12 +159,14 @@ def _add_mails(database: Database, mails: dict[tuple[str, ...], list[Mail]]) -> 
                 days = joined_days(days, " ".join(seen_on))
                 for key in names:
                     days_of.setdefault(key, set()).update(seen_on)
-        latest = last_seen, instance, client_name, int(last_seen // 3600)
-        sightings.append((count, *latest, days, account, address))
+        if int(last_seen // 3600) != hour:
+            hours.append((int(last_seen // 3600), account, address))
+        sightings.append((count, last_seen, instance, client_name, days, account, address))
+    key = "WHERE account = ? AND address = ?"
+    database.write_many(f"UPDATE sighting SET hour = ? {key}", hours)  # few: it is in an index
     database.write_many(
         "UPDATE sighting SET mails = mails + ?, last_seen = ?, instance = ?, client_name = ?,"
-        " hour = ?, days = ?, repeats_until = abs(repeats_until)"
-        " WHERE account = ? AND address = ?",
+        f" days = ?, repeats_until = abs(repeats_until) {key}",
         sightings,
     )
     _add_to_places(database, places, days_of)
