@@ -115,10 +115,17 @@ class Bench:
 
 
 def saturated(
-    bench: Bench, argv: Argv, processes: int, requests: list[bytes], answers: list[Answers]
+    bench: Bench,
+    argv: Argv,
+    processes: int,
+    requests: list[bytes],
+    answers: list[Answers],
+    seconds: float = 0,
 ) -> Counter[bytes]:
     """Keep processes busy for a while, append the answers, and return all replies ever given."""
     with Pool(argv, processes) as pool:
         bench.warm(pool)
-        answers.append(pool.saturate(bench.mails(requests), lasting(bench.scale.seconds)))
+        answers.append(
+            pool.saturate(bench.mails(requests), lasting(seconds or bench.scale.seconds))
+        )
     return pool.replies

@@ -97,6 +97,10 @@ class Count:
         )
 
 
+SUSTAINED = 4
+"""So many times as long as others pcc is kept busy: it folds its counts every five seconds."""
+
+
 def throughput(bench: Bench) -> list[Figure]:
     """Verdicts per second, how long they take, and whether all were counted."""
     figures = []
@@ -136,7 +140,8 @@ def _loaded(bench: Bench, processes: int) -> Load:
         saturated(bench, bench.installation.sqlite_writer(), processes, mixed, load.writer)
         site = bench.populated_site()  # where nobody is blocked yet
         before = Census(site.database)
-        replies = saturated(bench, site.policy(), processes, mixed, load.pcc)
+        seconds = SUSTAINED * bench.scale.seconds
+        replies = saturated(bench, site.policy(), processes, mixed, load.pcc, seconds)
         load.counted.append(Count(replies, before, Census(site.database)))
         bench.installation.remove(site)
     return load

@@ -38,17 +38,21 @@ KEYS = 40
 REMEMBERED_SECONDS = 3600
 """How long the numbers of a writer are kept after its last group: longer than any writes again."""
 
+# From the writer on that has waited longest, and each one's groups by their numbers.
+_OLDEST = (
+    "SELECT writer, number, mails FROM counted"
+    " WHERE writer >= (SELECT writer FROM counted ORDER BY at LIMIT 1)"
+    f" ORDER BY writer, number LIMIT {ROWS}"
+)
 _WRITE_FOLDED = upsert("folded", ("writer",), ("number", "at"))
 
 
 def fold(database: Database, now: float, seconds: float = 0) -> None:
     """Add all of the log to the sums; with `seconds`, as much as can be begun in that time."""
     end = monotonic() + seconds
-    while rows := database.rows(
-        f"SELECT writer, number, mails FROM counted ORDER BY writer, number LIMIT {ROWS}"
-    ):
+    while rows := database.rows(_OLDEST):
         _fold(database, rows, now)
-        if len(rows) < ROWS or (seconds and monotonic() > end):
+        if seconds and monotonic() > end:
             return
 
 

@@ -177,6 +177,21 @@ def test_log_is_folded_in_pieces_that_others_can_write_between(
     assert repeats.length(one._database, START + 9)[0] == 0
 
 
+def test_oldest_mails_of_the_log_are_folded_first(process: Callable[[], Verdicts]) -> None:
+    one = process()
+    assert ask(one, "ES", START) == "DUNNO"
+    database = one._database
+    for number in range(1, 2 * sums.ROWS):
+        line = repeats.line("joe", address("ES"), f"i{number}", "", START + number, "")
+        repeats.append(database, [("a", number, START + number, line)])
+    line = repeats.line("joe", address("ES"), "old", "", START, "")
+    repeats.append(database, [("z", 1, START, line)])
+    sums.fold(database, START + 30, 1e-9)
+    assert database.row("SELECT min(at) FROM counted") == (START + 1,)
+    sums.fold(database, START + 30)
+    assert sightings_of(one)[0][1] == 1 + 2 * sums.ROWS
+
+
 def repeats_until(verdicts: Verdicts) -> float:
     """Return until when joe's mail is a repeat, in seconds since the last midnight before START."""
     rows = verdicts._database.rows("SELECT abs(repeats_until) FROM sighting")
