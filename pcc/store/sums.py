@@ -166,11 +166,11 @@ def _add_mails(database: Database, mails: dict[tuple[str, ...], list[Mail]]) -> 
         if int(last_seen // 3600) != hour:
             hours.append((int(last_seen // 3600), account, address))
         sightings.append((count, last_seen, instance, client_name, days, account, address))
-    key = "WHERE account = ? AND address = ?"
-    database.write_many(f"UPDATE sighting SET hour = ? {key}", hours)  # few: it is in an index
+    where = "WHERE account = ? AND address = ?"
+    database.write_many(f"UPDATE sighting SET hour = ? {where}", hours)  # few: it is in an index
     database.write_many(
         "UPDATE sighting SET mails = mails + ?, last_seen = ?, instance = ?, client_name = ?,"
-        f" days = ?, repeats_until = abs(repeats_until) {key}",
+        f" days = ?, repeats_until = abs(repeats_until) {where}",
         sightings,
     )
     _add_to_places(database, places, days_of)
