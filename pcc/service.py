@@ -116,7 +116,7 @@ class PolicyService:
         self._counting: Counting | None = None
         self._seconds = 0  # after which the alarm rings
         self._alarm_set = 0.0  # when, if for decisions
-        self._has_begun = False  # a request that is no repeat, and is decided about next
+        self._has_begun = False  # A request that is no repeat is next.
         # A verbose log has each mail's country: then all mail is looked at more closely.
         self._has_repeats = config.account == "sasl_username" and not config.verbose
         self._poller = poll()
