@@ -49,7 +49,7 @@ FOR_DEB = ("python3-geoip2", "python3-jinja2", "python3-rich", "python3-tomli", 
 FOR_BUILDING = ("build-essential", "debhelper", "dh-python", "lintian")
 """All that pcc needs is installed first, so that afterwards only pcc makes a difference."""
 
-PRODUCT = """CHANGELOG.md LICENSE Makefile README.md SECURITY.md completions data man
+PRODUCT = """CHANGELOG.md LICENSE Makefile README.md SECURITY.md completions data docs man
     master.cf.snippet packaging pcc pcc.toml pcc_admin.py pcc_policy.py requirements.txt schema.sql
     systemd tests""".split()
 
