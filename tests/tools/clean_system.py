@@ -196,7 +196,7 @@ class System:
 
     def inside(self, script: str, *arguments: str) -> dict[str, Any]:
         """Run a script of tests/ without a network; return what its last line says."""
-        said = self.run("python3", "-B", f"/mnt/pcc/tests/{script}", *arguments, alone=True)
+        said = self.run("python3", "-B", f"/mnt/pcc/tests/tools/{script}", *arguments, alone=True)
         result: dict[str, Any] = json.loads(said.splitlines()[-1])
         return result
 
