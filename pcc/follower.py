@@ -184,13 +184,13 @@ class Follower:
         server.check_in_place()
         if server.is_stale:
             raise StoreError(f"{server.name}: {server.reason}")
+        self._following.catch_up(self._known, now)
         if not 0 <= now - self._counts_at < COUNTS_SECONDS:
             self._following.hand_on_counts()
             self._counts_at = now
             rows, age, last_fold = repeats.length(server, now)
             if rows and age >= FOLD_SECONDS and last_fold >= FOLDING_SECONDS:
                 self._in_child(self._fold)
-        self._following.catch_up(self._known, now)
 
     def _lose(self) -> None:
         """Close the connection, whatever state it is in."""
