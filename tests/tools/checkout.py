@@ -240,6 +240,8 @@ class Site:
             if process.process.poll() is None:
                 process.kill()
             process.socket.close()
+        # Without its file a follower ends.
+        (self.folder / "pcc.host").unlink(missing_ok=True)
 
 
 def is_pass(action: str | None) -> bool:
