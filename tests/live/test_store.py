@@ -1011,7 +1011,7 @@ def test_password_is_found_and_never_told(
         for file in tmp_path.glob("secret"):
             file.write_text(file.read_text().replace("s3cret", "wr0ng"))
     site.config.write_text(site.config.read_text().replace(place, wrong))
-    status, told = complaint(site)
+    status, told = complaint(site, client_address=address("FR"))  # which the host's file has not
     assert status == 74
     assert "wr0ng" not in told
     assert "secret" in told  # the user's name, in the server's own words
