@@ -106,6 +106,8 @@ def held(context: Context, options: argparse.Namespace) -> int:
     elif context.output.is_terminal:
         whose = f" of {escaped(account)}" if account else ""
         context.output.say(f"No mail{whose} is on hold.")
+    if account and not found and (question := context.whole_login(account)):
+        context.complain(f"nothing is known of {account}: {question}")
     return status
 
 
