@@ -12,7 +12,7 @@ class PccError(Exception):
     """Base of all errors of pcc.
 
     `exit_status` is what the policy process ends with, from sysexits(3); `kind` is as what it is
-    counted, see pcc/tally.py.
+    counted, see pcc/store/tally.py.
     """
 
     exit_status = 70  # EX_SOFTWARE

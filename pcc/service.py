@@ -346,7 +346,7 @@ def _tell(
     maillog.open_log(log_name)
     maillog.error(message)
     if database_path:
-        from pcc import tally
+        from pcc.store import tally
 
         tally.note(database_path, f"errors {kind}")
     if posix.isatty(2):

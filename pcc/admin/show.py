@@ -6,7 +6,6 @@ import argparse
 import sys
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from pcc import others
 from pcc.admin import DONE, NOT_DONE
 from pcc.admin.attempts import Attempts
 from pcc.admin.commands import add_command, typed
@@ -16,13 +15,14 @@ from pcc.admin.incident import crossed, narrow_state, state
 from pcc.admin.output import Lines, Moment, local_time, rfc3339
 from pcc.admin.whereabouts import COLUMNS, Whereabouts
 from pcc.escaping import escaped
+from pcc.notice import others
 from pcc.notice.notice import MOST_SIGHTINGS
 from pcc.store import incidents, outbox
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
-    from pcc.others import Other
+    from pcc.notice.others import Other
     from pcc.store.incidents import EventRow, IncidentRow, SightingRow
 
 

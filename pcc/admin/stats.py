@@ -2,7 +2,7 @@
 
 Metrics are gauges and counters in the text exposition format.  A gauge that does not exist
 yet (the age of the last sighting where there is none) has no sample.  Counters only grow; those
-of errors and of mail without a country are of this host alone (pcc/tally.py).
+of errors and of mail without a country are of this host alone (pcc/store/tally.py).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING, NamedTuple
 
-from pcc import VERSION, tally
+from pcc import VERSION
 from pcc.admin import DONE, PARTLY, USAGE
 from pcc.admin.commands import add_command
 from pcc.admin.output import local_time
@@ -23,7 +23,7 @@ from pcc.places.memory import CountryMemory
 from pcc.postfix import recentlog
 from pcc.postfix.configuration import Postconf
 from pcc.replay.recent import Recent, problem, recent_mails
-from pcc.store import counters, upkeep
+from pcc.store import counters, tally, upkeep
 from pcc.store.engine.hostfile import stamp_of
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pcc import others
+from pcc.notice import others
 from pcc.places import travel
 from pcc.wording import rfc3339
 

@@ -14,7 +14,7 @@ from pcc.places import travel as evidence
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pcc.others import Other
+    from pcc.notice.others import Other
     from pcc.places.travel import Leg, Origin
     from pcc.store.incidents import IncidentRow, SightingRow
     from pcc.store.outbox import Earlier

@@ -21,10 +21,10 @@ import json
 import time
 from typing import TYPE_CHECKING
 
-from pcc import maillog, others
+from pcc import maillog
 from pcc.errors import NoticeError, StoreError
 from pcc.host.timelimit import within
-from pcc.notice import delivery, ending
+from pcc.notice import delivery, ending, others
 from pcc.notice.data import as_data
 from pcc.notice.mail import as_mail
 from pcc.notice.notice import MOST_SIGHTINGS, Notice

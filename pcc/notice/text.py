@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from pcc import others
 from pcc.escaping import escaped
 from pcc.invocation import command_line, program_by_path
+from pcc.notice import others
 from pcc.notice.advice import advice
 from pcc.notice.layout import columns, cut, filled, listed, moment, short_time
 from pcc.notice.notice import MOST_COUNTRIES

@@ -26,7 +26,7 @@ REMEMBERED_MAILS = 128
 class Verdict:
     """The answer to a request, and what is to be done after it was given.
 
-    `events`: calls of pcc.maillog and pcc.tally.  `notify`: whether a notice is waiting.
+    `events`: calls of pcc.maillog and pcc.store.tally.  `notify`: whether a notice is waiting.
     """
 
     __slots__ = ("action", "events", "notify")

@@ -85,7 +85,7 @@ class Decisions:
         database.require_current()
         is_answered = bool(self._answered.answer(account, case.instance)[0])
         if case.because == NO_COUNTRY and not is_answered:
-            from pcc import tally
+            from pcc.store import tally
 
             return self._pass(case).then(tally.note, self._config.state_path, "without country")
         if case.because or is_answered:

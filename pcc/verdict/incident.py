@@ -7,9 +7,9 @@ meet a blocked account import this.
 
 from __future__ import annotations
 
-from pcc import maillog, tally
+from pcc import maillog
 from pcc.errors import DeadlineError, StoreError
-from pcc.store import blocks, sightings
+from pcc.store import blocks, sightings, tally
 from pcc.verdict import DUNNO, Verdict
 
 TYPE_CHECKING = False

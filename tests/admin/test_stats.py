@@ -18,8 +18,8 @@ from checkout import ROOT, Site, address
 from postfix import PrivatePostfix
 from prometheus_client.parser import text_string_to_metric_families
 
-from pcc import tally
 from pcc.admin.stats import FIGURES
+from pcc.store import tally
 
 pytestmark = pytest.mark.subprocess
 
@@ -203,7 +203,7 @@ def test_tally_that_is_damaged_or_can_not_be_written_stops_nothing(tmp_path: Pat
 
 def test_tally_counts_what_many_processes_note_at_once(tmp_path: Path) -> None:
     path = str(tmp_path / "pcc.db")
-    note = f"from pcc import tally\nfor _ in range(500): tally.note({path!r}, 'errors store')"
+    note = f"from pcc.store import tally\nfor _ in range(500): tally.note({path!r}, 'errors store')"
     children = [subprocess.Popen([sys.executable, "-c", note], cwd=ROOT) for _ in range(4)]
     assert [child.wait(60) for child in children] == [0] * 4
     assert tally.tally(path)["errors store"] == 2000

@@ -28,8 +28,8 @@ from pcc.invocation import program_by_path
 from pcc.notice.data import as_data
 from pcc.notice.mail import as_mail
 from pcc.notice.notice import Notice
+from pcc.notice.others import Other
 from pcc.notice.text import MOST_LISTED, body, subject
-from pcc.others import Other
 from pcc.places.database import LONGEST_NAME
 from pcc.places.travel import Origin
 from pcc.store import outbox
