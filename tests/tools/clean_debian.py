@@ -4,7 +4,7 @@
 
 Each tree comes from debootstrap with the Postfix of that release.  In one copy of it `make
 install` installs pcc from this checkout (mounted read-only), in another apt the package, which
-`make deb` built in a third.  Users log in and send mail until the third country is refused.  Then
+`make deb` built in a third.  Users log in and send mail until the fourth network is refused.  Then
 pcc is installed over itself, upgraded from an older package with data, left an hour with cron,
 removed and purged.  After that the tree must be, file by file, as before.  In one more copy
 systemd runs, as process 1, and its timer.  All mounts and processes are in namespaces that end
@@ -53,11 +53,12 @@ PRODUCT = """CHANGELOG.md LICENSE Makefile README.md SECURITY.md completions dat
     master.cf.snippet packaging pcc pcc.toml pcc_admin.py pcc_policy.py requirements.txt schema.sql
     systemd tests""".split()
 
-THIRD = (
+STOLEN = (
     ("anna@example.org", "90.77.1.1"),  # ES
     ("ben@example.org", "91.10.1.1"),
     ("anna@example.org", "91.10.1.1"),  # DE
     ("anna@example.org", "177.32.1.1"),  # BR
+    ("anna@example.org", "2.3.4.5"),  # FR: the fourth unfamiliar network in ten minutes
 )
 
 
@@ -147,9 +148,9 @@ DATABASE = "var/lib/pcc/pcc.db"
 
 
 def check_session(session: dict[str, Any], *, replay: bool = True) -> None:
-    """The first countries pass, the third is refused, `doctor` is content, the notice arrives."""
+    """The first networks pass, the fourth is refused, `doctor` is content, the notice arrives."""
     codes = [code for _, _, code, _ in session["answers"]]
-    assert codes == [250, 250, 250, 554], session["answers"]
+    assert codes == [250, 250, 250, 250, 554], session["answers"]
     assert "Sending is blocked" in session["answers"][-1][3], session["answers"]
     check_doctor(session)
     assert any("pcc[" in line and "blocked account=<anna@" in line for line in session["log"])
@@ -187,7 +188,7 @@ def try_make_install(system: System) -> None:
     said = system.make("install", "POSTFIX=1")
     assert "+pcc" in said and "+mua_data_restrictions" in said, said
     check_state_folder(system)
-    check_session(system.send(THIRD))
+    check_session(system.send(STOLEN))
     print(f"     from nothing to a refused mail: {time.monotonic() - began:.0f} s")
 
     installed = system.files()
@@ -215,7 +216,7 @@ def try_make_install(system: System) -> None:
     system.install(*FOR_DEB)
     before = system.files()
     system.make("install", "PACKAGES=system", "POSTFIX=1")
-    check_session(system.send(THIRD))
+    check_session(system.send(STOLEN))
     system.make("uninstall", "POSTFIX=1", "PURGE=1")
     check_same(before, system.files())
 
@@ -302,7 +303,7 @@ def try_package(system: System, packages: Path) -> None:
     assert list(system.path("/usr/lib/pcc/pcc/__pycache__").glob("*.pyc"))
     said = system.run("/usr/lib/pcc/postfix", "add")
     assert "+pcc" in said, said
-    check_session(system.send(THIRD), replay=False)
+    check_session(system.send(STOLEN), replay=False)
     shown = system.admin("show", "anna@example.org")
 
     config = system.path("/etc/pcc/pcc.toml")
@@ -348,7 +349,7 @@ def try_systemd(system: System, packages: Path) -> None:
         check_timer(booted)
         booted.run("/usr/lib/pcc/postfix", "add")
         booted.run("systemctl", "restart", "postfix")
-        check_session(booted.send(THIRD))
+        check_session(booted.send(STOLEN))
         try_timer(booted)
         booted.run("/usr/lib/pcc/postfix", "remove")
         booted.run("systemctl", "reload", "postfix")
