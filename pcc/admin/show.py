@@ -226,6 +226,6 @@ def _show_what_to_do(context: Context, block: IncidentRow) -> None:
         command("unblock", account, "--release", "--exempt-for", "7d"),
     )
     hint(
-        "It was stolen: change its password; then unblock, and delete held mail:",
+        "It was stolen: change its password, restart Postfix; unblock, delete held mail:",
         command("unblock", account, "--delete"),
     )

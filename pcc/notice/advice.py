@@ -29,7 +29,11 @@ def advice(notice: Notice, config: Config, host: str) -> list[str]:
     elif notice.what == "observed":
         advice += [
             ("If it was the owner: clear this, and exempt the account for a week:", to_owner),
-            ("If it was a thief: change the password.  Then count from now on:", lift),
+            (
+                "If it was a thief: change the password, and restart Postfix.  Then count from\n"
+                "now on:",
+                lift,
+            ),
         ]
     else:
         if incident.action == "HOLD":
@@ -41,8 +45,8 @@ def advice(notice: Notice, config: Config, host: str) -> list[str]:
                 to_owner,
             ),
             (
-                "If it was a thief: change the password first, or the thief goes on.  Then\n"
-                "unblock, and delete mail on hold:",
+                "If it was a thief: change the password, and restart Postfix, or the thief goes\n"
+                "on: a reload ends no open session.  Then unblock, and delete mail on hold:",
                 command(config, "unblock", account, "--delete"),
             ),
             ("Only unblock:", lift),

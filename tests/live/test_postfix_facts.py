@@ -470,6 +470,25 @@ def test_reload_ends_the_idle_processes(mta: PrivatePostfix, probe: Probe) -> No
     wait_until(lambda: not before & set(mta.policy_processes()), 5, "end of the policy processes")
 
 
+def test_open_session_outlives_a_reload_and_its_password_but_no_restart() -> None:
+    with PrivatePostfix() as mta:
+        mta.add_user(ALICE, "old")
+        with Session(mta.submission) as session:
+            assert session.login(ALICE, "old").good
+            assert session.mail().accepted
+            mta.add_user(ALICE, "new")
+            mta.reload()
+            assert session.mail().accepted
+            mta.stop()
+            mta.start()
+            with pytest.raises(ConnectionError):
+                session.mail()
+            session.drop()
+        with pytest.raises(PermissionError):
+            send(mta.submission, ALICE, password="old")
+        assert send(mta.submission, ALICE, password="new").accepted
+
+
 def test_script_that_hangs_survives_the_stop() -> None:
     with PrivatePostfix(Policy(["/bin/sleep", "1000"], timeout="1s")) as mta:
         with Session(mta.submission) as session:

@@ -113,8 +113,8 @@ If it was the owner: unblock, release mail on hold, and exempt the account
 for a week:
   {admin} unblock user@example.org --release --exempt-for 7d
 
-If it was a thief: change the password first, or the thief goes on.  Then
-unblock, and delete mail on hold:
+If it was a thief: change the password, and restart Postfix, or the thief goes
+on: a reload ends no open session.  Then unblock, and delete mail on hold:
   {admin} unblock user@example.org --delete
 
 Only unblock:
