@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-from typing import TYPE_CHECKING, Any
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pcc import maillog
+from pcc.address import packed_address
 from pcc.admin import DONE, PARTLY
 from pcc.admin.commands import add_command, add_mail_config, typed
 from pcc.admin.onhold import (
@@ -23,13 +25,15 @@ from pcc.admin.output import Lines, Moment, rfc3339
 from pcc.errors import QueueError
 from pcc.escaping import escaped
 from pcc.invocation import shell_word
+from pcc.places.lookup import Lookup
 from pcc.postfix.heldmail import Match
-from pcc.postfix.queue import Queue
+from pcc.postfix.queue import Queue, Submission
 from pcc.store import incidents
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
+    from pcc.postfix.queue import QueuedMail
 
 UNKNOWN = "unknown"
 """The state of a mail when the queue can't be asked."""
@@ -51,7 +55,18 @@ STATE is what the queue has:
     unknown   the queue could not be asked
     on HOST   on hold on that host, which shares the database
 
+The client address and its country are where the mail came from.  Those of the owner's
+home are in `show`: mail from there may be the owner's.
+
 To read one before you decide, as root: postcat -q QUEUE_ID"""
+
+
+class _Read(NamedTuple):
+    """What a queue file says about a mail."""
+
+    client_address: str = ""
+    country: str = ""
+    subject: str | None = None
 
 
 def add_commands(commands: Commands) -> None:
@@ -80,12 +95,7 @@ def held(context: Context, options: argparse.Namespace) -> int:
         found = [Match(row, None, UNKNOWN) for row in here]
         status = PARTLY
     found += [Match(row, None, f"on {row.host}") for row in elsewhere]
-    subjects: dict[str, str | None] = {}
-    # Only root may read queue files.
-    mails = [match.mail for match in found if match.mail] if os.geteuid() == 0 else []
-    queue = Queue(options.mail_config)
-    with contextlib.suppress(QueueError):
-        subjects = {mail.queue_id: queue.subject(mail.queue_id) for mail in mails[-MOST_SUBJECTS:]}
+    read = _read(context, options, found)
     context.output.data(
         [
             {
@@ -93,16 +103,18 @@ def held(context: Context, options: argparse.Namespace) -> int:
                 "queue_id": (mail.queue_id if mail else row.queue_id) or None,
                 "arrived": rfc3339(mail.arrived if mail else row.at),
                 "size": mail.size if mail else None,
+                "client_address": read[mail].client_address or None,
+                "country": read[mail].country or None,
                 "sender": row.sender,
                 "recipients": list(mail.recipients) if mail else [],
-                "subject": subjects.get(mail.queue_id) if mail else None,
+                "subject": read[mail].subject,
                 "state": state,
             }
             for row, mail, state in found
         ]
     )
     if found:
-        _show(context, options, found, subjects)
+        _show(context, options, [_line(match, read[match.mail]) for match in found], found)
     elif context.output.is_terminal:
         whose = f" of {escaped(account)}" if account else ""
         context.output.say(f"No mail{whose} is on hold.")
@@ -111,19 +123,44 @@ def held(context: Context, options: argparse.Namespace) -> int:
     return status
 
 
+def _read(
+    context: Context, options: argparse.Namespace, found: list[Match]
+) -> defaultdict[QueuedMail | None, _Read]:
+    """Return what the queue files say, as far as they can be read."""
+    read: defaultdict[QueuedMail | None, _Read] = defaultdict(_Read)
+    # Only root may read queue files.
+    mails = [match.mail for match in found if match.mail] if os.geteuid() == 0 else []
+    queue = Queue(options.mail_config)
+    lookup = Lookup(context.config.country_database, "", "", context.complain)
+    with contextlib.suppress(QueueError):
+        submissions = queue.submissions([mail.queue_id for mail in mails])
+        for mail in mails:
+            address = submissions.get(mail.queue_id, Submission()).client_address
+            packed = packed_address(address)
+            read[mail] = _Read(address, lookup.country(packed) if packed else "")
+        for mail in mails[-MOST_SUBJECTS:]:
+            read[mail] = read[mail]._replace(subject=queue.subject(mail.queue_id))
+    return read
+
+
 def _show(
     context: Context,
     options: argparse.Namespace,
+    lines: list[list[Any]],
     found: list[Match],
-    subjects: dict[str, str | None],
 ) -> None:
-    columns = ["STATE", "ACCOUNT", "QUEUE ID", "ARRIVED", "SIZE", "SENDER", "RECIPIENTS", "SUBJECT"]
-    lines = [_line(match, subjects) for match in found]
-    fewer = ["STATE", "QUEUE ID", "ARRIVED", "SIZE", "SENDER, RECIPIENTS AND SUBJECT"]
+    columns = ["STATE", "ACCOUNT", "QUEUE ID", "CLIENT ADDRESS", "COUNTRY", "ARRIVED", "SIZE"]
+    columns += ["SENDER", "RECIPIENTS", "SUBJECT"]
+    fewer = ["STATE", "QUEUE ID, FROM", "ARRIVED", "SIZE", "SENDER, RECIPIENTS AND SUBJECT"]
     narrow = []
     for account in dict.fromkeys(line[1] for line in lines):
         shorter = [
-            [line[0], *line[2:5], Lines((line[5], *filter(None, line[6:])))]
+            [
+                line[0],
+                Lines(filter(None, line[2:5])),
+                *line[5:7],
+                Lines((line[7], *filter(None, line[8:]))),
+            ]
             for line in lines
             if line[1] == account
         ]
@@ -143,7 +180,7 @@ def _show(
     )
 
 
-def _line(match: Match, subjects: dict[str, str | None]) -> list[Any]:
+def _line(match: Match, read: _Read) -> list[Any]:
     row, mail = match.row, match.mail
     to = mail.recipients if mail else ()
     more = f" and {len(to) - 3} more" if len(to) > 4 else ""
@@ -151,11 +188,13 @@ def _line(match: Match, subjects: dict[str, str | None]) -> list[Any]:
         match.state,
         row.account,
         mail.queue_id if mail else row.queue_id,
+        read.client_address or None,
+        read.country or None,
         Moment(mail.arrived if mail else row.at),
         mail.size if mail else None,
         row.sender or NULL_SENDER,
         (f"{len(to)}: " if more else "") + ", ".join(to[: 3 if more else 4]) + more or None,
-        (subjects.get(mail.queue_id) or "")[:LONGEST_SUBJECT] or None if mail else None,
+        (read.subject or "")[:LONGEST_SUBJECT] or None,
     ]
 
 

@@ -113,7 +113,8 @@ def find(context: Context, queue: Queue, account: str = "") -> list[Match]:
         if os.geteuid() != 0:  # only root may read the queue files
             return None
         config = context.config
-        logins = queue.logins([mail.queue_id for mail in mails])
+        submissions = queue.submissions([mail.queue_id for mail in mails])
+        logins = {id: by.sasl_username for id, by in submissions.items() if by.sasl_username}
         if config.account == "sender":
             for mail in mails:
                 if mail.sender != queue.names.empty_address_recipient:

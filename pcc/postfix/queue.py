@@ -29,7 +29,7 @@ _BATCH = 500
 _QUEUE_ID = re.compile(r"[0-9A-Za-z]{6,}")  # never "ALL", and never an option
 _DONE = re.compile(r"^postsuper: ([0-9A-Za-z]+): (?:removed|released from hold)$", re.MULTILINE)
 _ENVELOPE = re.compile(r"^\*\*\* ENVELOPE RECORDS (?:.*/)?([0-9A-Za-z]+) \*\*\*$")
-_LOGIN = "named_attribute: sasl_username="
+_ATTRIBUTE = re.compile(r"named_attribute: (sasl_username|client_address)=(.*)")
 
 
 class QueuedMail(NamedTuple):
@@ -45,6 +45,13 @@ class QueuedMail(NamedTuple):
     size: int
     sender: str
     recipients: tuple[str, ...]
+
+
+class Submission(NamedTuple):
+    """Who submitted a mail, as Postfix heard of it; "" for what its queue file does not say."""
+
+    sasl_username: str = ""
+    client_address: str = ""
 
 
 class Done(NamedTuple):
@@ -108,12 +115,12 @@ class Queue:
                 raise QueueError(f"myorigin: {values[-1]}: {error.strerror}") from None
         return Names(*values)
 
-    def logins(self, queue_ids: Sequence[str]) -> dict[str, str]:
-        """Return the sasl_username that each queue file names, of those that have one."""
-        logins: dict[str, str] = {}
+    def submissions(self, queue_ids: Sequence[str]) -> dict[str, Submission]:
+        """Return what each queue file says, of those that can be read."""
+        found: dict[str, Submission] = {}
         for start in range(0, len(queue_ids), _BATCH):
-            self._read_logins(queue_ids[start : start + _BATCH], logins)
-        return logins
+            self._read_submissions(queue_ids[start : start + _BATCH], found)
+        return found
 
     def subject(self, queue_id: str) -> str | None:
         """Return the decoded subject of a mail, None for one that has none or can't be read."""
@@ -154,20 +161,21 @@ class Queue:
         error = f"the queue can't be changed: {_last_line(done.stderr)}" if done.returncode else ""
         return Done(set(_DONE.findall(done.stderr)), error)
 
-    def _read_logins(self, queue_ids: Sequence[str], logins: dict[str, str]) -> None:
+    def _read_submissions(self, queue_ids: Sequence[str], found: dict[str, Submission]) -> None:
         done = self._run("postcat", ["-qe", *map(_checked, queue_ids)])
         if done.returncode and len(queue_ids) > 1:  # one has gone: postcat stops at it
             middle = len(queue_ids) // 2
-            self._read_logins(queue_ids[:middle], logins)
-            self._read_logins(queue_ids[middle:], logins)
+            self._read_submissions(queue_ids[:middle], found)
+            self._read_submissions(queue_ids[middle:], found)
             return
         queue_id = ""
         for line in done.stdout.split("\n"):
             begins = _ENVELOPE.match(line)
             if begins:
                 queue_id = begins[1]
-            elif line.startswith(_LOGIN):
-                logins[queue_id] = line.removeprefix(_LOGIN)
+                found[queue_id] = Submission()
+            elif attribute := _ATTRIBUTE.match(line):
+                found[queue_id] = found[queue_id]._replace(**{attribute[1]: attribute[2]})
 
     @cached_property
     def _folder(self) -> str:

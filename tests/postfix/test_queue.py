@@ -25,7 +25,7 @@ from pcc.postfix.heldmail import (
     spellings,
     unquoted,
 )
-from pcc.postfix.queue import Names, Queue, QueuedMail
+from pcc.postfix.queue import Names, Queue, QueuedMail, Submission
 from pcc.store.incidents import HeldRow
 
 ALICE = "alice@example.org"
@@ -213,6 +213,8 @@ def test_recipients_after_the_first_bring_the_queue_id(holding: Holding) -> None
     assert entry == {
         "account": account,
         "queue_id": queue_id,
+        "client_address": "192.0.2.1",
+        "country": None,
         "sender": account,
         "recipients": ["one@example.net", "two@example.net"],
         "subject": "a test",
@@ -245,7 +247,7 @@ def test_service_user_sees_held_mail_of_all_accounts(holding: Holding) -> None:
     accounts = [holding.blocked(), holding.blocked()]
     queue_ids = [holding.send(account)[0] for account in accounts]
     found = holding.data("held", user=holding.deployment.user)
-    keys = "account queue_id arrived size sender recipients subject state"
+    keys = "account queue_id arrived size client_address country sender recipients subject state"
     assert list(found[0]) == keys.split()
     states = {entry["queue_id"]: (entry["account"], entry["state"]) for entry in found}
     for account, queue_id in zip(accounts, queue_ids, strict=True):
@@ -261,11 +263,12 @@ def test_held_shows_columns(holding: Holding) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     head, line = done.stdout.splitlines()
     assert re.split("  +", head) == [
-        "STATE", "ACCOUNT", "QUEUE ID", "ARRIVED", "SIZE", "SENDER", "RECIPIENTS", "SUBJECT",
+        "STATE", "ACCOUNT", "QUEUE ID", "CLIENT ADDRESS", "COUNTRY", "ARRIVED", "SIZE",
+        "SENDER", "RECIPIENTS", "SUBJECT",
     ]  # fmt: skip
     cells = re.split("  +", line)
-    assert cells[:3] == ["held", account, queue_id]
-    assert cells[5:] == [
+    assert cells[:4] == ["held", account, queue_id, "192.0.2.1"]
+    assert cells[7:] == [
         "<>",
         "6: 0@example.net, 1@example.net, 2@example.net and 3 more",
         "a test",
@@ -312,7 +315,7 @@ def test_held_can_be_read_on_a_narrow_terminal(holding: Holding) -> None:
     for queue_id in queue_ids[:39]:
         assert re.search(rf"^held +{queue_id} .* {account} *$", table, re.MULTILINE)
     assert table.count("recipient@example.net") == 40
-    assert sender in re.sub(r"\s|\d+ \w+ ago", "", table)
+    assert sender in re.sub(r"\s|\d+ \w+ ago|192\.0\.2\.1", "", table)
     read, *others = re.findall(r"^  (\S.*)", hints, re.MULTILINE)
     done = holding.mta.run(read.split())
     assert (done.returncode, "Subject: " in done.stdout) == (0, True)
@@ -374,7 +377,7 @@ def test_queue_is_seen_by_root_while_postfix_is_down(holding: Holding) -> None:
 
 
 @pytest.mark.postfix
-def test_logins_are_read_though_a_mail_has_gone(
+def test_submissions_are_read_though_a_mail_has_gone(
     holding: Holding, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     holding.ask_at("data")
@@ -382,7 +385,8 @@ def test_logins_are_read_though_a_mail_has_gone(
     queue_ids = holding.send(account, *["a@example.org"] * 5)
     queue = Queue(str(holding.mta.config))
     queue.delete(queue_ids[2:3])
-    assert queue.logins(queue_ids) == dict.fromkeys(queue_ids[:2] + queue_ids[3:], account)
+    by = Submission(account, "192.0.2.1")
+    assert queue.submissions(queue_ids) == dict.fromkeys(queue_ids[:2] + queue_ids[3:], by)
 
 
 @pytest.mark.postfix
