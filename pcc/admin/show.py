@@ -89,7 +89,8 @@ def _known(context: Context, account: str) -> _Known:
         counted, _ = outbox.evidence(database, block, MOST_SIGHTINGS)
         addresses = [row.address for row in counted]
         addresses += [row.address for row in tries[:MOST_SIGHTINGS]]
-        found = others.find(context.config, database, block, addresses, context.now)
+        telling = {*addresses} - others.familiar(context.config, database, block)
+        found = others.find(database, account, telling, context.now)
     return _Known(
         account,
         seen,
@@ -148,6 +149,8 @@ def _show_to_people(context: Context, known: _Known, most: int) -> None:
         output.say(f"Exempt {end}{domain}, by {escaped(row.by)}{reason}.")
     if known.others:
         output.paragraph(others.sentence(known.others))
+        place = others.address_of_most(known.others)
+        output.hint("See who else was at one of its addresses:", context.command("seen", place))
     if known.events:
         latest = known.events[::-1]
         output.table(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from pcc.escaping import escaped
 from pcc.invocation import about_account, command_line, program_by_path
+from pcc.others import address_of_most
 
 if TYPE_CHECKING:
     from pcc.config import Config
@@ -22,6 +23,9 @@ def advice(notice: Notice, config: Config, host: str) -> list[str]:
     lift = command(config, "unblock", account)
     to_owner = command(config, "unblock", account, "--release", "--exempt-for", "7d")
     advice = [("See all that pcc knows of this account:", command(config, "show", account))]
+    if notice.others:
+        place = address_of_most(notice.others)
+        advice.append(("See who else was at one of its addresses:", command(config, "seen", place)))
     if notice.what == "unblocked":
         if incident.held > notice.released + notice.deleted:
             advice.append(("See the mail that is still on hold:", command(config, "held", account)))

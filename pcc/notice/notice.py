@@ -13,6 +13,7 @@ from pcc.places import travel as evidence
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
     from pcc.notice.others import Other
     from pcc.places.travel import Leg, Origin
@@ -34,7 +35,7 @@ class Notice(NamedTuple):
     who did it and why, `by` being "pcc" for the program itself.  `earlier`: places from before,
     which did not count.  `origins`: where the addresses of the sightings are, if a database says.
     `is_blocked`: whether the account is blocked at the time of sending.  `others`: who else was
-    seen at the addresses.
+    seen at the addresses that are not `familiar`.
     """
 
     what: str
@@ -50,6 +51,7 @@ class Notice(NamedTuple):
     origins: Mapping[str, Origin] | None = None
     is_blocked: bool = False
     others: Sequence[Other] = ()
+    familiar: AbstractSet[str] = frozenset()
 
     def legs(self) -> list[Leg]:
         """Return the ways between the places of the sightings, as far as these are known."""

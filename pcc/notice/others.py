@@ -6,6 +6,7 @@ home and its office are.  Others are shared by very many accounts, as those of m
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pcc.escaping import escaped
@@ -36,28 +37,26 @@ class Other(NamedTuple):
     is_blocked: bool
 
 
-def find(
-    config: Config,
-    database: Database,
-    incident: IncidentRow,
-    addresses: Iterable[str],
-    now: float,
-) -> list[Other]:
-    """Return who else was seen at these addresses: with most addresses first, then the latest.
+def familiar(config: Config, database: Database, incident: IncidentRow) -> set[str]:
+    """Return the addresses that were familiar for the account at the time of the incident."""
+    policy = config.policy_for(incident.account)
+    if not policy.familiar_after:
+        return set()
+    rule = Rule(policy, incident.began, config.keep_sightings)
+    known = sightings.known(database, incident.account, "")
+    history = known.history()
+    return {
+        at.name
+        for at in known.since(incident.began - incident.window_seconds)
+        if rule.familiarity_of("address", at, history) >= policy.familiar_after
+    }
 
-    An address is familiar, or not, at the time of the incident.
-    """
+
+def find(database: Database, account: str, addresses: Iterable[str], now: float) -> list[Other]:
+    """Return who else was seen at these addresses: with most addresses first, then the latest."""
     telling = {*addresses}
     if not telling:
         return []
-    account, policy = incident.account, config.policy_for(incident.account)
-    rule = Rule(policy, incident.began, config.keep_sightings)
-    known = sightings.known(database, account, "")
-    history = known.history()
-    if policy.familiar_after:
-        for at in known.since(incident.began - incident.window_seconds):
-            if rule.familiarity_of("address", at, history) >= policy.familiar_after:
-                telling.discard(at.name)
     found: dict[str, list[str]] = {}
     for name, address in seen.others_at(database, account, sorted(telling), MOST_SHARING):
         found.setdefault(name, []).append(address)
@@ -66,6 +65,12 @@ def find(
     blocked = {row.account for row in incidents.open_incidents(database, "enforce", now)}
     others = [Other(name, sorted(at), name in blocked) for name, at in found.items()]
     return sorted(others, key=lambda other: -len(other.addresses))
+
+
+def address_of_most(others: Iterable[Other]) -> str:
+    """Return the address where most of them were seen."""
+    counts = Counter(address for other in others for address in other.addresses)
+    return counts.most_common(1)[0][0]
 
 
 def sentence(others: Sequence[Other]) -> str:

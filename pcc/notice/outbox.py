@@ -259,6 +259,8 @@ class _Sending:
         addresses = [seen.address for seen in sightings]
         if self._origins is None:
             self._origins = Origins(*self._config.files_of_places, maillog.error)
+        familiar = others.familiar(self._config, database, incident) if sightings else set()
+        telling = {*addresses} - familiar
         detail = json.loads(row.detail)
         current = incidents.open_incident(database, incident.account)
         return Notice(
@@ -274,7 +276,8 @@ class _Sending:
             outbox.seen_earlier(database, incident) if sightings else [],
             self._origins.find(addresses),
             current is not None and current.blocks(time.time()),
-            others.find(self._config, database, incident, addresses, time.time()),
+            others.find(database, incident.account, telling, time.time()),
+            familiar,
         )
 
 

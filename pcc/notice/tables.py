@@ -57,6 +57,7 @@ def table(notice: Notice) -> str:
             plain(origin.city),
             plain(origin.operator),
             "hosting" if origin.is_hosting else "",
+            "familiar" if seen.address in notice.familiar else "",
         ]
         below = ", ".join([part for part in known if part])
         text += [row, *(filled(below, " " * 12).splitlines() if below else [])]

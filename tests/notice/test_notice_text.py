@@ -371,6 +371,12 @@ def check_rendering(config: Config, login: str, name: str) -> None:
     assert "km in 60 seconds: 130,000 km/h" in " ".join(text.split())
 
 
+def test_text_marks_familiar_addresses(tmp_path: Path) -> None:
+    text = body([told(familiar={SEEN[0].address})], config_of(tmp_path), HOST, NOW)
+    assert text.count("            mail.example.vn, familiar\n") == 1
+    assert text.count(", familiar") == 1
+
+
 def test_text_names_others_at_these_addresses_and_counts_the_rest(tmp_path: Path) -> None:
     config = config_of(tmp_path)
     others = [
@@ -387,6 +393,9 @@ ann@example.org.
 Commands, """
         in text
     )
+    admin = " ".join(program_by_path())
+    command = f"{admin} -c {config.path} seen 203.0.113.9"
+    assert f"\nSee who else was at one of its addresses:\n  {command}\n" in text
     text = body([told(others=others)], config, HOST, NOW)
     assert f" and {len(others) - 10} more.\n" in text.replace("\nand", " and")
     assert not set(text) & set("\x1b\r\x07\0")
