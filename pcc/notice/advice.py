@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pcc.escaping import escaped
 from pcc.invocation import about_account, command_line, program_by_path
-from pcc.others import address_of_most
+from pcc.notice.others import address_of_most
 
 if TYPE_CHECKING:
     from pcc.config import Config
