@@ -41,7 +41,7 @@ faults: $(VENV)/made-dev ## break all that can break, for minutes, and print fig
 	tests/install-packages
 	PYTHONPATH=tests/tools:. $(RUN) -m faults $(FAULTS)
 
-fuzz: $(VENV)/made-dev ## a million requests and fragments against simple models (FUZZ=: options)
+fuzz: $(VENV)/made-dev ## more than a million requests and fragments against simple models (FUZZ=: options)
 	@# Guided by coverage, too, where there is a wheel of atheris.
 	-$(RUN) -m pip install --quiet --disable-pip-version-check --only-binary :all: atheris
 	PYTHONPATH=tests/tools:. $(RUN) -m fuzz $(FUZZ)
