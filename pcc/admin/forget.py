@@ -24,8 +24,8 @@ def add_commands(commands: Commands) -> None:
         "forget",
         forget,
         "remove every trace of an account",
-        "Removes its sightings and countries, its block and all incidents, the records of its\n"
-        "held mail, events, notices and its exemption.  It can't be undone.  Mail in the queue\n"
+        "Removes its sightings and places, its block and all incidents, the records of its held\n"
+        "mail, events, notices and its exemption.  It can't be undone.  Mail in the queue\n"
         "and lines in the mail log stay.\n\n"
         "Exit status 1, and nothing is removed, if the account is blocked or has mail on hold:\n"
         "`unblock` it first.\n\n"
