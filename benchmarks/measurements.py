@@ -98,7 +98,7 @@ class Count:
 
 
 SUSTAINED = 4
-"""So many times as long as others pcc is kept busy: it folds its counts every five seconds."""
+"""How many times as long as others pcc is kept busy: it folds its counts every five seconds."""
 
 
 def throughput(bench: Bench) -> list[Figure]:

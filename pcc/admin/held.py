@@ -62,7 +62,7 @@ To read one before you decide, as root: postcat -q QUEUE_ID"""
 
 
 class _Read(NamedTuple):
-    """What a queue file says about a mail."""
+    """A mail by its queue file."""
 
     client_address: str = ""
     country: str = ""

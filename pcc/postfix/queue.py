@@ -48,7 +48,7 @@ class QueuedMail(NamedTuple):
 
 
 class Submission(NamedTuple):
-    """Who submitted a mail, as Postfix heard of it; "" for what its queue file does not say."""
+    """The submission of a mail, as Postfix heard of it; "" for what its queue file lacks."""
 
     sasl_username: str = ""
     client_address: str = ""

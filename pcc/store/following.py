@@ -113,7 +113,7 @@ class Following:
         """Hand the mails that were counted here on to the server's log.
 
         Each group keeps its writer and number, by which the server takes it once.
-        So many at a time that the file does not get old meanwhile.
+        They go in portions, so that the file does not get old meanwhile.
         """
         if groups := self._file.rows(
             f"SELECT writer, number, at, mails FROM counted ORDER BY writer, number LIMIT {GROUPS}"
