@@ -30,12 +30,12 @@ DETAILS = """\
   pcc_admin.py exempt list
 
 pcc neither judges nor records exempt mail.  KIND and VALUE:
-  account  user@example.org  this login
-  domain   example.org       every login of the domain
-  client   192.0.2.0/24      every login from these addresses; or one address, an
-                             autonomous system such as AS64500, or the verified
-                             name of a client: mail.example.org, or .example.org
-                             for all names below it
+  account user@example.org  this login
+  domain example.org        every login of the domain
+  client 192.0.2.0/24       every login from these addresses; or one address, an
+                            autonomous system such as AS64500, or the verified
+                            name of a client: mail.example.org, or .example.org
+                            for all names below it
 A blocked account's mail is stopped wherever it is sent from; only an exemption of the account
 or of its domain lets it pass.
 """
