@@ -143,6 +143,12 @@ def service_python() -> Path:
     site = next(folder.glob("lib/python3*/site-packages"))
     for distribution in _distributions([*DISTRIBUTIONS, *DRIVERS]):
         _copy_distribution(distribution, site)
+    version = site.parent.name.removeprefix("python")
+    if version != f"{sys.version_info.major}.{sys.version_info.minor}":
+        # The driver is compiled for one version.
+        pip = [sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        wheel = ["--only-binary", ":all:", "--python-version", version, "--upgrade"]
+        subprocess.run([*pip, *wheel, "--target", site, "psycopg2-binary"], check=True)
     # Hundreds of lexers and styles of pygments would be most of the work, for nothing.
     _compile(python, site, "-x", r"pygments.(lexers|styles|formatters)")
     _open_up(folder)
