@@ -67,13 +67,15 @@ class Watch:
         """
         from rich.live import Live
 
-        view = self._view(console)
+        live = Live(self._view(console), console=console, screen=True, auto_refresh=False)
         with (
             contextlib.suppress(KeyboardInterrupt),
             _signals_as_exit(),
             _keys() as keys,
-            Live(view, console=console, screen=True, auto_refresh=False) as live,
+            contextlib.ExitStack() as stack,
         ):
+            stack.callback(live.stop)  # not as its own context: a signal may come as it starts
+            live.start(refresh=True)
             while not _is_end(keys, REFRESH_SECONDS):
                 try:
                     view = self._view(console)

@@ -42,6 +42,9 @@ def on_terminal(
     return written.decode().replace("\r\n", "\n")
 
 
+END = b"\x04the end"
+
+
 class Terminal:
     """A command whose controlling terminal is one of so many columns, at which a person types."""
 
@@ -77,8 +80,9 @@ class Terminal:
     def end(self) -> int:
         """Wait for the end of the command; return its exit status."""
         status = self.process.wait(30)
-        while select.select([self._ours], [], [], 0.1)[0]:
-            self.written += os.read(self._ours, 65536).decode("utf-8", "replace")
+        os.write(self._theirs, END)  # comes after all that the command wrote, however late that is
+        self.wait_for(END.decode())
+        self.written = self.written.removesuffix(END.decode())
         return status
 
     @property
