@@ -30,7 +30,7 @@ from pcc.protocol import RequestReader, reply, usual_request
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from signal import SIG_IGN, SIGALRM, SIGCHLD, SIGPIPE, SIGTERM, alarm
+    from signal import ITIMER_REAL, SIG_IGN, SIGALRM, SIGCHLD, SIGPIPE, SIGTERM, alarm, setitimer
     from signal import signal as on_signal
 
     from pcc.config import Config
@@ -39,11 +39,14 @@ if TYPE_CHECKING:
     from pcc.verdict.counting import Counting
     from pcc.verdict.repeat import Verdicts
 else:  # `signal` would cost more than all the rest: it makes enums of these
-    from _signal import SIG_IGN, SIGALRM, SIGCHLD, SIGPIPE, SIGTERM, alarm
+    from _signal import ITIMER_REAL, SIG_IGN, SIGALRM, SIGCHLD, SIGPIPE, SIGTERM, alarm, setitimer
     from _signal import signal as on_signal
 
 DECISION_SECONDS = 8
-"""Less than the 10 s that Postfix waits by master.cf.snippet, also with a second more."""
+"""Less than the 10 s that Postfix waits by master.cf.snippet, with time for a slow end."""
+
+ALARM_SECONDS = 0.25
+"""Between two settings of the alarm, each of which costs a system call."""
 
 IDLE_SECONDS = 600
 """More than Postfix keeps an idle connection (smtpd_policy_service_max_idle, 300 s)."""
@@ -185,16 +188,15 @@ class PolicyService:
             self._counter(self._verdicts).count_if_due()
 
     def _begin(self) -> None:
-        """Raise DeadlineError when a decision takes longer than DECISION_SECONDS, or a second more.
+        """Raise DeadlineError when a decision takes longer than DECISION_SECONDS.
 
-        So the alarm, which costs a system call, is set once a second.  While nothing is being
-        done it may ring.
+        It may be ALARM_SECONDS late.  While nothing is being done the alarm may ring.
         """
         now = monotonic()
-        if now - self._alarm_set > 1:
+        if now - self._alarm_set > ALARM_SECONDS:
             self._alarm_set = now
             self._seconds = DECISION_SECONDS
-            alarm(DECISION_SECONDS + 1)
+            setitimer(ITIMER_REAL, DECISION_SECONDS + ALARM_SECONDS)
 
     def _limit(self, seconds: int) -> None:
         """Raise DeadlineError when what comes now takes longer."""

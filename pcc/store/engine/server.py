@@ -24,6 +24,7 @@ import posix
 import random
 import re
 import time
+from abc import ABC, abstractmethod
 
 from pcc.errors import AgainError, StoreError
 from pcc.store import SCHEMA_VERSION, version_message
@@ -107,7 +108,7 @@ class DoneBeforeError(StoreError):
     """The object of a definition is there already."""
 
 
-class ServerDatabase:
+class ServerDatabase(ABC):
     """One connection to a server, opened when it is needed.
 
     `for_verdicts`: a deadline holds for all, and what fails is done again where that may help.
@@ -155,44 +156,44 @@ class ServerDatabase:
         """Return name and port of each host, "" and 0 where the driver knows."""
         return list(self._address.hosts)
 
+    @abstractmethod
     def connect(self, place: tuple[str, int], password: str, seconds: float) -> Any:
         """Return a new connection of the driver to a host, without a transaction.
 
         A host that is silent is given up after so many seconds.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def is_lost(self, connection: Any) -> bool:
         """Whether a connection can't be used any more."""
-        raise NotImplementedError
 
+    @abstractmethod
     def code(self, error: Exception) -> object:
         """Return the code that the server gave an error."""
-        raise NotImplementedError
 
+    @abstractmethod
     def text(self, error: Exception) -> str:
         """Return what an error says."""
-        raise NotImplementedError
 
+    @abstractmethod
     def execute(self, connection: Any, statements: list[Statement]) -> Any:
         """Carry out statements in one round trip, until one fails; return the last one's cursor."""
-        raise NotImplementedError
 
+    @abstractmethod
     def insert(self, statement: str, values: tuple[Any, ...]) -> int:
         """Insert one row inside a transaction; return its id."""
-        raise NotImplementedError
 
+    @abstractmethod
     def definitions(self, sql: str) -> list[str]:
         """Return the statements of schema.sql, or of an upgrade, as this server has them."""
-        raise NotImplementedError
 
     def define(self, statement: str) -> None:
         """Carry out one of definitions()."""
         self.run(statement)
 
+    @abstractmethod
     def follow_ids(self, table: str) -> None:
         """Give new rows ids above those that rows were written with, in a transaction."""
-        raise NotImplementedError
 
     # The interface of all engines, see pcc/store/engine/interface.py.
 
@@ -427,7 +428,7 @@ class ServerDatabase:
             except StoreError:
                 self.close()  # the first error says more
 
-    def sync(self) -> None:
+    def sync(self) -> None:  # noqa: B027, nothing is what it does
         """Do nothing: COMMIT has waited for the disk as the server has it."""
 
     def is_free(self) -> bool:
@@ -454,7 +455,7 @@ class ServerDatabase:
         if self.is_stale:
             raise AgainError(f"{self.name}: its latest changes can't be read: {self.reason}")
 
-    def checkpoint_if_due(self, *, in_background: bool = False) -> None:
+    def checkpoint_if_due(self, *, in_background: bool = False) -> None:  # noqa: B027, as well
         """Do nothing: servers tidy up by themselves."""
 
     def fold_in_background(self) -> bool:
