@@ -128,30 +128,18 @@ def _add_mails(database: Database, mails: dict[tuple[str, ...], list[Mail]]) -> 
     days_of: dict[tuple[str, ...], set[str]] = {}
     for row in _rows(
         database,
-        "SELECT sighting.account, address, country, network, last_seen, hour, days, instance,"
-        " client_name, CASE WHEN incident IS NULL"
-        " AND sighting.generation = coalesce(account.generation, 0) THEN 1 ELSE 0 END"
+        "SELECT sighting.account, address, country, network, hour, days, CASE WHEN incident IS NULL"
+        " AND sighting.generation = coalesce(account.generation, 0) THEN 1 ELSE 0 END,"
+        " last_seen, instance, client_name"
         " FROM sighting LEFT JOIN account ON account.account = sighting.account WHERE",
         ("sighting.account", "address"),
         sorted(mails),  # in the order of the keys, which is the disk's
     ):
-        (
-            account,
-            address,
-            country,
-            network,
-            last_seen,
-            hour,
-            days,
-            instance,
-            client_name,
-            teaches,
-        ) = row
+        account, address, country, network, hour, days, teaches, *latest = row
         here = mails[account, address]
-        count = len(_different(here, instance))
+        count = len(_different(here, latest[1]))
         first, last = here[0][0], here[-1][0]
-        if last >= last_seen:
-            last_seen, instance, client_name = here[-1]
+        last_seen, instance, client_name = here[-1] if last >= latest[0] else latest
         kinds = (("country", country), ("network", network))
         names = [(account, kind, name) for kind, name in kinds if name]
         for key in names:
