@@ -52,6 +52,14 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Host]]:
         host.close()
 
 
+def pair(make: Callable[..., Host], url: str) -> tuple[Host, Host]:
+    """Two hosts on one database, each with its follower."""
+    here, there = make(url), make(url)
+    for host in (here, there):
+        host.follow()
+    return here, there
+
+
 def test_repeat_needs_no_connection(server: DatabaseServer, make: Callable[..., Host]) -> None:
     host = make(server.new_database())
     host.follow()
@@ -69,10 +77,7 @@ def test_repeat_needs_no_connection(server: DatabaseServer, make: Callable[..., 
 def test_block_elsewhere_holds_here_within_two_seconds(
     server: DatabaseServer, make: Callable[..., Host]
 ) -> None:
-    url = server.new_database()
-    here, there = make(url), make(url)
-    for host in (here, there):
-        host.follow()
+    here, there = pair(make, server.new_database())
     process = here.policy()
     assert is_pass(process.ask(USER, address("ES")))
     wait_for(here.knows)
@@ -145,10 +150,7 @@ def test_crowd_over_three_hosts_gets_exactly_max_countries_through(
 def test_mails_are_counted_once_whatever_becomes_of_the_follower(
     server: DatabaseServer, make: Callable[..., Host], number: signal.Signals
 ) -> None:
-    url = server.new_database()
-    hosts = [make(url), make(url)]
-    for host in hosts:
-        host.follow()
+    hosts = pair(make, server.new_database())
 
     def send(worker: int) -> None:
         for _ in range(6):
@@ -177,10 +179,7 @@ def test_mails_are_counted_once_whatever_becomes_of_the_follower(
 def test_stopped_follower_makes_every_mail_ask_the_server(
     server: DatabaseServer, make: Callable[..., Host]
 ) -> None:
-    url = server.new_database()
-    here, there = make(url), make(url)
-    for host in (here, there):
-        host.follow()
+    here, there = pair(make, server.new_database())
     assert is_pass(here.ask(USER, address("ES")))
     wait_for(here.knows)
     here.signal_follower(signal.SIGSTOP)
@@ -376,9 +375,8 @@ def test_host_without_a_sound_file_asks_the_server_about_all_mail(
 
 def test_forgotten_account_is_forgotten_by_every_host(make: Callable[..., Host]) -> None:
     url = running("postgresql").new_database()
-    here, there = make(url), make(url)
+    here, there = pair(make, url)
     for host in (here, there):
-        host.follow()
         assert is_pass(host.ask(USER, address("ES")))
         wait_for(host.knows)
     assert here.admin("forget", USER).returncode == 0
@@ -392,10 +390,7 @@ def test_forgotten_account_is_forgotten_by_every_host(make: Callable[..., Host])
 
 
 def test_exemption_holds_on_every_host(make: Callable[..., Host]) -> None:
-    url = running("postgresql").new_database()
-    here, there = make(url), make(url)
-    for host in (here, there):
-        host.follow()
+    here, there = pair(make, running("postgresql").new_database())
     assert here.admin("exempt", "add", "account", USER).returncode == 0
     wait_for(lambda: there.rows("SELECT value FROM exemption") == [(USER,)])
     for country in ("ES", "FR", "BR", "VN", "DE"):

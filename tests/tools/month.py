@@ -95,25 +95,7 @@ class Month:
                 is_theft = row["mails_stopped"] > 9
                 ended = began + (dice.uniform(0.3, 0.9) if is_theft else 0.1) * DAY
                 is_over = began < now - 4 * DAY
-                values = {
-                    "account": row["account"],
-                    "mode": "enforce",
-                    "rule": _rule(row),
-                    "window_seconds": 2 * DAY,
-                    "countries": ",".join(row["countries"]),
-                    "country": row["countries"][-1],
-                    "client_address": row["client_address"],
-                    "client_name": "unknown",
-                    "queue_id": f"{dice.randrange(16**9):09X}",
-                    "action": "REJECT",
-                    "began": began,
-                    "expires": 0,
-                    "ended": ended if is_over else None,
-                    "held": 0,
-                    "tries": row["mails_stopped"],
-                    "last_try": began + 3600,
-                    "instance": "",
-                }
+                values = _incident(row, began, ended if is_over else None, dice)
                 names, marks = ", ".join(values), ", ".join("?" * len(values))
                 done = database.execute(
                     f"INSERT INTO incident ({names}) VALUES ({marks})", list(values.values())
@@ -134,6 +116,31 @@ class Month:
                     "INSERT INTO event (at, account, what, who, detail) VALUES (?, ?, ?, ?, ?)",
                     [(at, row["account"], *words) for at, *words in events],
                 )
+
+
+def _incident(
+    row: dict[str, Any], began: float, ended: float | None, dice: random.Random
+) -> dict[str, Any]:
+    """Return the columns of the incident that a replay found, in UTC seconds."""
+    return {
+        "account": row["account"],
+        "mode": "enforce",
+        "rule": _rule(row),
+        "window_seconds": 2 * DAY,
+        "countries": ",".join(row["countries"]),
+        "country": row["countries"][-1],
+        "client_address": row["client_address"],
+        "client_name": "unknown",
+        "queue_id": f"{dice.randrange(16**9):09X}",
+        "action": "REJECT",
+        "began": began,
+        "expires": 0,
+        "ended": ended,
+        "held": 0,
+        "tries": row["mails_stopped"],
+        "last_try": began + 3600,
+        "instance": "",
+    }
 
 
 def _seconds(rfc3339: str) -> float:
