@@ -137,6 +137,10 @@ class Decisions:
     def _pass(self, case: Case) -> Verdict:
         """Return the verdict that lets a mail pass."""
         self._answered.remember(case.account, case.instance, (DUNNO, case.request.queue_id))
+        return self._passing(case)
+
+    def _passing(self, case: Case) -> Verdict:
+        """Return the same, which holds only when a transaction is committed."""
         verdict = Verdict(DUNNO)
         if self._config.verbose:
             from pcc import maillog
@@ -200,7 +204,7 @@ class Decisions:
             return None
         seen = case.known.sighting
         if seen is not None and seen.instance == case.instance:
-            return self._pass(case), False
+            return self._passing(case), False
         rule = Rule(case.policy, now, self._config.keep_sightings)
         history = case.known.history()
         since, seconds = clock_shift(history, now)
@@ -232,7 +236,7 @@ class Decisions:
             sightings.save_mails(database, account, history.mails)
         if verdict is not None:
             return verdict, True
-        return self._pass(case), decides
+        return self._passing(case), decides
 
     def _known(self, case: Case) -> Known:
         """Return what is known of the account in a turn, networks by the database that there is.

@@ -75,7 +75,7 @@ class SharedVerdicts(Verdicts):
             finally:
                 if not is_fresh:
                     file.tell_answer(has_answered=has_answered)
-        file.take_for_away(now, problem)
+        file.take_for_away(problem)
         return self._decide(file, account, request, now)
 
     def _ask(self, account: str, request: PolicyRequest, now: float) -> Verdict:

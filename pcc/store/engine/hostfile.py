@@ -76,10 +76,10 @@ class HostFile(SQLiteDatabase):
         row = self.row("SELECT at FROM followed WHERE server = ?", (self.server,))
         return row[0] if row else 0.0
 
-    def take_for_away(self, now: float, reason: str) -> None:
+    def take_for_away(self, reason: str) -> None:
         """Answer by the file alone from now on: for its blocks, and for a while its places."""
         self.reason = reason
-        self.is_stale = not 0 <= now - self.stamp() < self._trust_seconds
+        self.is_stale = not 0 <= time() - self.stamp() < self._trust_seconds
 
     def take_for_here(self) -> None:
         """Raise AskServer from now on where the server has to decide."""

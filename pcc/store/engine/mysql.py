@@ -15,6 +15,7 @@ from pcc.errors import StoreError
 from pcc.host.packages import Undisturbed, reach_packages
 from pcc.store.engine.definitions import Addition, Table, parts
 from pcc.store.engine.server import (
+    IDLE_SECONDS,
     STATEMENT_SECONDS,
     DoneBeforeError,
     NoSchemaError,
@@ -45,6 +46,7 @@ ROLLED_BACK_BY_PLUGIN = 3101  # MySQL's Group Replication: another member was fi
 READ_ONLY_OPTION, READ_ONLY_TRANSACTION, READ_ONLY_MODE = 1290, 1792, 1836
 NOT_READY, SHUTDOWN = 1047, 1053  # 1047: a node of Galera outside of its cluster
 DIVISION_BY_ZERO = 1365
+UNKNOWN_VARIABLE = 1193
 NO_SUCH_TABLE = 1146
 DUPLICATE_COLUMN, DUPLICATE_INDEX, DUPLICATE_ENTRY = 1060, 1061, 1062
 
@@ -108,11 +110,17 @@ class MySQLDatabase(ServerDatabase):
             with connection.cursor() as cursor:
                 longest = f"max_execution_time = {STATEMENT_SECONDS * 1000}"  # of a SELECT
                 if _is_mariadb(connection):
-                    longest = f"max_statement_time = {STATEMENT_SECONDS}"
+                    idle = f"idle_transaction_timeout = {IDLE_SECONDS}"
+                    longest = f"max_statement_time = {STATEMENT_SECONDS}, {idle}"
                 cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
                 cursor.execute(
                     f"SET SESSION innodb_lock_wait_timeout = {STATEMENT_SECONDS}, {longest}"
                 )
+                try:  # a node of Galera first applies what others had committed by now
+                    cursor.execute("SET SESSION wsrep_sync_wait = 1")
+                except self.error as error:
+                    if self.code(error) != UNKNOWN_VARIABLE:
+                        raise
         except BaseException:
             connection.close()
             raise

@@ -23,7 +23,7 @@ from time import monotonic
 from pcc.errors import StoreError
 from pcc.host.packages import Undisturbed, reach_packages
 from pcc.store.engine.definitions import Addition, Table, parts
-from pcc.store.engine.server import STATEMENT_SECONDS, ServerDatabase
+from pcc.store.engine.server import IDLE_SECONDS, STATEMENT_SECONDS, ServerDatabase
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -98,8 +98,11 @@ class PostgreSQLDatabase(ServerDatabase):
     version_query = "SELECT version, current_setting('transaction_read_only') FROM pcc_schema"
     beginning = (
         "BEGIN ISOLATION LEVEL READ COMMITTED;"
-        f" SET LOCAL statement_timeout = {STATEMENT_SECONDS * 1000}"
+        f" SET LOCAL statement_timeout = {STATEMENT_SECONDS * 1000};"
+        f" SET LOCAL idle_in_transaction_session_timeout = {IDLE_SECONDS * 1000}"
     )
+    # A COMMIT that waits for a standby would end its waiting then, and say that all is well.
+    commit = "SET LOCAL statement_timeout = 0; COMMIT"
     error = psycopg2.Error
 
     def __init__(self, address: ServerAddress) -> None:

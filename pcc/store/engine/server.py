@@ -45,6 +45,9 @@ CONNECT_SECONDS = 5
 STATEMENT_SECONDS = 7
 """How long one statement of a transaction may take; less than a decision's deadline."""
 
+IDLE_SECONDS = 20
+"""How long a server keeps the locks of a process that says nothing, on a host that is gone, say."""
+
 RETRY_SECONDS = 7
 """How long a transaction that failed because of others, or of the server, is done again."""
 
@@ -131,6 +134,7 @@ class ServerDatabase(ABC):
     """Returns the schema's version, and whether the server takes no writes."""
     beginning: str
     """Begins a transaction."""
+    commit = "COMMIT"
     error: type[Exception]
     """The base of the driver's errors."""
 
@@ -410,7 +414,7 @@ class ServerDatabase(ABC):
         """Commit, or roll back if an error got here."""
         try:
             if kind is None:
-                self.run("COMMIT")
+                self.run(self.commit)
         except StoreError:
             self._roll_back()
             raise
