@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import random
 import sys
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
+import clusters
 import postfix
-import servers
 from deployment import end_processes_of, session_folder
 
 from faults import broken, crowd, failing, kill, mta, power, preload, sharing, watchdogs, world
@@ -105,18 +107,24 @@ def postfixes(scale: float, seed: int) -> Lines:
 
 
 def shared_servers(scale: float, seed: int) -> Lines:
-    """Count what faults of a shared server, and of those who follow it, have cost."""
-    if servers.missing(servers.PostgreSQL):
-        yield f"SKIPPED: shared servers: {servers.missing(servers.PostgreSQL)}"
-        return
-    done = sharing.run(max(2, int(200 * scale)), seed=seed)
-    yield (
-        f"{done.rounds} rounds of {sharing.MAILS} mails over three hosts with a follower each,"
-        f" max_countries = {sharing.MOST}: exactly {sharing.MOST} passed each time; server or"
-        f" follower failed {done.faults} times; {done.unanswered} requests without an answer were"
-        f" sent again; blocks were known to all hosts within {done.latest:.1f} s after the"
-        f" round; {done.uncounted} tries uncounted, no mail"
-    )
+    """Count what faults of shared servers, and of those who follow them, have cost."""
+    for name, kind in clusters.KINDS.items():
+        if reason := kind.missing():
+            yield f"SKIPPED: hosts that share {name}: {reason}"
+            continue
+        rounds = max(2, int(200 * scale))
+        with closing(kind(random.Random(seed))) as cluster:
+            done = sharing.run(cluster, rounds, seed=seed, longest=60 * min(scale, 1))
+        yield (
+            f"{'' if done.is_sound() else 'FAILED: '}three hosts share {name}: {done.rounds} crowds"
+            f" of {sharing.MAILS} mails, {done.failures} failures meanwhile; more than"
+            f" {sharing.MOST} mails passed in {done.too_many}, fewer in {done.fewer};"
+            f" {done.sightings_lost} first sightings and {done.blocks_lost} blocks lost;"
+            f" {done.late} mails of accounts blocked elsewhere passed, at most"
+            f" {done.late_seconds:.1f} s late; {done.uncounted_mails} mails and"
+            f" {done.uncounted_tries} tries uncounted; {done.ended} processes ended without an"
+            f" answer, {done.undecided} mails got default_action"
+        )
 
 
 KINDS: dict[str, Callable[[float, int], Lines]] = {

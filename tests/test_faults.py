@@ -7,9 +7,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-import servers
 
-from faults import broken, crowd, failing, kill, mta, power, preload, sharing, watchdogs, world
+from faults import broken, crowd, failing, kill, mta, power, preload, watchdogs, world
 
 pytestmark = pytest.mark.subprocess
 
@@ -67,13 +66,6 @@ def test_crowd_of_forty_processes_gets_exactly_the_limit_through(kind: crowd.Kin
 
 def test_crowd_makes_one_notice() -> None:
     assert crowd.run(2, 10, notify=True).notices == 2
-
-
-def test_hosts_get_exactly_the_limit_through_while_the_server_or_a_follower_fails() -> None:
-    server = servers.running("postgresql")
-    assert isinstance(server, servers.PostgreSQL)
-    done = sharing.run(3, server=server)
-    assert done.uncounted <= done.unanswered
 
 
 @needs_world

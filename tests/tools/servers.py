@@ -26,8 +26,6 @@ from deployment import public_folder
 PASSWORD = "s3cret@:/?%word"
 """The password of the user `secret`, with all characters that mean something in a URL."""
 
-START_SECONDS = 30
-
 _numbers = itertools.count(1)
 
 
@@ -37,6 +35,7 @@ class DatabaseServer:
     scheme: str
     user: str
     package: str
+    start_seconds = 30
 
     def __init__(self, name: str = "", *, is_durable: bool = False, connections: int = 120) -> None:
         """Make a new server; only a durable one waits for the disk."""
@@ -55,7 +54,7 @@ class DatabaseServer:
             self.process = subprocess.Popen(
                 self.command(), stdin=subprocess.DEVNULL, stdout=log, stderr=log, **self._as_user()
             )
-        deadline = time.monotonic() + START_SECONDS
+        deadline = time.monotonic() + self.start_seconds
         while not self.answers():
             told = (self.folder / "server.log").read_text(errors="replace")[-3000:]
             assert self.process.poll() is None, told
@@ -66,7 +65,7 @@ class DatabaseServer:
         """End the server with a signal, and wait for its end."""
         if self.process is not None:
             self.process.send_signal(number)
-            self.process.wait(START_SECONDS)
+            self.process.wait(self.start_seconds)
             self.process = None
 
     def pause(self) -> None:
@@ -167,9 +166,7 @@ class PostgreSQL(DatabaseServer):
         super().__init__(folder, is_durable=is_durable, connections=connections)
         programs = postgresql_programs()
         if source:
-            name = ["-h", str(source.folder), "-p", str(source.port), "-U", "postgres"]
-            self._run(f"{programs}/pg_basebackup", *name, "-D", str(self.data), "-R", "-c", "fast")
-            self.start()
+            self.follow(source)
             return
         new = ["-D", str(self.data), "-A", "trust", "-U", "postgres", "--no-sync", "-E", "UTF8"]
         self._run(f"{programs}/initdb", *new, "--no-locale", "--no-instructions")
@@ -180,6 +177,14 @@ class PostgreSQL(DatabaseServer):
         self.start()
         self.execute("CREATE ROLE pcc LOGIN")
         self.execute(f"CREATE ROLE secret LOGIN PASSWORD '{PASSWORD}' IN ROLE pcc")
+
+    def follow(self, source: PostgreSQL) -> None:
+        """Start as a hot standby of another server, with a new copy of what that has."""
+        shutil.rmtree(self.data, ignore_errors=True)
+        name = ["-h", str(source.folder), "-p", str(source.port), "-U", "postgres"]
+        copy = [f"{postgresql_programs()}/pg_basebackup", "-D", str(self.data), "-R", "-c", "fast"]
+        self._run(*copy, *name)
+        self.start()
 
     def command(self) -> list[str]:
         """Return the server's command line."""
@@ -236,9 +241,17 @@ class MariaDB(DatabaseServer):
     user = "mysql"
     package = "mariadb-server"
 
-    def __init__(self, *, is_durable: bool = False, connections: int = 120) -> None:
+    def __init__(
+        self, *, is_durable: bool = False, connections: int = 120, has_data: bool = True
+    ) -> None:
+        """Make a new server, or one that gets all it has from others (`has_data`)."""
         super().__init__(is_durable=is_durable, connections=connections)
         self.socket = str(self.folder / "socket")
+        if not has_data:
+            self.data.mkdir()
+            shutil.chown(self.data, self.user)
+            self.start()
+            return
         new = ["--no-defaults", f"--datadir={self.data}", "--skip-test-db"]
         self._run(
             "mariadb-install-db", *new, "--auth-root-authentication-method=normal", "--skip-log-bin"
@@ -280,14 +293,17 @@ class MariaDB(DatabaseServer):
         """Return the URL of a database."""
         return f"mysql://{user}@/{name}?unix_socket={self.socket}"
 
-    def execute(self, statement: str, database: str = "") -> list[tuple[Any, ...]]:
-        """Carry out a statement as the server's administrator."""
+    def connection(self, database: str = "") -> Any:
+        """Return a connection of the server's administrator."""
         import pymysql
 
-        connection = pymysql.connect(
+        return pymysql.connect(
             unix_socket=self.socket, user="root", database=database or None, autocommit=True
         )
-        with connection, connection.cursor() as cursor:
+
+    def execute(self, statement: str, database: str = "") -> list[tuple[Any, ...]]:
+        """Carry out a statement as the server's administrator."""
+        with self.connection(database) as connection, connection.cursor() as cursor:
             cursor.execute(statement)
             return list(cursor.fetchall())
 
