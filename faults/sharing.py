@@ -32,7 +32,7 @@ from pcc.store import open_database, sums
 MAILS = 40
 MOST = 3
 USUAL_SECONDS = 3
-"""The most that a failure takes, but for one in LONG_ONES."""
+"""The most that a failure takes, except for one in LONG_ONES."""
 LONG_ONES = 40
 
 

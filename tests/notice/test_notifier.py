@@ -247,7 +247,7 @@ def test_notifier_that_is_killed_gives_its_turn_to_the_next(busy: Site) -> None:
     block(policy, "ann@example.org")
     (notifier,) = wait_until(watch.processes, 10, "notifier")
     block(policy, "bob@example.org")
-    # What follows a reply is over when the next has come: Bob's block has started no notifier.
+    # The work after a reply is over when the next has come: Bob's block has started no notifier.
     assert is_refusal(policy.ask("bob@example.org", address("ES")))
     os.kill(notifier, signal.SIGKILL)
     wait_until(lambda: not watch.count(), 10, "end of the notifier")

@@ -1,4 +1,4 @@
-"""What several hosts share, whole: servers that stand in for each other, and what lies between.
+"""Clusters that several hosts share: servers, their standbys, and the network between.
 
 Each kind has three URLs, one for each host, and `failures`: each breaks something, waits for some
 seconds and mends it.  All lies below session_folder(), on loopback, and ends by its process id.
@@ -176,7 +176,7 @@ class Pair(Cluster):
     def fail_over(self, seconds: float) -> None:
         """Kill the primary and promote the other; the old one comes back as it was, then follows.
 
-        What it has acknowledged, the other has: it commits nothing without a standby.
+        The other one has all that was acknowledged: no COMMIT ends without a standby.
         """
         old, new = self.primary, self.standby
         old.stop(signal.SIGQUIT)
