@@ -78,7 +78,7 @@ CREATE TABLE account (
     account     TEXT    NOT NULL PRIMARY KEY,
     generation  INTEGER NOT NULL,  -- how often counting has started afresh
     turns       INTEGER NOT NULL,  -- how often a process had its turn to write, on a server; see pcc/store/engine/server.py
-    incident    INTEGER REFERENCES incident (id),  -- the one that is open, if any
+    incident    INTEGER,           -- the open incident, if any
     observed    INTEGER,           -- the open incident of a limit that only observes, if any
     networks_made REAL  NOT NULL DEFAULT 0,   -- seconds: when the network database was made by which all its networks are known; 0: not all are
     hosting_mails TEXT  NOT NULL DEFAULT '',  -- its latest mails from unfamiliar hosting networks: "seconds:days there:days", newest first, separated by blanks; see pcc/rule.py
@@ -90,7 +90,7 @@ CREATE INDEX account_by_change ON account (changed);
 
 -- A limit was crossed, or an administrator blocked: one row until it is lifted.
 CREATE TABLE incident (
-    id             INTEGER PRIMARY KEY AUTOINCREMENT,  -- never used again, even after `forget`
+    id             INTEGER NOT NULL,  -- nanoseconds since 1970 when it was written: not used again, even after `forget`
     account        TEXT    NOT NULL,
     mode           TEXT    NOT NULL,  -- "enforce": the account is blocked; "observe": it would have been
     rule           TEXT    NOT NULL,  -- e.g. "max_countries 3 in 2d", or "by hand"
@@ -107,15 +107,15 @@ CREATE TABLE incident (
     held           INTEGER NOT NULL,  -- mails that were put on hold
     tries          INTEGER NOT NULL,  -- mails that were stopped, held ones included
     last_try       REAL,              -- seconds; empty before the first
-    instance       TEXT    NOT NULL   -- of the latest mail stopped, so that a retry counts once
-);
+    instance       TEXT    NOT NULL,  -- of the latest mail stopped, so that a retry counts once
+    PRIMARY KEY (account, id)
+) WITHOUT ROWID;
 
-CREATE INDEX incident_by_account ON incident (account, began);
 CREATE INDEX incident_by_end ON incident (ended);
 
 -- A mail that was put on hold because its account was blocked.
 CREATE TABLE held (
-    incident  INTEGER NOT NULL REFERENCES incident (id) ON DELETE CASCADE,
+    incident  INTEGER NOT NULL,
     instance  TEXT    NOT NULL,  -- Postfix's instance: one row per mail, whatever its recipients
     account   TEXT    NOT NULL,
     queue_id  TEXT    NOT NULL,  -- empty where Postfix gave none (first recipient at RCPT)
@@ -123,15 +123,13 @@ CREATE TABLE held (
     at        REAL    NOT NULL,  -- seconds
     state     TEXT    NOT NULL,  -- "held", "released", "deleted" or "missing", as last known; "to release", "to delete": see pcc/store/incidents.py
     host      TEXT    NOT NULL DEFAULT '',  -- the host that has it in its queue, where several share the database; otherwise empty
-    PRIMARY KEY (incident, instance)
+    PRIMARY KEY (account, incident, instance)
 ) WITHOUT ROWID;
-
-CREATE INDEX held_by_account ON held (account);
 
 -- Where the mail of a blocked account came from, and goes on coming from: at most 500 addresses.
 CREATE TABLE attempt (
     account   TEXT    NOT NULL,
-    incident  INTEGER NOT NULL REFERENCES incident (id),
+    incident  INTEGER NOT NULL,
     address   TEXT    NOT NULL,  -- as in sighting
     mails     INTEGER NOT NULL,  -- how many were stopped
     first_try REAL    NOT NULL,  -- seconds
@@ -170,15 +168,15 @@ CREATE INDEX exemption_by_creation ON exemption (created);
 
 -- What happened to an account, for administrators.
 CREATE TABLE event (
-    id       INTEGER PRIMARY KEY,
+    id       INTEGER NOT NULL,  -- as in incident
     at       REAL    NOT NULL,  -- seconds
     account  TEXT    NOT NULL,
     what     TEXT    NOT NULL,  -- e.g. "blocked", "observed", "unblocked", "expired", "released"
     who      TEXT    NOT NULL,  -- who did it; "pcc" for the program itself
-    detail   TEXT    NOT NULL   -- one line
-);
+    detail   TEXT    NOT NULL,  -- one line
+    PRIMARY KEY (account, id)
+) WITHOUT ROWID;
 
-CREATE INDEX event_by_account ON event (account, at);
 CREATE INDEX event_by_time ON event (at);
 
 -- What `stats` counts since ever.  Of incidents and held mail this is only the share of rows that
@@ -190,7 +188,7 @@ CREATE TABLE counter (
 
 -- Notices that are still to be sent.
 CREATE TABLE outbox (
-    id         INTEGER PRIMARY KEY,
+    id         INTEGER NOT NULL,  -- as in incident
     incident   INTEGER NOT NULL,  -- what it is about; 0: the end of an exemption
     account    TEXT    NOT NULL,  -- or the domain or client whose exemption ends
     what       TEXT    NOT NULL,  -- "blocked", "observed", "unblocked" or "exemption_ends"
@@ -202,5 +200,6 @@ CREATE TABLE outbox (
     last_error TEXT    NOT NULL,  -- why it failed last, one line
     next_try   REAL    NOT NULL,  -- seconds; before that only an administrator's command sends it
     recipients TEXT    NOT NULL,  -- those of notify.to that have yet to get it, separated by blanks; empty: all
-    together   TEXT    NOT NULL DEFAULT ''  -- notices that have the same word go in one mail; empty: in one of their own, or by notify.digest
-);
+    together   TEXT    NOT NULL DEFAULT '',  -- notices that have the same word go in one mail; empty: in one of their own, or by notify.digest
+    PRIMARY KEY (account, id)
+) WITHOUT ROWID;

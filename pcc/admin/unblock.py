@@ -201,7 +201,7 @@ def _finish(
     _report(context, options, case, rows)
     incident = case.lifted
     if incident is None and case.touched_mail:
-        incident = incidents.incident(context.database, rows[-1].incident)
+        incident = incidents.incident(context.database, case.account, rows[-1].incident)
     if incident is None:
         return []
     detail: dict[str, object] = {

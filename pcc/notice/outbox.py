@@ -250,7 +250,7 @@ class _Sending:
     def _notice(self, row: OutboxRow) -> Notice | None:
         """Return the notice, None if its incident has been forgotten."""
         database = self._database
-        incident = incidents.incident(database, row.incident)
+        incident = incidents.incident(database, row.account, row.incident)
         if incident is None:
             return None
         # The mail about thousands of accounts shows no evidence.

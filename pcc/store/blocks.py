@@ -1,10 +1,12 @@
 """The rows of a block that begins, lasts or ends: incidents, held mail, events, notices.
 
-All of it inside the caller's `with database.turn(account):`, so that a block, the mail that
+All of it inside the caller's `database.in_turn(work, account)`, so that a block, the mail that
 crossed the limit and the notice about it are there together or not at all.
 """
 
 from __future__ import annotations
+
+from time import time_ns
 
 from pcc.history import CLOCK_SLACK
 
@@ -19,6 +21,20 @@ if TYPE_CHECKING:
 
 MOST_ATTEMPTS = 500
 """Addresses that are kept of the mail that one incident stopped."""
+
+
+_latest_id = 0
+
+
+def _new_id() -> int:
+    """Return the id of a new row: nanoseconds since 1970, or more where the clock stands still.
+
+    Its key begins with the account.  So no counter is shared: two processes would have to write
+    about one account in the same nanosecond.
+    """
+    global _latest_id
+    _latest_id = max(time_ns(), _latest_id + 1)
+    return _latest_id
 
 
 _ADD_ATTEMPT = f"""
@@ -94,10 +110,11 @@ def insert_incident(
     """Insert an incident with these columns; make it the account's open one, or `observed`."""
     names = ", ".join(values)
     marks = ", ".join("?" * len(values))
-    incident = database.insert(
-        f"INSERT INTO incident (account, held, tries, instance, {names})"
-        f" VALUES (?, 0, 0, '', {marks})",
-        (account, *values.values()),
+    incident = _new_id()
+    database.write_later(
+        f"INSERT INTO incident (id, account, held, tries, instance, {names})"
+        f" VALUES (?, ?, 0, 0, '', {marks})",
+        (incident, account, *values.values()),
     )
     database.write_later(
         f"INSERT INTO account (account, generation, turns, {column}) VALUES (?, 0, 0, ?)"
@@ -121,25 +138,27 @@ def end_incidents(database: Database, account: str, now: float) -> None:
 
 def end_observed(database: Database, account: str, incident: int, now: float) -> None:
     """Close the account's open incident of a limit that only observes; nothing else changes."""
-    close_incident(database, incident, now)
+    close_incident(database, account, incident, now)
     database.write_later("UPDATE account SET observed = NULL WHERE account = ?", (account,))
 
 
-def close_incident(database: Database, incident: int, now: float) -> None:
+def close_incident(database: Database, account: str, incident: int, now: float) -> None:
     """Close an incident that another takes the place of."""
-    database.write_later("UPDATE incident SET ended = ? WHERE id = ?", (now, incident))
+    database.write_later(
+        "UPDATE incident SET ended = ? WHERE account = ? AND id = ?", (now, account, incident)
+    )
 
 
-def held(database: Database, incident: int, instance: str) -> tuple[int, str | None]:
+def held(database: Database, account: str, incident: int, instance: str) -> tuple[int, str | None]:
     """Return how many mails were put on hold in an incident, and the queue id of this one.
 
     The latter is None for a mail that was not held.
     """
     row = database.row(
         "SELECT incident.held, held.queue_id FROM incident"
-        " LEFT JOIN held ON held.incident = incident.id AND held.instance = ?"
-        " WHERE incident.id = ?",
-        (instance, incident),
+        " LEFT JOIN held ON held.account = incident.account AND held.incident = incident.id"
+        " AND held.instance = ? WHERE incident.account = ? AND incident.id = ?",
+        (instance, account, incident),
     )
     return (0, None) if row is None else (int(row[0]), row[1])
 
@@ -163,15 +182,19 @@ def hold(
         " VALUES (?, ?, ?, ?, ?, ?, 'held', ?)",
         (incident, instance, account, request.queue_id, request.sender, now, host),
     )
-    database.write_later("UPDATE incident SET held = held + 1 WHERE id = ?", (incident,))
+    database.write_later(
+        "UPDATE incident SET held = held + 1 WHERE account = ? AND id = ?", (account, incident)
+    )
     count_tries(database, account, incident, [(now, address)], instance)
 
 
-def remember_queue_id(database: Database, incident: int, instance: str, queue_id: str) -> None:
+def remember_queue_id(
+    database: Database, account: str, incident: int, instance: str, queue_id: str
+) -> None:
     """Add the queue id of a held mail, which Postfix did not give at first."""
     database.write_later(
-        "UPDATE held SET queue_id = ? WHERE incident = ? AND instance = ?",
-        (queue_id, incident, instance),
+        "UPDATE held SET queue_id = ? WHERE account = ? AND incident = ? AND instance = ?",
+        (queue_id, account, incident, instance),
     )
 
 
@@ -194,11 +217,12 @@ def count_tries(
         "UPDATE incident SET tries = tries + ?, instance = ?,"
         " last_try = CASE WHEN last_try > ? THEN last_try ELSE ? END,"
         " expires = CASE WHEN expires > 0 AND began > ? THEN expires - began + ?"
-        " ELSE expires END, began = CASE WHEN began > ? THEN ? ELSE began END WHERE id = ?",
+        " ELSE expires END, began = CASE WHEN began > ? THEN ? ELSE began END"
+        " WHERE account = ? AND id = ?",
         (
             *(len(tries), instance, last_try, last_try),
             *(last_try + CLOCK_SLACK, last_try, last_try + CLOCK_SLACK, last_try),
-            incident,
+            *(account, incident),
         ),
     )
     times: dict[str, list[float]] = {}
@@ -216,8 +240,8 @@ def add_event(
 ) -> None:
     """Record what happened to an account."""
     database.write_later(
-        "INSERT INTO event (at, account, what, who, detail) VALUES (?, ?, ?, ?, ?)",
-        (now, account, what, by, detail),
+        "INSERT INTO event (id, at, account, what, who, detail) VALUES (?, ?, ?, ?, ?, ?)",
+        (_new_id(), now, account, what, by, detail),
     )
 
 
@@ -237,8 +261,8 @@ def add_notice(
     """
     for channel in channels:
         database.write_later(
-            "INSERT INTO outbox (incident, account, what, channel, detail, created, taken, tries,"
-            " last_error, next_try, recipients, together)"
-            " VALUES (?, ?, ?, ?, ?, ?, 0, 0, '', 0, '', ?)",
-            (incident, account, what, channel, detail, now, together),
+            "INSERT INTO outbox (id, incident, account, what, channel, detail, created, taken,"
+            " tries, last_error, next_try, recipients, together)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, 0, 0, '', 0, '', ?)",
+            (_new_id(), incident, account, what, channel, detail, now, together),
         )

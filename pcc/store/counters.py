@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from pcc.store.engine.interface import Database
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
 _ROWS = {
     "incidents enforce": "SELECT count(*) FROM incident WHERE mode = 'enforce'",
@@ -51,24 +51,24 @@ def add(database: Database, amounts: Mapping[str, int]) -> None:
             database.write(_ADD, (name, amount))
 
 
-def keep(database: Database, column: str, values: Sequence[object]) -> None:
+def keep(database: Database, condition: str, values: tuple[object, ...]) -> None:
     """Keep the counts of incidents that the caller's transaction will remove.
 
-    `column` of an incident, "id" or "account", has one of the `values`.
+    `condition`, with `values`: which these are, for a WHERE.
     """
-    among = f"IN ({', '.join('?' * len(values))})"
     amounts: Counter[str] = Counter()
     for mode, incidents, tries, held in database.rows(
         "SELECT mode, count(*), sum(tries), sum(held) FROM incident"
-        f" WHERE {column} {among} GROUP BY mode",
-        tuple(values),
+        f" WHERE {condition} GROUP BY mode",
+        values,
     ):
         amounts += Counter(
             {f"incidents {mode}": int(incidents), "stopped": int(tries), "held": int(held)}
         )
-    of_held = "incident" if column == "id" else column
     for state, mails in database.rows(
-        f"SELECT state, count(*) FROM held WHERE {of_held} {among} GROUP BY state", tuple(values)
+        "SELECT state, count(*) FROM held JOIN incident ON incident.account = held.account"
+        f" AND incident.id = held.incident WHERE {condition} GROUP BY state",
+        values,
     ):
         if state in ("released", "deleted"):
             amounts[state] += int(mails)

@@ -34,8 +34,7 @@ def add(
     database: Database, kind: str, value: str, until: float, by: str, reason: str, now: float
 ) -> None:
     """Add an exemption, or change an existing one."""
-    with database:
-        write_exemption(database, kind, value, until, by, reason, now)
+    database.in_turn(lambda: write_exemption(database, kind, value, until, by, reason, now))
     database.sync()
 
 
@@ -55,8 +54,7 @@ def lengthen(
     database: Database, account: str, until: float, by: str, reason: str, now: float
 ) -> None:
     """Exempt an account until then, in a transaction of its own; see write_if_longer()."""
-    with database:
-        write_if_longer(database, account, until, by, reason, now)
+    database.in_turn(lambda: write_if_longer(database, account, until, by, reason, now))
     database.sync()
 
 
@@ -88,7 +86,8 @@ def leave_notices(database: Database, channels: tuple[str, ...], now: float) -> 
     )
     if not rows:
         return
-    with database:
+
+    def leave() -> None:
         for row in map(ExemptionRow._make, rows):
             if database.write(
                 "UPDATE exemption SET told = until WHERE kind = ? AND value = ? AND until = ?"
@@ -100,6 +99,8 @@ def leave_notices(database: Database, channels: tuple[str, ...], now: float) -> 
                     *(json.dumps(row._asdict()), "exemption_ends"),
                 )
 
+    database.in_turn(leave)
+
 
 def is_as_told(database: Database, row: ExemptionRow) -> bool:
     """Whether an exemption is still there, with the same end."""
@@ -110,11 +111,14 @@ def is_as_told(database: Database, row: ExemptionRow) -> bool:
 
 def remove(database: Database, kind: str, value: str, by: str, now: float) -> bool:
     """Remove an exemption; return whether it was there."""
-    with database:
-        removed = database.write(
-            "DELETE FROM exemption WHERE kind = ? AND value = ?", (kind, value)
-        )
+
+    def work() -> bool:
+        statement = "DELETE FROM exemption WHERE kind = ? AND value = ?"
+        removed = database.write(statement, (kind, value)) > 0
         if removed and kind == "account":
             blocks.add_event(database, value, "exemption removed", by, "", now)
+        return removed
+
+    removed = database.in_turn(work)
     database.sync()
-    return bool(removed)
+    return removed

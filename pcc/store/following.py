@@ -78,19 +78,19 @@ class Following:
         is_wide = now >= self._next_wide
         since -= WIDE_WINDOW_SECONDS if is_wide else WINDOW_SECONDS
         turns: dict[str, int] = {}
-        there: dict[int, str] = {}
+        there: set[tuple[str, int]] = set()
         exemptions = (0, 0.0)
         for what, name, number, total in self._server.rows(_CHANGES, (since,)):
             if what == "account":
                 turns[name] = number
             elif what == "incident":
-                there[number] = name
+                there.add((name, number))
             else:
                 exemptions = number, float(total)
         changed = {name for name, turn in turns.items() if turn != self._turns.get(name)}
         changed.discard("")  # the turn to fold
-        here = dict(self._file.rows("SELECT id, account FROM incident WHERE ended IS NULL"))
-        changed.update([name for _, name in there.items() ^ here.items()])
+        here = set(self._file.rows("SELECT account, id FROM incident WHERE ended IS NULL"))
+        changed.update([name for name, _ in there ^ here])
         changed.update([account for account, _ in asked])
         names = sorted(changed)
         for start in range(0, len(names), ACCOUNTS):

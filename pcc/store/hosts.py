@@ -10,8 +10,5 @@ from pcc.store.engine.interface import Database
 
 def remember(database: Database, host: str, settings: dict[str, str], now: float) -> None:
     """Write what a host has in its pcc.toml; see pcc/config/agreement.py."""
-    with database:
-        database.write(
-            upsert("host", ("host",), ("limits", "at")),
-            (host, json.dumps(settings, sort_keys=True), now),
-        )
+    values = host, json.dumps(settings, sort_keys=True), now
+    database.in_turn(lambda: database.write(upsert("host", ("host",), ("limits", "at")), values))

@@ -8,6 +8,7 @@ the time that the database covers (`stored_addresses`).
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pcc.history import Seen, joined_days
@@ -73,10 +74,10 @@ def add_past(database: Database, pasts: Iterable[AccountPast]) -> Imported:
     """
     total = [0, 0, 0, 0]
     for batch in _batches(pasts):
-        with database.turn(*[past.account for past in batch]):
-            for past in batch:
-                for number, count in enumerate(_add(database, past)):
-                    total[number] += count
+        added = database.in_turn(
+            partial(_add_all, database, batch), *[past.account for past in batch]
+        )
+        total = [sum(counts) for counts in zip(total, *added, strict=True)]
         database.checkpoint_if_due()
     database.sync()
     return Imported(*total)
@@ -93,6 +94,10 @@ def _batches(pasts: Iterable[AccountPast]) -> Iterable[list[AccountPast]]:
             batch, rows = [], 0
     if batch:
         yield batch
+
+
+def _add_all(database: Database, batch: list[AccountPast]) -> list[Imported]:
+    return [_add(database, past) for past in batch]
 
 
 _HAD_INCIDENT = (

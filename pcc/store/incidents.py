@@ -7,6 +7,7 @@ being reset for long.
 from __future__ import annotations
 
 import json
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from pcc.store import blocks, exemptions, sightings
@@ -142,14 +143,14 @@ def incidents_since(database: Database, since: float) -> list[IncidentRow]:
 
 def open_incident(database: Database, account: str) -> IncidentRow | None:
     """Return the account's open incident, which may have expired; one that observes comes last."""
-    which = "id = (SELECT coalesce(incident, observed) FROM account WHERE account = ?)"
-    rows = _incidents(database, which, (account,))
+    number = "SELECT coalesce(incident, observed) FROM account WHERE account = ?"
+    rows = _incidents(database, f"account = ? AND id = ({number})", (account, account))
     return rows[0] if rows else None
 
 
-def incident(database: Database, number: int) -> IncidentRow | None:
-    """Return an incident by its id."""
-    rows = _incidents(database, "id = ?", (number,))
+def incident(database: Database, account: str, number: int) -> IncidentRow | None:
+    """Return an incident of an account by its id."""
+    rows = _incidents(database, "account = ? AND id = ?", (account, number))
     return rows[0] if rows else None
 
 
@@ -209,8 +210,8 @@ def latest_attempts(database: Database, mode: str, most: int) -> list[tuple[str,
     """
     rows = database.rows(
         "SELECT attempt.account, address, mails, first_try, attempt.last_try FROM attempt"
-        " JOIN incident ON incident.id = attempt.incident WHERE ended IS NULL AND mode = ?"
-        " ORDER BY attempt.last_try DESC, address LIMIT ?",
+        " JOIN incident ON incident.account = attempt.account AND incident.id = attempt.incident"
+        " WHERE ended IS NULL AND mode = ? ORDER BY attempt.last_try DESC, address LIMIT ?",
         (mode, most),
     )
     return [(str(row[0]), AttemptRow(*row[1:])) for row in rows]
@@ -237,13 +238,12 @@ def held_mail(database: Database, account: str = "") -> list[HeldRow]:
 
 def set_held_states(database: Database, held: list[HeldRow], state: str) -> None:
     """Note what has become of held mails, in transactions of a few hundred."""
+    statement = "UPDATE held SET state = ? WHERE account = ? AND incident = ? AND instance = ?"
     for start in range(0, len(held), BATCH):
-        with database:
-            for row in held[start : start + BATCH]:
-                database.write(
-                    "UPDATE held SET state = ? WHERE incident = ? AND instance = ?",
-                    (state, row.incident, row.instance),
-                )
+        rows = [
+            (state, row.account, row.incident, row.instance) for row in held[start : start + BATCH]
+        ]
+        database.in_turn(partial(database.write_many, statement, rows))
 
 
 def block(
@@ -260,7 +260,8 @@ def block(
 
     `marked`: see rule.Rule.marked().
     """
-    with database.turn(account):
+
+    def work() -> bool:
         before = open_incident(database, account)
         if before is not None:
             if before.blocks(now):
@@ -280,8 +281,11 @@ def block(
             incident[column] = ""
         blocks.insert_incident(database, account, incident)
         blocks.add_event(database, account, "blocked", by, reason, now)
+        return True
+
+    is_new = database.in_turn(work, account)
     database.sync()
-    return True
+    return is_new
 
 
 def unblock(
@@ -297,14 +301,17 @@ def unblock(
     Counting starts afresh for this account alone.  With `exempt_until` the
     account is exempt until then at least, from the same moment on.
     """
-    with database.turn(account):
+
+    def work() -> IncidentRow | None:
         lifted = open_incident(database, account)
-        if lifted is None:
-            return None
-        blocks.end_incidents(database, account, now)
-        blocks.add_event(database, account, "unblocked", by, reason, now)
-        if exempt_until:
-            exemptions.write_if_longer(database, account, exempt_until, by, reason, now)
+        if lifted is not None:
+            blocks.end_incidents(database, account, now)
+            blocks.add_event(database, account, "unblocked", by, reason, now)
+            if exempt_until:
+                exemptions.write_if_longer(database, account, exempt_until, by, reason, now)
+        return lifted
+
+    lifted = database.in_turn(work, account)
     database.sync()
     return lifted
 
@@ -321,17 +328,19 @@ def add_unblock_notices(
     `lifted`: incidents, each with the details of its notice.  Mails with the same `together`
     become one.
     """
-    with database:  # one, so that nobody sends the first ones alone
+
+    def add() -> None:  # in one transaction, so that nobody sends the first ones alone
         for incident, detail in lifted:
             blocks.add_notice(
                 *(database, incident.id, incident.account, "unblocked", channels, now),
                 *(json.dumps(detail), together),
             )
 
+    database.in_turn(add)
+
 
 def record_event(
     database: Database, account: str, what: str, by: str, detail: str, now: float
 ) -> None:
     """Record what happened to an account, in a transaction of its own."""
-    with database:
-        blocks.add_event(database, account, what, by, detail, now)
+    database.in_turn(lambda: blocks.add_event(database, account, what, by, detail, now))

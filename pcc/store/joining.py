@@ -8,6 +8,7 @@ the next time.  An exemption of joe+1@ goes: it was not for joe@.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pcc.history import joined_days
@@ -46,8 +47,8 @@ def join_accounts(
                 names_of.setdefault(account, set()).add(name)
     joined = []
     for account, names in sorted(names_of.items()):
-        with database.turn(account, *names):
-            joined.append(_join(database, account, sorted(names), by, now))
+        join = partial(_join, database, account, sorted(names), by, now)
+        joined.append(database.in_turn(join, account, *names))
         database.checkpoint_if_due()
     database.sync()
     return joined
@@ -59,10 +60,13 @@ def drop_exemptions(
     """Drop the exemptions of names that no mail counts for; return name and account of each."""
     rows = database.rows("SELECT value FROM exemption WHERE kind = 'account' ORDER BY value")
     dropped = [(name, account_of(name)) for (name,) in rows if account_of(name) != name]
-    with database:
+
+    def drop() -> None:
         for name, account in dropped:
             database.write("DELETE FROM exemption WHERE kind = 'account' AND value = ?", (name,))
             blocks.add_event(database, account, "exemption removed", by, f"that of {name}", now)
+
+    database.in_turn(drop)
     return dropped
 
 
@@ -84,7 +88,7 @@ def _join(database: Database, account: str, names: list[str], by: str, now: floa
     }
     for row in known["account"]:
         if row["observed"]:  # a limit that only observes begins again with what all have
-            blocks.close_incident(database, row["observed"], now)
+            blocks.close_incident(database, row["account"], row["observed"], now)
     generations = dict.fromkeys((account, *names), 0)
     generations.update({row["account"]: row["generation"] for row in known["account"]})
     # A new one if they differ, so that of each name counts what counted, and nothing that did not.
@@ -177,15 +181,20 @@ def _keep_strictest(database: Database, account: str, now: float) -> bool:
 
     kept, *others = sorted(found, key=strictness, reverse=True)
     for number, _, _, held, tries in others:
-        blocks.close_incident(database, number, now)
-        database.write("UPDATE held SET incident = ? WHERE incident = ?", (kept[0], number))
+        blocks.close_incident(database, account, number, now)
+        key = account, number
+        database.write(
+            "UPDATE held SET incident = ? WHERE account = ? AND incident = ?", (kept[0], *key)
+        )
         for row in database.rows(
-            "SELECT address, mails, first_try, last_try FROM attempt WHERE incident = ?", (number,)
+            "SELECT address, mails, first_try, last_try FROM attempt"
+            " WHERE account = ? AND incident = ?",
+            key,
         ):
             _add_attempts(database, account, number, kept[0], *row)
         database.write(
-            "UPDATE incident SET held = held + ?, tries = tries + ? WHERE id = ?",
-            (held, tries, kept[0]),
+            "UPDATE incident SET held = held + ?, tries = tries + ? WHERE account = ? AND id = ?",
+            (held, tries, account, kept[0]),
         )
         counters.add(database, {"stopped": -tries, "held": -held})  # both have them now
     database.write("UPDATE account SET incident = ? WHERE account = ?", (kept[0], account))

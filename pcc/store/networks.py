@@ -82,6 +82,8 @@ def set_networks_made(database: Database, account: str, made: float) -> None:
 
 def renew_all(database: Database, network_of: Callable[[str], str], made: float) -> int:
     """Renew the networks of all accounts that have them by another database; return how many."""
+    from functools import partial  # which no verdict needs
+
     renewed, after = 0, ""
     while True:
         rows = database.rows(
@@ -103,8 +105,8 @@ def renew_all(database: Database, network_of: Callable[[str], str], made: float)
             "SELECT DISTINCT address FROM sighting WHERE account > ? AND account <= ?", between
         ):
             known[address] = network_of(address)  # which takes longer than writing: nobody waits
-        with database.turn(*accounts):
-            _renew(database, accounts, between, known, network_of, made)
+        renew = partial(_renew, database, accounts, between, known, network_of, made)
+        database.in_turn(renew, *accounts)
         database.checkpoint_if_due()
         renewed += len(accounts)
 

@@ -7,6 +7,7 @@ is killed, another one takes it after that time.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from pcc.store import counters
@@ -108,12 +109,10 @@ def take(database: Database, after: int, now: float, wanted: Wanted = ALL) -> Ou
         row = first(database, after, now, wanted)
         if row is None:
             return None
-        with database:
-            is_ours = database.write(
-                f"UPDATE outbox SET taken = ? WHERE id = ? AND {_FREE}",
-                (now + LEASE_SECONDS, row.id, now, now + LEASE_SECONDS + _CLOCK_SLACK),
-            )
-        if is_ours:
+        statement = f"UPDATE outbox SET taken = ? WHERE account = ? AND id = ? AND {_FREE}"
+        free = now, now + LEASE_SECONDS + _CLOCK_SLACK
+        values = (now + LEASE_SECONDS, row.account, row.id, *free)
+        if database.in_turn(partial(database.write, statement, values)):
             return row
 
 
@@ -122,9 +121,12 @@ def remove(database: Database, row: OutboxRow, *, sent: bool, failed: bool) -> N
 
     `sent`: somebody got it.  `failed`: others never will.  Neither: there is nobody to send it to.
     """
-    with database:
-        database.write("DELETE FROM outbox WHERE id = ?", (row.id,))
+
+    def work() -> None:
+        database.write("DELETE FROM outbox WHERE account = ? AND id = ?", (row.account, row.id))
         counters.add(database, {"notices sent": int(sent), "notices failed": int(failed)})
+
+    database.in_turn(work)
 
 
 def mark_failed(
@@ -137,13 +139,16 @@ def mark_failed(
     sent: bool,
 ) -> None:
     """Give a notice back that could not be sent; `sent`: somebody has got it."""
-    with database:
+
+    def work() -> None:
         database.write(
             "UPDATE outbox SET taken = 0, tries = tries + 1, last_error = ?, next_try = ?,"
-            " recipients = ? WHERE id = ?",
-            (error, next_try, recipients, row.id),
+            " recipients = ? WHERE account = ? AND id = ?",
+            (error, next_try, recipients, row.account, row.id),
         )
         counters.add(database, {"notices sent": int(sent), "notices failed": 1})
+
+    database.in_turn(work)
 
 
 class Earlier(NamedTuple):

@@ -1,8 +1,8 @@
 """The rows that a verdict reads, and those that it writes of an account's places.
 
 Reads take no lock.  Everything that changes a verdict is written inside
-`with database.turn(account):`, after reading again what it depends on.  pcc/store/blocks.py writes
-the block of an account.
+`database.in_turn(work, account)`, after reading again what it depends on.  pcc/store/blocks.py
+writes the block of an account.
 """
 
 from __future__ import annotations
@@ -202,8 +202,8 @@ def known(database: Database, account: str, address: str) -> Known:
     if incident is not None:
         row = database.row(
             "SELECT id, mode, expires, held, rule, countries, instance FROM incident"
-            " WHERE id = ? AND ended IS NULL",
-            (incident,),
+            " WHERE account = ? AND id = ? AND ended IS NULL",
+            (account, incident),
         )
         # It may have ended meanwhile.
         result.incident = None if row is None else Incident(*row)

@@ -103,7 +103,9 @@ def _add(database: Database, groups: list[tuple[str, int, list[Line]]], now: flo
     )
     _add_mails(database, mails)
     for (account, incident_id), of_incident in tries.items():
-        row = database.row("SELECT instance FROM incident WHERE id = ?", (incident_id,))
+        row = database.row(
+            "SELECT instance FROM incident WHERE account = ? AND id = ?", (account, incident_id)
+        )
         if row and (sent := _different(of_incident, row[0])):
             attempts = [(at, address) for at, _, address in sent]
             blocks.count_tries(database, account, incident_id, attempts, sent[-1][1])

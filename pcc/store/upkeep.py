@@ -6,6 +6,7 @@ reads, so that verdicts never wait long and the write-ahead log stays short.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pcc.store import beyond, blocks, counters, sightings, twice
@@ -14,6 +15,7 @@ from pcc.store.incidents import STILL_HELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from pcc.rule import Rule
 
@@ -55,43 +57,47 @@ def _drop_by_key(database: Database, table: str, key: tuple[str, ...], before: f
             return dropped
         old = [row[:-1] for row in rows if row[-1] <= before]
         for start in range(0, len(old), BATCH):
-            with database:
-                for found in old[start : start + BATCH]:
-                    dropped += database.write(
-                        f"DELETE FROM {table} WHERE {is_row} AND last_seen <= ?", (*found, before)
-                    )
+            statement = f"DELETE FROM {table} WHERE {is_row} AND last_seen <= ?"
+            batch = [(*found, before) for found in old[start : start + BATCH]]
+            dropped += database.in_turn(partial(_write_each, database, statement, batch))
             database.checkpoint_if_due()
         last = rows[-1][:-1]
+
+
+def _write_each(database: Database, statement: str, batch: list[Any]) -> int:
+    """Carry out a statement for each row of values; return how many rows it changed."""
+    return sum([database.write(statement, values) for values in batch])
 
 
 def drop_old_incidents(database: Database, before: float) -> int:
     """Drop incidents that ended by that time, their held mail and old events; return how many."""
     dropped = 0
-    while True:
-        with database:
-            found = database.rows(
-                f"SELECT id, account FROM incident WHERE ended <= ? ORDER BY id LIMIT {BATCH}",
-                (before,),
-            )
-            if found:
-                counters.keep(database, "id", [number for number, _ in found])
-            for number, account in found:
-                database.write("DELETE FROM held WHERE incident = ?", (number,))
-                database.write(
-                    "DELETE FROM attempt WHERE account = ? AND incident = ?", (account, number)
-                )
-                dropped += database.write("DELETE FROM incident WHERE id = ?", (number,))
-        if len(found) < BATCH:
-            break
-    while True:
-        with database:
-            events = database.rows(
-                f"SELECT id FROM event WHERE at <= ? ORDER BY id LIMIT {BATCH}", (before,)
-            )
-            for number in events:
-                database.write("DELETE FROM event WHERE id = ?", number)
-        if len(events) < BATCH:
-            return dropped
+    while found := database.rows(
+        f"SELECT DISTINCT account FROM incident WHERE ended <= ? ORDER BY account LIMIT {BATCH}",
+        (before,),
+    ):
+        accounts = [account for (account,) in found]
+        dropped += database.in_turn(partial(_drop_ended, database, accounts, before), *accounts)
+    while events := database.rows(
+        f"SELECT account, id FROM event WHERE at <= ? ORDER BY at LIMIT {BATCH}", (before,)
+    ):
+        statement = "DELETE FROM event WHERE account = ? AND id = ?"
+        database.in_turn(partial(database.write_many, statement, events))
+    return dropped
+
+
+def _drop_ended(database: Database, accounts: list[str], before: float) -> int:
+    """Drop what ended by that time of some accounts, in their turn."""
+    among = f"account IN ({', '.join('?' * len(accounts))})"
+    values = (*accounts, before)
+    counters.keep(database, f"incident.{among} AND ended <= ?", values)
+    for table in ("held", "attempt"):
+        database.write(
+            f"DELETE FROM {table} WHERE {among} AND EXISTS (SELECT 1 FROM incident WHERE"
+            f" incident.account = {table}.account AND id = {table}.incident AND ended <= ?)",
+            values,
+        )
+    return database.write(f"DELETE FROM incident WHERE {among} AND ended <= ?", values)
 
 
 def end_expired(database: Database, now: float) -> list[str]:
@@ -100,15 +106,18 @@ def end_expired(database: Database, now: float) -> list[str]:
         "SELECT account, id FROM incident WHERE ended IS NULL AND expires > 0 AND expires <= ?",
         (now,),
     )
-    for account, number in expired:
-        with database.turn(account):
-            is_open = "SELECT 1 FROM account WHERE account = ? AND incident = ?"
-            if database.row(is_open, (account, number)) is None:
-                continue  # another process has ended it
+
+    def end(account: str, number: int) -> None:
+        is_open = "SELECT 1 FROM account WHERE account = ? AND incident = ?"
+        if database.row(is_open, (account, number)):  # else another process has ended it
             blocks.end_incidents(database, account, now)
             blocks.add_event(database, account, "expired", "pcc", "expired", now)
-    with database:
-        database.write("DELETE FROM exemption WHERE until > 0 AND until <= ?", (now,))
+
+    for account, number in expired:
+        database.in_turn(partial(end, account, number), account)
+    database.in_turn(
+        lambda: database.write("DELETE FROM exemption WHERE until > 0 AND until <= ?", (now,))
+    )
     return [account for account, _ in expired]
 
 
@@ -117,24 +126,29 @@ def end_untrue(database: Database, rule_for: Callable[[str], Rule], now: float) 
 
     `rule_for` gives the rule that holds for an account.
     """
-    ended = []
-    for account, number in database.rows(
+
+    def end(account: str, number: int) -> bool:
+        known = sightings.known(database, account, "")
+        is_whole = known.incident is not None and known.incident.id == number
+        if not is_whole and known.observed != number:
+            return False
+        if rule_for(account).is_over(known.history(), observed=not is_whole):
+            return False
+        if is_whole:
+            blocks.end_incidents(database, account, now)
+        else:  # of a limit that only observes: counting goes on
+            blocks.end_observed(database, account, number, now)
+        blocks.add_event(database, account, "cleared", "pcc", "no longer true", now)
+        return True
+
+    found = database.rows(
         "SELECT account, id FROM incident WHERE ended IS NULL AND mode = 'observe'"
-    ):
-        with database.turn(account):
-            known = sightings.known(database, account, "")
-            is_whole = known.incident is not None and known.incident.id == number
-            if not is_whole and known.observed != number:
-                continue
-            if rule_for(account).is_over(known.history(), observed=not is_whole):
-                continue
-            if is_whole:
-                blocks.end_incidents(database, account, now)
-            else:  # of a limit that only observes: counting goes on
-                blocks.end_observed(database, account, number, now)
-            blocks.add_event(database, account, "cleared", "pcc", "no longer true", now)
-            ended.append(account)
-    return ended
+    )
+    return [
+        account
+        for account, number in found
+        if database.in_turn(partial(end, account, number), account)
+    ]
 
 
 _UNKNOWN = (
@@ -155,9 +169,9 @@ def drop_unknown_accounts(database: Database, now: float) -> None:
     accounts = [account for (account,) in found]
     for start in range(0, len(accounts), BATCH):
         batch = accounts[start : start + BATCH]
-        with database.turn(*batch):
-            for account in batch:
-                database.write(f"DELETE FROM account{_UNKNOWN} AND account = ?", (account,))
+        statement = f"DELETE FROM account{_UNKNOWN} AND account = ?"
+        names = [(account,) for account in batch]
+        database.in_turn(partial(database.write_many, statement, names), *batch)
 
 
 TRACES = {
@@ -173,12 +187,13 @@ TRACES = {
 
 def forget(database: Database, account: str) -> dict[str, int]:
     """Remove every trace of an account; return how many of each kind there were."""
-    removed = {}
-    with database.turn(account):
+
+    def work() -> dict[str, int]:
+        removed = {}
         database.write(
             "UPDATE account SET incident = NULL, observed = NULL WHERE account = ?", (account,)
         )
-        counters.keep(database, "account", [account])
+        counters.keep(database, "incident.account = ?", (account,))
         for name, rows in TRACES.items():
             removed[name] = database.write(f"DELETE FROM {rows} account = ?", (account,))
         for table in ("place", "attempt"):
@@ -193,6 +208,9 @@ def forget(database: Database, account: str) -> dict[str, int]:
         removed["exemptions"] = database.write(
             "DELETE FROM exemption WHERE kind = 'account' AND value = ?", (account,)
         )
+        return removed
+
+    removed = database.in_turn(work, account)
     database.sync()
     return removed
 

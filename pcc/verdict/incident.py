@@ -67,7 +67,7 @@ class Incidents:
         if judgement.begins:
             assert judgement.crossing is not None
             if known.incident and not ended:  # an observed one, which the block takes the place of
-                blocks.close_incident(database, known.incident.id, now)
+                blocks.close_incident(database, account, known.incident.id, now)
             self._begin(case, judgement.crossing, verdict, now)
         elif judgement.observed:
             self._begin(case, judgement.observed, verdict, now)
@@ -155,10 +155,12 @@ class Incidents:
         """Count a stopped mail once, in the caller's turn; return the action for it."""
         database, policy, request = self._database, case.policy, case.request
         if policy.holds:
-            count, queue_id = blocks.held(database, incident, case.instance)
+            count, queue_id = blocks.held(database, case.account, incident, case.instance)
             if queue_id is not None:
                 if request.queue_id and not queue_id:
-                    blocks.remember_queue_id(database, incident, case.instance, request.queue_id)
+                    blocks.remember_queue_id(
+                        database, case.account, incident, case.instance, request.queue_id
+                    )
                 return "HOLD"
             limit = policy.hold_limit
             if not limit or count < limit:

@@ -34,9 +34,9 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     site.ask("ann@example.org", address("ES"))
     with closing(sqlite3.connect(site.database)) as connection, connection:
         connection.execute(
-            "INSERT INTO outbox (incident, account, what, channel, detail, created, taken, tries,"
-            " last_error, next_try, recipients)"
-            " VALUES (1, 'joe@example.org', 'blocked', 'mail', '', ?, 0, 0, '', 0, '')",
+            "INSERT INTO outbox (id, incident, account, what, channel, detail, created, taken,"
+            " tries, last_error, next_try, recipients)"
+            " VALUES (1, 1, 'joe@example.org', 'blocked', 'mail', '', ?, 0, 0, '', 0, '')",
             (time.time() - 1000,),
         )
     yield site

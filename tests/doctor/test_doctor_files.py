@@ -114,7 +114,7 @@ def test_log_left_by_a_crash_is_put_in_order(kept: Patient) -> None:
     log, index = (kept.database.with_name(f"pcc.db-{side}") for side in ("wal", "shm"))
     with closing(sqlite3.connect(kept.database)) as connection:
         connection.execute(
-            "INSERT INTO event (at, account, what, who, detail) VALUES (1, '', '', '', '')"
+            "INSERT INTO event (id, at, account, what, who, detail) VALUES (1, 1, '', '', '', '')"
         )
         connection.commit()
         run_as(["cp", "-a", log, kept.pcc.folder / "log"])
@@ -148,7 +148,7 @@ def test_side_files_of_the_wrong_owner_or_mode_are_found(kept: Patient, side_fil
     path = kept.pcc.state / side_file
     with closing(sqlite3.connect(kept.database)) as connection:
         connection.execute(
-            "INSERT INTO event (at, account, what, who, detail) VALUES (1, '', '', '', '')"
+            "INSERT INTO event (id, at, account, what, who, detail) VALUES (1, 1, '', '', '', '')"
         )
         connection.commit()
         kept.database.with_name("pcc.db.lock").touch()

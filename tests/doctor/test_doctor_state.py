@@ -35,9 +35,9 @@ def void(value: object) -> None:
 
 def outbox(age: float) -> Break:
     return lambda patient: patient.sql(
-        "INSERT INTO outbox (incident, account, what, channel, detail, created, taken, tries,"
+        "INSERT INTO outbox (id, incident, account, what, channel, detail, created, taken, tries,"
         " last_error, next_try, recipients)"
-        " VALUES (1, 'joe@example.org', 'blocked', 'mail', '', ?, 0, 3, 'no route', 0, '')",
+        " VALUES (1, 1, 'joe@example.org', 'blocked', 'mail', '', ?, 0, 3, 'no route', 0, '')",
         time.time() - age,
     )
 
@@ -339,7 +339,8 @@ def test_doctor_changes_nothing(patient: Patient) -> None:
             with connection:
                 connection.execute("DELETE FROM outbox")
                 connection.execute(
-                    "INSERT INTO event (at, account, what, who, detail) VALUES (1, '', '', '', '')"
+                    "INSERT INTO event (id, at, account, what, who, detail)"
+                    " VALUES (1, 1, '', '', '', '')"
                 )
             for owner, faults in ((user.pw_uid, []), (0, ["database rights"])):
                 os.chown(f"{patient.database}-wal", owner, -1)

@@ -12,6 +12,7 @@ from checkout import Site, address
 from notices import (
     DAY,
     HOST,
+    USER,
     Place,
 )
 from postfix import wait_until
@@ -32,7 +33,7 @@ def test_evidence_is_what_counted_when_the_incident_began(place: Place) -> None:
     number = place.incident(began=now)
 
     def evidence() -> list[str]:
-        row = incidents.incident(place.database, number)
+        row = incidents.incident(place.database, USER, number)
         assert row is not None
         found, count = outbox.evidence(place.database, row, 50)
         assert count == len(found)
@@ -43,7 +44,7 @@ def test_evidence_is_what_counted_when_the_incident_began(place: Place) -> None:
     with place.database:
         place.database.write("UPDATE incident SET ended = ? WHERE id = ?", (now - 4000, before))
     assert evidence() == ["203.0.113.9"]  # nothing from before the earlier incident ended
-    row = incidents.incident(place.database, number)
+    row = incidents.incident(place.database, USER, number)
     assert row is not None
     earlier = outbox.seen_earlier(place.database, row)
     assert [(seen.country, seen.addresses, seen.mails) for seen in earlier] == [
@@ -102,7 +103,7 @@ def test_evidence_that_is_cut_keeps_the_latest_of_every_country(place: Place) ->
     for number in range(200):
         place.saw("BR", f"198.51.100.{number}", now - 9000 + number, now - 9000 + number)
     place.saw("VN", "203.0.113.9", now, now)
-    row = incidents.incident(place.database, place.incident(began=now))
+    row = incidents.incident(place.database, USER, place.incident(began=now))
     assert row is not None
     found, count = outbox.evidence(place.database, row, 50)
     assert (len(found), count) == (50, 202)

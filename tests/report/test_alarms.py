@@ -118,11 +118,11 @@ def test_group_is_suggested_for_neighbours_alone(site: Site) -> None:
 
 
 def test_alarm_stays_one_when_a_later_block_was_a_theft(site: Site) -> None:
-    deletion = "INSERT INTO event (at, account, what, who, detail) VALUES (?, ?, ?, 'root', '')"
+    deletion = "INSERT INTO event VALUES (?, ?, ?, ?, 'root', '')"
     for is_theft in (False, True):
         send_mails(site, JOE, "ES FR BR")
         lifted(site)
-        sql(site, deletion, time.time(), JOE, "deleted" if is_theft else "released")
+        sql(site, deletion, is_theft, time.time(), JOE, "deleted" if is_theft else "released")
         time.sleep(1.1)  # times are shown in whole seconds
     first, _ = site.data("report")["incidents"]
     assert [row["since"] for row in site.data("report")["lifted_soon"]] == [first["since"]]
@@ -146,8 +146,8 @@ def test_alarm_is_no_block_that_expired_or_whose_mail_was_deleted(site: Site) ->
     sql(site, earlier, "late@example.org")
     sql(
         site,
-        "INSERT INTO event (at, account, what, who, detail) SELECT ended, account, 'deleted',"
-        " 'root', '2 held mails' FROM incident WHERE account = 'deleted@example.org'",
+        "INSERT INTO event SELECT 1, ended, account, 'deleted', 'root', '2 held mails'"
+        " FROM incident WHERE account = 'deleted@example.org'",
     )
     said = site.data("report")
     assert len(said["incidents"]) == 6

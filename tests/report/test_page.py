@@ -174,8 +174,8 @@ def test_page_stays_small_with_very_many_incidents(site: Site) -> None:
         ("sighting", "address, country, looked_up, client_name, first_seen, last_seen, mails,"
          " generation, days, runs, instance, hour"),
         ("place", "kind, name, first_seen, last_seen, mails, generation, days, runs"),
-        ("incident", "mode, rule, window_seconds, countries, country, client_address, client_name,"
-         " queue_id, action, began, expires, ended, held, tries, last_try, instance"),
+        ("incident", "id, mode, rule, window_seconds, countries, country, client_address,"
+         " client_name, queue_id, action, began, expires, ended, held, tries, last_try, instance"),
     ):  # fmt: skip
         sql(
             site,

@@ -74,7 +74,8 @@ def layout(path: Path) -> list[Any]:
     with closing(sqlite3.connect(path)) as connection:
         tables = connection.execute(
             'SELECT m.name, c.name, c.type, c."notnull", c.pk FROM sqlite_master AS m,'
-            " pragma_table_info(m.name) AS c WHERE m.type = 'table' ORDER BY m.name, c.name"
+            " pragma_table_info(m.name) AS c WHERE m.type = 'table'"
+            " AND m.name <> 'sqlite_sequence' ORDER BY m.name, c.name"
         ).fetchall()
         indexes = connection.execute(
             "SELECT m.name, i.seqno, i.name FROM sqlite_master AS m, pragma_index_info(m.name) AS i"
@@ -114,6 +115,15 @@ def test_init_brings_an_older_database_up_to_date(site: Site, version: int) -> N
         connection.execute(
             "INSERT INTO event VALUES (1, 1800000000, 'joe@example.org', 'blocked', 'ann', '')"
         )
+        connection.execute(
+            "INSERT INTO held (incident, instance, account, queue_id, sender, at, state)"
+            " VALUES (1, 'i', 'joe@example.org', '4F2ABC', 'joe@example.org', 1800000001, 'held')"
+        )
+        connection.execute(
+            "INSERT INTO outbox (incident, account, what, channel, detail, created, taken, tries,"
+            " last_error, next_try, recipients)"
+            " VALUES (1, 'joe@example.org', 'blocked', 'mail', '{}', 1800000000, 0, 0, '', 0, '')"
+        )
     os.replace(old, site.database)
     with pytest.raises(
         StoreError, match=rf"has schema version {version}, .*: run pcc_admin.py init"
@@ -128,6 +138,10 @@ def test_init_brings_an_older_database_up_to_date(site: Site, version: int) -> N
     assert layout(site.database) == layout(new)
     with closing(sqlite3.connect(site.database)) as connection:
         places = connection.execute("SELECT * FROM place").fetchall()
+        waiting = connection.execute("SELECT id, incident, account, together FROM outbox")
+        assert waiting.fetchall() == [(1, 1, "joe@example.org", "")]
+        held = connection.execute("SELECT account, incident, queue_id FROM held")
+        assert held.fetchall() == [("joe@example.org", 1, "4F2ABC")]
     assert places == [("joe@example.org", "country", "ES", 1, 2, 3, 0, "20784", "")]
     assert site.blocked() == ["joe@example.org"]
     assert [event["by"] for event in site.data("show", "joe@example.org")["events"]] == ["ann"]

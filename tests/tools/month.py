@@ -96,8 +96,9 @@ class Month:
                 ended = began + (dice.uniform(0.3, 0.9) if is_theft else 0.1) * DAY
                 is_over = began < now - 4 * DAY
                 values = _incident(row, began, ended if is_over else None, dice)
+                values["id"] = number = int(began * 1e9)
                 names, marks = ", ".join(values), ", ".join("?" * len(values))
-                done = database.execute(
+                database.execute(
                     f"INSERT INTO incident ({names}) VALUES ({marks})", list(values.values())
                 )
                 events = [(began, "blocked", "pcc", values["rule"])]
@@ -110,11 +111,11 @@ class Month:
                     "INSERT INTO account (account, generation, turns, incident)"
                     " VALUES (?, ?, 0, ?) ON CONFLICT (account) DO UPDATE"
                     " SET generation = excluded.generation, incident = excluded.incident",
-                    (row["account"], int(is_over), None if is_over else done.lastrowid),
+                    (row["account"], int(is_over), None if is_over else number),
                 )
                 database.executemany(
-                    "INSERT INTO event (at, account, what, who, detail) VALUES (?, ?, ?, ?, ?)",
-                    [(at, row["account"], *words) for at, *words in events],
+                    "INSERT INTO event VALUES (?, ?, ?, ?, ?, ?)",
+                    [(int(at * 1e9), at, row["account"], *words) for at, *words in events],
                 )
 
 

@@ -6,6 +6,7 @@ import email
 import email.message
 import email.policy
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -118,12 +119,17 @@ def config_of(folder: Path, toml: str = "") -> Config:
     return load(str(path))
 
 
+def renumbered(text: str) -> str:
+    """A message with 1 in place of each id of a notice or an incident."""
+    return re.sub(r"\b(notice |incident[ =])\d{19}\b", r"\g<1>1", text)
+
+
 def insert_incident(database: Database, account: str, values: dict[str, Any]) -> int:
     """Insert the incident of incident_row(), with other `values`, as the account's open one."""
     columns = {"account": account, "began": time.time(), **values}
-    row = {**incident_row(**columns)._asdict(), "instance": ""}
-    del row["id"]
-    number = database.insert(
+    number = time.time_ns()
+    row = {**incident_row(id=number, **columns)._asdict(), "instance": ""}
+    database.write(
         f"INSERT INTO incident ({', '.join(row)}) VALUES ({', '.join('?' * len(row))})",
         tuple(row.values()),
     )

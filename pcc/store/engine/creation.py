@@ -101,6 +101,80 @@ UPGRADES = {
             at REAL NOT NULL,
             mailed REAL NOT NULL
         ) WITHOUT ROWID;
+        DROP INDEX incident_by_account;
+        CREATE TABLE new_incident (
+            id INTEGER NOT NULL,
+            account TEXT NOT NULL,
+            mode TEXT NOT NULL,
+            rule TEXT NOT NULL,
+            window_seconds INTEGER NOT NULL,
+            countries TEXT NOT NULL,
+            country TEXT NOT NULL,
+            client_address TEXT NOT NULL,
+            client_name TEXT NOT NULL,
+            queue_id TEXT NOT NULL,
+            action TEXT NOT NULL,
+            began REAL NOT NULL,
+            expires REAL NOT NULL,
+            ended REAL,
+            held INTEGER NOT NULL,
+            tries INTEGER NOT NULL,
+            last_try REAL,
+            instance TEXT NOT NULL,
+            PRIMARY KEY (account, id)
+        ) WITHOUT ROWID;
+        INSERT INTO new_incident SELECT * FROM incident;
+        DROP TABLE incident;
+        ALTER TABLE new_incident RENAME TO incident;
+        CREATE INDEX incident_by_end ON incident (ended);
+        DROP INDEX held_by_account;
+        CREATE TABLE new_held (
+            incident INTEGER NOT NULL,
+            instance TEXT NOT NULL,
+            account TEXT NOT NULL,
+            queue_id TEXT NOT NULL,
+            sender TEXT NOT NULL,
+            at REAL NOT NULL,
+            state TEXT NOT NULL,
+            host TEXT NOT NULL DEFAULT '',
+            PRIMARY KEY (account, incident, instance)
+        ) WITHOUT ROWID;
+        INSERT INTO new_held SELECT * FROM held;
+        DROP TABLE held;
+        ALTER TABLE new_held RENAME TO held;
+        DROP INDEX event_by_account;
+        CREATE TABLE new_event (
+            id INTEGER NOT NULL,
+            at REAL NOT NULL,
+            account TEXT NOT NULL,
+            what TEXT NOT NULL,
+            who TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            PRIMARY KEY (account, id)
+        ) WITHOUT ROWID;
+        INSERT INTO new_event SELECT * FROM event;
+        DROP TABLE event;
+        ALTER TABLE new_event RENAME TO event;
+        CREATE INDEX event_by_time ON event (at);
+        CREATE TABLE new_outbox (
+            id INTEGER NOT NULL,
+            incident INTEGER NOT NULL,
+            account TEXT NOT NULL,
+            what TEXT NOT NULL,
+            channel TEXT NOT NULL,
+            detail TEXT NOT NULL,
+            created REAL NOT NULL,
+            taken REAL NOT NULL,
+            tries INTEGER NOT NULL,
+            last_error TEXT NOT NULL,
+            next_try REAL NOT NULL,
+            recipients TEXT NOT NULL,
+            together TEXT NOT NULL DEFAULT '',
+            PRIMARY KEY (account, id)
+        ) WITHOUT ROWID;
+        INSERT INTO new_outbox SELECT * FROM outbox;
+        DROP TABLE outbox;
+        ALTER TABLE new_outbox RENAME TO outbox;
     """,
 }
 """For each older schema version the SQL that makes the next version of it.

@@ -1,10 +1,9 @@
 """The definitions of schema.sql and of upgrades, for engines other than SQLite.
 
 Both are written for SQLite in few words, which can be translated one by one.  There are three
-types.  `INTEGER PRIMARY KEY` with or without AUTOINCREMENT means here that the server gives the
-ids.  Only SQLite has a use for WITHOUT ROWID.  REFERENCES show readers what belongs together: no
-engine enforces them, SQLite neither.  `user_version` becomes the one row of the table
-`pcc_schema`.
+types.  Only SQLite has a use for WITHOUT ROWID.  `user_version` becomes the one row of the table
+`pcc_schema`.  SQLite can't change the key of a table: an upgrade makes `new_NAME`, copies all rows,
+drops `NAME` and renames.  Servers change the key in one statement.
 """
 
 from __future__ import annotations
@@ -16,15 +15,11 @@ VERSION_TABLE_NAME = "pcc_schema"
 
 
 class Column(NamedTuple):
-    """A column: `kind` is TEXT, REAL or INTEGER, `more` the rest of its line.
-
-    `is_id`: its values are given by the database.
-    """
+    """A column: `kind` is TEXT, REAL or INTEGER, `more` the rest of its line."""
 
     name: str
     kind: str
     more: str
-    is_id: bool
 
 
 class Table(NamedTuple):
@@ -48,14 +43,20 @@ class Addition(NamedTuple):
     column: Column
 
 
-def parts(sql: str) -> list[Table | Addition | str]:
+class Rekeying(NamedTuple):
+    """A table that gets another key in an upgrade, as it is then."""
+
+    table: Table
+
+
+def parts(sql: str) -> list[Table | Addition | Rekeying | str]:
     """Return what the statements define, and as text those that all engines understand.
 
     An index is part of its table where that is made here.  A PRAGMA of the version makes the table
     `pcc_schema`.
     """
     made: dict[str, Table] = {}
-    found: list[Table | Addition | str] = []
+    found: list[Table | Addition | Rekeying | str] = []
     # Each statement without comments, on one line, blanks between words.
     for text in re.sub(r"--.*", "", sql).split(";"):
         statement = re.sub(r" ?, ?", ", ", " ".join(text.split()))
@@ -63,8 +64,11 @@ def parts(sql: str) -> list[Table | Addition | str]:
         if index and index[2] in made:
             made[index[2]].indexes[index[1]] = index[3].split(", ")
         elif table := re.fullmatch(r"CREATE TABLE (\w+) \( (.*) \)(?: WITHOUT ROWID)?", statement):
-            made[table[1]] = _table(table[1], table[2])
-            found.append(made[table[1]])
+            name = table[1].removeprefix("new_")
+            made[name] = _table(name, table[2])
+            found.append(made[name] if name == table[1] else Rekeying(made[name]))
+        elif " new_" in statement or statement.removeprefix("DROP TABLE ") in made:
+            pass  # SQLite's way to another key
         elif added := re.fullmatch(r"ALTER TABLE (\w+) ADD COLUMN (.*)", statement):
             found.append(Addition(added[1], _column(added[2])))
         elif statement.startswith("PRAGMA user_version"):
@@ -89,6 +93,4 @@ def _table(name: str, body: str) -> Table:
 
 def _column(line: str) -> Column:
     name, kind, *rest = line.split(" ", 2)
-    more = re.sub(r" ?REFERENCES \w+ \(\w+\)( ON DELETE CASCADE)?", "", " ".join(rest))
-    is_id = kind == "INTEGER" and more.startswith("PRIMARY KEY")
-    return Column(name, kind, "PRIMARY KEY" if is_id else more, is_id)
+    return Column(name, kind, " ".join(rest))

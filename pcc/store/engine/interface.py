@@ -7,8 +7,8 @@ values, functions of our own, columns named like a keyword.  In an UPDATE no
 column is read after it was assigned, because MySQL would see its new value.
 
     rows = database.rows("SELECT ...", (account,))      # one statement, no lock
-    with database.turn(account):                        # a write transaction
-        database.write("UPDATE ...", (value, account))
+    database.in_turn(work, account)                     # a write transaction, in which work() does
+    database.write("UPDATE ...", (value, account))      # this
 """
 
 from __future__ import annotations
@@ -62,9 +62,6 @@ class Database(Protocol):
     def write_many(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Carry out one statement for each row of values, inside a transaction."""
 
-    def insert(self, statement: str, values: tuple[Any, ...]) -> int:
-        """Insert one row inside a transaction; return its id."""
-
     def turn(self, *accounts: str) -> AbstractContextManager[object]:
         """Return what a `with` enters within which nobody else decides about these accounts."""
 
@@ -72,8 +69,8 @@ class Database(Protocol):
         """Return work(), done within `with turn(*accounts)`.
 
         It is done again where another transaction was in its way, or a server's answer was lost.
-        So it reads the rows that it depends on itself.  Beside the database it changes only things
-        that a second run sets right.
+        So all writes go this way.  The work reads the rows that it depends on itself.  Beside the
+        database it changes only things that a second run sets right.
         """
 
     def __enter__(self) -> Database:

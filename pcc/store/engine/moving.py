@@ -7,6 +7,7 @@ of their keys, a batch at a time, and counted on both sides in the end.
 
 from __future__ import annotations
 
+from functools import partial
 from time import time
 from typing import TYPE_CHECKING
 
@@ -44,8 +45,9 @@ def move(source_name: str, target_name: str, host: str) -> dict[str, int]:
             if rows := _count(target, table):
                 raise StoreError(f"{target.name}: is not empty: it has {rows} rows in {table.name}")
         sums.fold(source, time())
-        with source, target:
-            return {table.name: _copy(source, target, table, host) for table in to_move}
+        copy = partial(_copy, source, target)
+        with source:
+            return target.in_turn(lambda: {table.name: copy(table, host) for table in to_move})
     finally:
         source.close()
         if target is not None:
@@ -72,8 +74,6 @@ def _copy(source: Database, target: Database, table: Table, host: str) -> int:
             ]
         target.write_many(insert, rows)
         rows = source.rows(f"{query} WHERE {beyond(tuple(key))}{order}", twice(last))
-    if isinstance(target, ServerDatabase) and any(column.is_id for column in table.columns):
-        target.follow_ids(table.name)
     before, after = _count(source, table), _count(target, table)
     if before != after:
         raise StoreError(

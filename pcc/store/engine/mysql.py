@@ -13,7 +13,7 @@ from itertools import chain
 
 from pcc.errors import StoreError
 from pcc.host.packages import Undisturbed, reach_packages
-from pcc.store.engine.definitions import Addition, Table, parts
+from pcc.store.engine.definitions import Addition, Rekeying, Table, parts
 from pcc.store.engine.server import (
     IDLE_SECONDS,
     STATEMENT_SECONDS,
@@ -48,7 +48,7 @@ NOT_READY, SHUTDOWN = 1047, 1053  # 1047: a node of Galera outside of its cluste
 DIVISION_BY_ZERO = 1365
 UNKNOWN_VARIABLE = 1193
 NO_SUCH_TABLE = 1146
-DUPLICATE_COLUMN, DUPLICATE_INDEX, DUPLICATE_ENTRY = 1060, 1061, 1062
+DUPLICATE_COLUMN, DUPLICATE_INDEX, DUPLICATE_ENTRY, NO_SUCH_INDEX = 1060, 1061, 1062, 1091
 
 LONGEST_SECONDS = STATEMENT_SECONDS + 1
 """How long a process that gives verdicts waits for an answer; no server ends a COMMIT."""
@@ -67,7 +67,7 @@ class MySQLDatabase(ServerDatabase):
     )
     no_number = DIVISION_BY_ZERO
     no_table = NO_SUCH_TABLE
-    done_before = frozenset((DUPLICATE_COLUMN, DUPLICATE_INDEX, DUPLICATE_ENTRY))
+    done_before = frozenset((DUPLICATE_COLUMN, DUPLICATE_INDEX, DUPLICATE_ENTRY, NO_SUCH_INDEX))
     version_query = "SELECT version, @@global.read_only FROM pcc_schema"
     beginning = "START TRANSACTION"
     error = pymysql.Error
@@ -159,10 +159,6 @@ class MySQLDatabase(ServerDatabase):
             self._texts[statement] = text
         return text
 
-    def insert(self, statement: str, values: tuple[Any, ...]) -> int:
-        """Insert one row inside a transaction; return its id."""
-        return int(self.run(statement, values).lastrowid)
-
     def definitions(self, sql: str) -> list[str]:
         """Return the statements of schema.sql, or of an upgrade, as this server has them."""
         is_mariadb = _is_mariadb(self._connection)
@@ -180,8 +176,15 @@ class MySQLDatabase(ServerDatabase):
             elif isinstance(part, Addition):
                 line = _line(part.column, set())
                 found.append(f"ALTER TABLE {part.table} ADD COLUMN {line}")
+            elif isinstance(part, Rekeying):
+                key = part.table.key
+                lines = [_line(column, {*key}) for column in part.table.columns]
+                lines = [f"MODIFY {line}" for line in lines if line.split()[0] in key]
+                lines += ["DROP PRIMARY KEY", f"ADD PRIMARY KEY ({', '.join(key)})"]
+                found.append(f"ALTER TABLE {part.table.name} {', '.join(lines)}")
             else:
-                found.append(part.replace("INDEX IF NOT EXISTS", "INDEX"))  # see define()
+                text = part.replace("INDEX IF NOT EXISTS", "INDEX")  # see define()
+                found.append(re.sub(r"(DROP INDEX (\w+)_by_\w+)", r"\1 ON \2", text))
         return found
 
     def define(self, statement: str) -> None:
@@ -193,9 +196,6 @@ class MySQLDatabase(ServerDatabase):
             self.run(statement)
         except (DoneBeforeError, NoSchemaError):  # the table to be renamed has its new name
             pass
-
-    def follow_ids(self, table: str) -> None:
-        """Do nothing: MySQL looks at the ids that rows were written with."""
 
 
 def _is_mariadb(connection: Any) -> bool:
@@ -232,7 +232,7 @@ def _line(column: Column, in_key: set[str]) -> str:
         kind = "mediumtext" if column.name.endswith("mails") else "text"  # a text has 64 KB
     # MySQL, not MariaDB, refuses a literal as default of a text, but not an expression.
     more = column.more.replace("DEFAULT ''", "DEFAULT ('')")
-    return f"{column.name} {kind} {more}{' AUTO_INCREMENT' if column.is_id else ''}"
+    return f"{column.name} {kind} {more}"
 
 
 _TYPES = {"INTEGER": "bigint", "REAL": "double", "TEXT": "varchar"}

@@ -184,20 +184,12 @@ class ServerDatabase(ABC):
         """Carry out statements in one round trip, until one fails; return the last one's cursor."""
 
     @abstractmethod
-    def insert(self, statement: str, values: tuple[Any, ...]) -> int:
-        """Insert one row inside a transaction; return its id."""
-
-    @abstractmethod
     def definitions(self, sql: str) -> list[str]:
         """Return the statements of schema.sql, or of an upgrade, as this server has them."""
 
     def define(self, statement: str) -> None:
         """Carry out one of definitions()."""
         self.run(statement)
-
-    @abstractmethod
-    def follow_ids(self, table: str) -> None:
-        """Give new rows ids above those that rows were written with, in a transaction."""
 
     # The interface of all engines, see pcc/store/engine/interface.py.
 
@@ -376,7 +368,7 @@ class ServerDatabase(ABC):
     def in_turn(self, work: Callable[[], Result], *accounts: str) -> Result:
         """Return work(), done within `with turn(*accounts)`, and again after a conflict.
 
-        So it is where the connection was lost, even where the answer to COMMIT was.
+        So it is where the connection was lost; for verdicts even where the answer to COMMIT was.
         """
         end, pause = time.monotonic() + RETRY_SECONDS, FIRST_PAUSE
         while True:
@@ -411,11 +403,17 @@ class ServerDatabase(ABC):
             self.write_many(_TAKE_FURTHER_TURN, others)
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        """Commit, or roll back if an error got here."""
+        """Commit, or roll back if an error got here.
+
+        Verdicts are given again where the answer to COMMIT is lost.  An administrator's command
+        would find what it has done itself.
+        """
         try:
             if kind is None:
                 self.run(self.commit)
-        except StoreError:
+        except StoreError as failure:
+            if self._connection is None and not self.for_verdicts:
+                raise StoreError(f"{failure}: look whether it was done") from None
             self._roll_back()
             raise
         else:

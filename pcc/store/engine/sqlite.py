@@ -139,13 +139,6 @@ class SQLiteDatabase:
         except Error as error:
             raise self._error(error) from None
 
-    def insert(self, statement: str, values: tuple[Any, ...]) -> int:
-        """Insert one row inside a transaction; return its id."""
-        try:
-            return self.connection.execute(statement, values).lastrowid or 0
-        except Error as error:
-            raise self._error(error) from None
-
     def cursor(self, statement: str, values: tuple[Any, ...]) -> Iterator[tuple[Any, ...]]:
         """Yield the rows of a query one by one, for a reader that may stop early."""
         try:
