@@ -221,7 +221,9 @@ class Follower:
             os._exit(0)  # the connection and the file are the parent's
 
     def _fold(self) -> None:
-        sums.fold(open_database(self._config.store_database), time.time(), FOLDING_SECONDS)
+        config = self._config
+        server = open_database(config.store_database, host_file=config.host_file)
+        sums.fold(server, time.time(), FOLDING_SECONDS)
 
     def _tell_away(self, reason: str, now: float) -> None:
         """Log once that the server is away, and send a mail when that lasts."""

@@ -42,7 +42,9 @@ class Context:
     def database(self) -> Database:
         """The open database; raises StoreError."""
         if self._database is None:
-            self._database = open_database(self.config.store_database)
+            config = self.config
+            file = config.host_file if config.is_on_server else ""
+            self._database = open_database(config.store_database, host_file=file)
             if not self._database.read_only:
                 # Every command sees what was answered until now.  Where folding fails, on a full
                 # disk for example, what can be read is worth showing.

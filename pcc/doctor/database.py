@@ -49,7 +49,8 @@ def look(config: Config, user: User, now: float) -> tuple[Inspection, list[Fault
     database, nothing = config.store_database, Inspection()
     if config.is_on_server:
         try:
-            return Inspection(*as_user(user, lambda: tuple(inspect(database, now)))), []
+            file = config.host_file
+            return Inspection(*as_user(user, lambda: tuple(inspect(database, now, file)))), []
         except PccError as error:
             return nothing, [fail(f"see docs/several-hosts.md: {escaped(str(error))}")]
     if odd := odd_kind(database):

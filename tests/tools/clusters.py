@@ -53,8 +53,8 @@ def away(server: DatabaseServer, seconds: float) -> None:
 
 def silent(server: DatabaseServer, seconds: float) -> None:
     """Suspend a server for some seconds."""
-    server.pause()
     try:
+        server.pause()
         time.sleep(seconds)
     finally:
         server.go_on()

@@ -7,6 +7,7 @@ id.  It lies below session_folder(), and runs as the unprivileged user of its pa
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import itertools
 import os
@@ -128,11 +129,11 @@ class DatabaseServer:
     def _signal_all(self, number: int) -> None:
         assert self.process is not None
         pids = [self.process.pid]
-        for pid in pids:
-            children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-            pids += [int(child) for child in children]
-        for pid in pids:
-            os.kill(pid, number)
+        for pid in pids:  # the parent first, so that it starts no others meanwhile
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                os.kill(pid, number)
+                children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+                pids += [int(child) for child in children]
 
 
 def free_port() -> int:

@@ -64,13 +64,15 @@ MAGIC = b"SQLite format 3\0"
 """The first bytes of every SQLite file."""
 
 
-def inspect(path: str, now: float) -> Inspection:
+def inspect(path: str, now: float, host_file: str = "") -> Inspection:
     """Look at the database file at `path`, a regular one, or at one on a server by its URL.
+
+    `host_file`: as open_database() takes it.
 
     Raises StoreError if it can't be opened.
     """
     if "://" in path:
-        with closing(open_database(path)) as database:
+        with closing(open_database(path, host_file=host_file)) as database:
             return _look(database.rows, now)
     try:
         # Not to wait for what has taken the place of a file: O_NONBLOCK.

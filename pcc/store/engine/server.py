@@ -273,11 +273,14 @@ class ServerDatabase(ABC):
             highest = 0
         if timeline > highest:
             new = f"{self.timeline_file}.{posix.getpid()}"
+            from pcc.store.engine.sqlite import rights_of_service_user  # once for a promotion
+
             try:
-                with open(new, "w", encoding="ascii") as file:
-                    file.write(f"{timeline}\n")
-                posix.rename(new, self.timeline_file)
-            except OSError:
+                with rights_of_service_user(new):
+                    with open(new, "w", encoding="ascii") as file:
+                        file.write(f"{timeline}\n")
+                    posix.rename(new, self.timeline_file)
+            except (OSError, StoreError):
                 pass  # a full disk, say: this process knows no less than before
         return timeline < highest
 
