@@ -9,6 +9,7 @@ Fenced blocks are marked by their language:
     cf           is read by postconf(1) as main.cf, and with `master` as master.cf
     sql          is carried out by the servers of test_store.py, and gives pcc enough rights
     text         is the output of a program
+    sh db1 mx1   is run by tests/live/test_guide.py, on these machines of an example
 
 Above a block that can't be run a comment says why.
 """
@@ -78,8 +79,8 @@ def blocks(language: str) -> list[Block]:
 
 
 def test_block_has_a_language_that_is_held() -> None:
-    known = {"sh", "cron", "toml", "cf", "cf master", "sql", "text"}
-    assert {block.place: block.language for block in BLOCKS if block.language not in known} == {}
+    known = r"sh( (db|mx)\d)*|cron|toml|cf|cf master|sql|text"
+    assert [block.place for block in BLOCKS if not re.fullmatch(known, block.language)] == []
 
 
 def test_blocks_that_are_not_run_are_few() -> None:
@@ -151,26 +152,6 @@ def scene() -> Iterator[Scene]:
         yield made
 
 
-def on_site(scene: Scene, text: str) -> str:
-    """Return commands with the places of the site in place of the system's."""
-    for old, new in {
-        "/usr/local/lib/pcc/.venv/bin/python": str(scene.pcc.python),
-        "/usr/local/lib/pcc/pcc_admin.py": "pcc_admin.py",
-        "/usr/local/lib/pcc": str(scene.pcc.folder),
-        "/etc/pcc": str(scene.pcc.folder),
-        "/var/lib/pcc": str(scene.pcc.state),
-        "/var/log/mail.log": str(scene.log),
-        "/var/lib/prometheus/node-exporter": str(scene.pcc.folder),
-        "/run/pcc": str(scene.pcc.folder / "pcc"),
-        "runuser -u pcc ": f"runuser -u {scene.pcc.user} ",
-        "user=pcc": f"user={scene.pcc.user}",
-        "submission/inet": f"127.0.0.1:{scene.mta.submission}/inet",
-        "submissions/inet": f"127.0.0.1:{scene.mta.submissions}/inet",
-    }.items():
-        text = re.sub(rf"(?<![\w/]){re.escape(old)}", new, text)
-    return text
-
-
 def command_of(cron: str) -> str:
     """Return the commands of lines of a crontab with a user."""
     lines = [re.fullmatch(r"(?:\S+ +){5}(?:root|pcc) +(.+)", line) for line in cron.splitlines()]
@@ -190,7 +171,7 @@ def test_command_in_a_document_does_its_work(scene: Scene, document: Path) -> No
         if block.why or block.language not in ("sh", "cron"):
             continue
         text = block.text if block.language == "sh" else command_of(block.text)
-        done = scene.run(on_site(scene, text))
+        done = scene.run(scene.on_site(text))
         assert done.returncode == 0, f"{block.place}:\n{done.stdout}{done.stderr}"
         assert done.stderr == "", block.place
 

@@ -6,6 +6,7 @@ four other networks within minutes: their mail is on hold.  The mail log has mor
 
 from __future__ import annotations
 
+import re
 import shutil
 import sqlite3
 import subprocess
@@ -84,6 +85,25 @@ class Scene:
         environment = {"MAIL_CONFIG": str(self.mta.config), "PATH": path}
         return run_as(["sh", "-eu", "-c", script], environment=environment)
 
+    def on_site(self, text: str) -> str:
+        """Return commands with the places of the site in place of the system's."""
+        for old, new in {
+            "/usr/local/lib/pcc/.venv/bin/python": str(self.pcc.python),
+            "/usr/local/lib/pcc/pcc_admin.py": "pcc_admin.py",
+            "/usr/local/lib/pcc": str(self.pcc.folder),
+            "/etc/pcc": str(self.pcc.folder),
+            "/var/lib/pcc": str(self.pcc.state),
+            "/var/log/mail.log": str(self.log),
+            "/var/lib/prometheus/node-exporter": str(self.pcc.folder),
+            "/run/pcc": str(self.pcc.folder / "pcc"),
+            "runuser -u pcc ": f"runuser -u {self.pcc.user} ",
+            "user=pcc": f"user={self.pcc.user}",
+            "submission/inet": f"127.0.0.1:{self.mta.submission}/inet",
+            "submissions/inet": f"127.0.0.1:{self.mta.submissions}/inet",
+        }.items():
+            text = re.sub(rf"(?<![\w/]){re.escape(old)}", new, text)
+        return text
+
     def reset(self) -> None:
         """Forget all that was done since; the theft has just happened, and mail is on hold."""
         if [path.read_text() for path in self._files] != self._texts:
@@ -98,16 +118,17 @@ class Scene:
 
     def _steal(self) -> None:
         for account in (*STOLEN, "carl@example.org"):
-            self._send(account, "ES")
+            assert self.send(account, "ES")
         self._age(2 * DAY)
         for country in ("FR", "BR", "VN", "DE", "DE"):
             for account in STOLEN:
-                self._send(account, country)
+                assert self.send(account, country)
 
-    def _send(self, account: str, country: str) -> None:
+    def send(self, account: str, country: str) -> bool:
+        """Send a mail; return whether it was accepted."""
         with Session(self.mta.submission) as session:
             session.xclient(account, CLIENTS[country])
-            assert session.mail(account, ["friend@example.net"]).accepted
+            return session.mail(account, ["friend@example.net"]).accepted
 
     def _age(self, seconds: int) -> None:
         """Make all sightings older by this time."""
