@@ -25,7 +25,7 @@ pytestmark = pytest.mark.postfix
 
 FENCE = re.compile(r"^```(sh|toml)((?: \w+)*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SYSTEM = re.compile(r"(?<![\w/])/(etc|var|usr|root|home)/")
-"""What a command of the example must not have when it is run."""
+"""Paths that no command of the example may have when it is run."""
 
 
 class Machine(DatabaseServer):
@@ -139,7 +139,7 @@ class Example:
         wait_for(lambda: not any("follower.main" in str(processes_of(path)) for path in found))
 
     def _configure(self, text: str) -> None:
-        """Put the line of the example in place of the one that is there."""
+        """Replace the option `store.database` of both hosts."""
         (line,) = re.findall(r"^database = .*$", text, re.MULTILINE)
         for host in self.hosts.values():
             before = host.pcc.config.read_text()
