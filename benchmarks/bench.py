@@ -107,10 +107,12 @@ class Bench:
         return [request(account(n), self.world.somewhere(home_country(n), chance)) for n in numbers]
 
     def warm(self, pool: Pool) -> None:
-        """Send a new address to every process of a pool: it has imported geoip2 then."""
-        number = self.scale.accounts - 1 - self._instance // 100_000_000
-        address = self.world.somewhere(home_country(number), random.Random(number))
-        requests = [request(account(number), address)]
+        """Send every process of a pool a new address of its own: it has imported geoip2 then."""
+        first = self._instance // 100_000_000 * 1000
+        chance = random.Random(first)
+        numbers = [(first + number) % self.scale.accounts for number in range(len(pool.pids))]
+        addresses = [self.world.somewhere(home_country(n), chance) for n in numbers]
+        requests = [request(account(n), a) for n, a in zip(numbers, addresses, strict=True)]
         pool.ask_each(self.mails(requests))
 
 
