@@ -51,23 +51,24 @@ CREATE TABLE place (
     PRIMARY KEY (account, kind, name)
 ) WITHOUT ROWID;
 
--- Mails that were answered and are not yet in the sums above: a log, one row for each group of
--- them.  Whichever process folds it adds each row to the sums once; see pcc/store/sums.py.
+-- Mails that were answered and are not yet in the sums above: a log.  A process appends a row for
+-- each group of them.  Then they are sorted into pieces, and each piece is added to the sums; see
+-- pcc/store/sums.py.
 CREATE TABLE counted (
-    writer TEXT    NOT NULL,  -- the process that answered them: random letters
-    number INTEGER NOT NULL,  -- of the group, counted by its writer
+    writer TEXT    NOT NULL,  -- the process that answered them: random letters; empty: a piece
+    number INTEGER NOT NULL,  -- of the group, counted by its writer; or of the piece
     at     REAL    NOT NULL,  -- seconds: the first of the mails
-    mails  TEXT    NOT NULL,  -- one line a mail; see pcc/store/repeats.py
+    mails  TEXT    NOT NULL,  -- a line for each place that they came from; see pcc/store/repeats.py
     PRIMARY KEY (writer, number)
 ) WITHOUT ROWID;
 
 CREATE INDEX counted_by_time ON counted (at);
 
--- The groups that are in the sums: a group that is written again counts no second time.
+-- The groups that are in pieces, or in the sums: a group that is written again counts no second time.
 CREATE TABLE folded (
-    writer TEXT    NOT NULL PRIMARY KEY,  -- as in counted; empty: the turn to fold
-    number INTEGER NOT NULL,  -- of its latest group that is in the sums
-    at     REAL    NOT NULL   -- seconds: when that was added
+    writer TEXT    NOT NULL PRIMARY KEY,  -- as in counted
+    number INTEGER NOT NULL,  -- of its latest group that was sorted; or of the latest piece made
+    at     REAL    NOT NULL   -- seconds: when the log was sorted
 ) WITHOUT ROWID;
 
 CREATE INDEX folded_by_time ON folded (at);

@@ -30,7 +30,7 @@ from pcc.host.timelimit import within
 from pcc.notice import serveraway
 from pcc.store import following, open_database, repeats, sums
 from pcc.store.engine.hostfile import HostFile, open_pipe
-from pcc.verdict.counting import FOLD_SECONDS, FOLDING_SECONDS
+from pcc.verdict.counting import FOLD_SECONDS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -55,6 +55,9 @@ PAUSE_SECONDS = 1
 
 AWAY_SECONDS = 30
 """Seconds that the server must be away before administrators get a mail."""
+
+FOLDING_SECONDS = 1
+"""How long a child goes on folding."""
 
 CHILD_SECONDS = 30
 """The most that a child may take, which folds or sends a mail."""
@@ -188,8 +191,8 @@ class Follower:
         if not 0 <= now - self._counts_at < COUNTS_SECONDS:
             self._following.hand_on_counts()
             self._counts_at = now
-            rows, age, last_fold = repeats.length(server, now)
-            if rows and age >= FOLD_SECONDS and last_fold >= FOLDING_SECONDS:
+            rows, age = repeats.length(server, now)
+            if rows and age >= FOLD_SECONDS:
                 self._in_child(self._fold)
 
     def _lose(self) -> None:

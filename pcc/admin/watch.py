@@ -93,7 +93,7 @@ class Watch:
         database.check_in_place()
         if not database.read_only:
             with contextlib.suppress(StoreError):  # what can be read is worth showing
-                sums.fold(database, now, 1)
+                sums.fold(database, now)
         rows = incidents.open_incidents(database, self._mode, now)
         rows.sort(key=lambda row: row.last_try or row.began, reverse=True)
         attempts = incidents.latest_attempts(database, self._mode, MOST_ROWS)

@@ -185,7 +185,7 @@ def hold(
     database.write_later(
         "UPDATE incident SET held = held + 1 WHERE account = ? AND id = ?", (account, incident)
     )
-    count_tries(database, account, incident, [(now, address)], instance)
+    count_tries(database, account, incident, [(address, 1, now, now)], instance)
 
 
 def remember_queue_id(
@@ -202,17 +202,17 @@ def count_tries(
     database: Database,
     account: str,
     incident: int,
-    tries: Sequence[tuple[float, str]],
+    tries: Sequence[tuple[str, int, float, float]],
     instance: str,
 ) -> None:
     """Add mails that were stopped because of an incident; `instance` is the latest one's.
 
-    `tries`: when each was sent, in that order, and from which address, as recorded.
+    `tries`: addresses, as recorded or "", how many from each, and the times of the first and last.
 
     A block that began in the future did so before the clock jumped back: it is
     made to begin now, or it would last longer by that jump.
     """
-    last_try = tries[-1][0]
+    last_try = max([last for *_, last in tries])
     database.write_later(
         "UPDATE incident SET tries = tries + ?, instance = ?,"
         " last_try = CASE WHEN last_try > ? THEN last_try ELSE ? END,"
@@ -220,19 +220,15 @@ def count_tries(
         " ELSE expires END, began = CASE WHEN began > ? THEN ? ELSE began END"
         " WHERE account = ? AND id = ?",
         (
-            *(len(tries), instance, last_try, last_try),
+            *(sum([mails for _, mails, *_ in tries]), instance, last_try, last_try),
             *(last_try + CLOCK_SLACK, last_try, last_try + CLOCK_SLACK, last_try),
             *(account, incident),
         ),
     )
-    times: dict[str, list[float]] = {}
-    for at, address in tries:
+    for address, *sent in tries:
         if address:
-            times.setdefault(address, []).append(at)
-    for address, sent in times.items():
-        key = account, incident, address
-        values = (*key, len(sent), sent[0], sent[-1], *key, account, incident)
-        database.write_later(_ADD_ATTEMPT, values)
+            key = account, incident, address
+            database.write_later(_ADD_ATTEMPT, (*key, *sent, *key, account, incident))
 
 
 def add_event(

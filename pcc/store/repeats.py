@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from pcc.store.engine.interface import Database
     from pcc.store.sightings import Sighting
 
+    Place = tuple[str, str, str]  # account, address, and the incident that stopped the mail or ""
+    Count = tuple[float, float, int, str, str, str]
+
 FRESH_SECONDS = 10
 """Seconds after its first mail for which a sighting may not be on disk yet.
 
@@ -67,17 +70,33 @@ def is_on_disk(seen: Sighting, now: float) -> bool:
     return seen.repeats_until > 0 or now - seen.first_seen >= FRESH_SECONDS
 
 
-_APPEND = upsert("counted", ("writer", "number"), ("at", "mails"))
+APPEND = upsert("counted", ("writer", "number"), ("at", "mails"))
 
 
-def line(
-    account: str, address: str, instance: str, client_name: str, now: float, incident: int | str
-) -> str:
-    """Return how the log has a mail, or one that an incident stopped, which is "" otherwise."""
+def line(place: Place, count: Count) -> str:
+    """Return how the log has mails of an account from an address.
+
+    A count is the times of the first and the last of them, how many, the instances of these two,
+    and the client name of the last.
+    """
+    account, address, incident = place
+    first, last, mails, *names = count
     # The account is last: a login may have any character but an end of line.  So may the others
     # of a request that Postfix has not made.
-    instance, client_name = instance.replace(FIELD, "?"), client_name.replace(FIELD, "?")
-    return FIELD.join((repr(now), address, instance, client_name, str(incident), account))
+    cleaned = [name.replace(FIELD, "?") for name in names]
+    return FIELD.join((repr(first), repr(last), str(mails), address, *cleaned, incident, account))
+
+
+def parsed(line: str) -> tuple[Place, Count] | None:
+    """Return what a line of the log has, None for damaged text."""
+    try:
+        first, last, mails, address, before, latest, name, incident, account = line.split(FIELD, 8)
+        times = float(first), float(last)
+        int(times[0] + times[1])  # neither infinite nor no number
+        int(incident or 0)
+        return (account, address, incident), (*times, int(mails), before, latest, name)
+    except (ValueError, OverflowError):
+        return None
 
 
 def append(database: Database, groups: list[tuple[str, int, float, str]]) -> None:
@@ -87,31 +106,19 @@ def append(database: Database, groups: list[tuple[str, int, float, str]]) -> Non
     it may be done again.
     """
     with database:
-        database.write_many(_APPEND, groups)
+        database.write_many(APPEND, groups)
 
 
-def is_late(since: float | None, now: float) -> bool:
-    """Whether the log, with mails `since` then, has such that a decision must not leave out.
+def late(now: float) -> float:
+    """Return the time before which mail may not be only in the log when another is decided about.
 
-    See LATE_SECONDS.  Also such of an earlier day, which may have made a place familiar.
+    See LATE_SECONDS.  An earlier day is too long ago as well: it may have made a place familiar.
     """
-    if since is None:
-        return False
-    return since < now - LATE_SECONDS or since // 86400 < now // 86400
+    return max(now - LATE_SECONDS, now // 86400 * 86400)
 
 
-def counted_since(database: Database) -> float | None:
-    """Return of when the log has its first mails, None where it is empty."""
-    row = database.row("SELECT min(at) FROM counted")
-    return None if row is None else row[0]
-
-
-def length(database: Database, now: float) -> tuple[int, float, float]:
-    """Return rows of the log, seconds since the first mail, and since somebody began to fold it."""
-    row = database.row(
-        "SELECT count(*), coalesce(min(at), ?),"
-        " coalesce((SELECT at FROM folded WHERE writer = ''), 0) FROM counted",
-        (now,),
-    )
+def length(database: Database, now: float) -> tuple[int, float]:
+    """Return rows of the log, and the seconds since its first mail."""
+    row = database.row("SELECT count(*), coalesce(min(at), ?) FROM counted", (now,))
     assert row is not None
-    return row[0], abs(now - row[1]), abs(now - row[2])
+    return row[0], abs(now - row[1])

@@ -117,7 +117,7 @@ class Known:
         self._account = account
         self.generation = 0
         self.has_exemptions = False
-        self.counted_since: float | None = None
+        self.counted_since = float("inf")
         self.incident: Incident | None = None
         self.observed = 0
         self.networks_made: float = 0
@@ -172,7 +172,7 @@ def change_days(database: Database, account: str, change: Callable[[str], str]) 
 
 
 _KNOWN = """
-    SELECT EXISTS (SELECT 1 FROM exemption), (SELECT min(at) FROM counted),
+    SELECT EXISTS (SELECT 1 FROM exemption), (SELECT coalesce(min(at), 1e99) FROM counted),
         coalesce(account.generation, 0), account.incident,
         coalesce(account.observed, 0), coalesce(account.networks_made, 0),
         coalesce(account.hosting_mails, ''), coalesce(account.foreign_mails, ''),

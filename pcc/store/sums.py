@@ -1,13 +1,20 @@
 """Folds the log of counts into the sums: what each account's addresses, places and blocks have.
 
 A process appends the mails that it has answered to the log (pcc/store/repeats.py), a group of them
-a row, which locks no account.  Every few seconds of traffic one process folds the log; a decision,
-and each command of an administrator, does so first where rows are old.
+a row, which locks no account.  Every few seconds of traffic the log is folded, and before each
+command of an administrator.
 
-A group is in the sums once, whatever happened.  Its row goes in the transaction that adds it, and
-`folded` has the highest number of each writer: A group that is written again, because the answer
-to its COMMIT was lost, is dropped.  A mail that was asked about again in another process, as by
-Postfix's retry, has the instance of the mail before it, and counts once as well.
+Folding has two steps.  A process of its own sorts the log: it replaces the groups by pieces, which
+are rows of the log as well.  They are in the order of the accounts, and have one line for all mails
+from a place.  Then each process that counts adds a piece to the sums.  So each place is written
+once, in the order of the disk, and no verdict waits long.  A decision waits for neither step.
+Where the log is late, it renews the times of its account by what the log has of it.
+
+A mail is in the sums once, whatever happened.  The transaction that makes the pieces deletes their
+groups, and the one that adds a piece deletes the piece.  `folded` has the highest number of each
+writer.  So a group that is written again, because the answer to its COMMIT was lost, is dropped.  A
+mail that was asked about again in another process, as by Postfix's retry, has the instance of the
+mail before it, and counts once as well.
 
 A mail also teaches its day, unless its account has an incident, or counts afresh since then.
 """
@@ -17,20 +24,20 @@ from __future__ import annotations
 from time import monotonic
 
 from pcc.history import DAY, joined_days
-from pcc.store import blocks, upsert
-from pcc.store.repeats import FIELD
+from pcc.store import blocks, repeats, upsert
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
     from pcc.store.engine.interface import Database
+    from pcc.store.repeats import Count, Place
 
-    Mail = tuple[float, str, str]
-    Line = tuple[float, str, str, str, int, str]
+GROUPS = 400
+"""Groups that are sorted at once, a hundred thousand mails at most."""
 
-ROWS = 8
-"""Rows of the log that one transaction folds, so that no verdict waits long."""
+PLACES = 100
+"""Lines of a piece."""
 
 KEYS = 40
 """Places that one query asks for."""
@@ -41,88 +48,134 @@ REMEMBERED_SECONDS = 3600
 # From the writer on that has waited longest, and each one's groups by their numbers.
 _OLDEST = (
     "SELECT writer, number, mails FROM counted"
-    " WHERE writer >= (SELECT writer FROM counted ORDER BY at LIMIT 1)"
-    f" ORDER BY writer, number LIMIT {ROWS}"
+    " WHERE writer >= (SELECT writer FROM counted WHERE writer > '' ORDER BY at LIMIT 1)"
+    f" ORDER BY writer, number LIMIT {GROUPS}"
 )
+_PIECE = "SELECT number, mails FROM counted WHERE writer = '' ORDER BY number LIMIT 1"
+_LAST_PIECE = "SELECT number FROM folded WHERE writer = ''"
 _WRITE_FOLDED = upsert("folded", ("writer",), ("number", "at"))
 
 
 def fold(database: Database, now: float, seconds: float = 0) -> None:
     """Add all of the log to the sums; with `seconds`, as much as can be begun in that time."""
     end = monotonic() + seconds
-    while rows := database.rows(_OLDEST):
-        _fold(database, rows, now)
+    while add_piece(database) or sort(database, now):
         if seconds and monotonic() > end:
             return
 
 
-def _fold(database: Database, rows: list[Any], now: float) -> None:
-    groups = [
-        (writer, number, [line for text in mails.split("\n") if (line := _line(text))])
-        for writer, number, mails in rows
-    ]
-    accounts = {line[-1] for *_, lines in groups for line in lines}
-    # The turn of no account, which comes first, is that to fold.
-    database.in_turn(lambda: _add(database, groups, now), "", *accounts)
+def sort(database: Database, now: float) -> bool:
+    """Replace groups of the log by pieces; return whether there were any."""
+    before = database.row(_LAST_PIECE)
+    groups = database.rows(_OLDEST)
+    writers = sorted({(writer,) for writer, *_ in groups})
+    latest = dict(_rows(database, "SELECT writer, number FROM folded WHERE", ("writer",), writers))
+    lines: list[str] = []
+    for writer, number, mails in groups:
+        if number > latest.get(writer, 0):
+            latest[writer] = number
+            lines += mails.split("\n")
+    counts = sorted(_merged(lines).items())
+    last = before[0] if before else 0
+    pieces = []
+    for start in range(0, len(counts), PLACES):
+        piece = counts[start : start + PLACES]
+        last += 1
+        at = min([count[0] for _, count in piece])
+        pieces.append(("", last, at, "\n".join([repeats.line(*one) for one in piece])))
+
+    def replace() -> None:
+        if database.row(_LAST_PIECE) != before:
+            return  # another process has sorted meanwhile
+        rows = list(latest.items())
+        database.write_many("DELETE FROM counted WHERE writer = ? AND number <= ?", rows)
+        database.write_many(repeats.APPEND, pieces)
+        folded = [(writer, number, now) for writer, number in [*rows, ("", last)]]
+        database.write_many(_WRITE_FOLDED, folded)
+        old = now - REMEMBERED_SECONDS
+        database.write_later("DELETE FROM folded WHERE at < ? AND writer <> ''", (old,))
+
+    if groups:
+        database.in_turn(replace, "")  # the turn of no account is that to sort
+    return bool(groups)
 
 
-def _line(text: str) -> Line | None:
-    """Return time, address, instance, client name, incident and account; None for damaged text."""
-    try:
-        at, address, instance, client_name, incident, account = text.split(FIELD, 5)
-        time = float(at)
-        int(time // DAY)  # neither infinite nor no number
-        return time, address, instance, client_name, int(incident or 0), account
-    except (ValueError, OverflowError):
-        return None
+def _merged(lines: list[str]) -> dict[Place, Count]:
+    """Return all mails of the log by their places."""
+    found = [one for line in lines if (one := repeats.parsed(line))]
+    found.sort(key=lambda one: one[1][0])
+    counts: dict[Place, Count] = {}
+    for place, count in found:
+        if before := counts.get(place):
+            mails = before[2] + count[2] - (count[3] == before[4])
+            _, last, *_, instance, name = max(before, count, key=lambda one: one[1])
+            count = (before[0], last, mails, before[3], instance, name)
+        counts[place] = count
+    return counts
 
 
-def _add(database: Database, groups: list[tuple[str, int, list[Line]]], now: float) -> None:
-    """Add groups of the log to the sums, in the turn of their accounts."""
-    mails: dict[tuple[str, ...], list[Mail]] = {}
-    tries: dict[tuple[str, int], list[Mail]] = {}
-    latest = {"": 0}  # the turn to fold: so that others know of it
-    for writer, number, lines in groups:
-        key = (writer, number)
-        if not database.write("DELETE FROM counted WHERE writer = ? AND number = ?", key):
-            continue  # another process has folded it meanwhile
-        if writer not in latest:
-            row = database.row("SELECT number FROM folded WHERE writer = ?", (writer,))
-            latest[writer] = row[0] if row else 0
-        if number <= latest[writer]:
-            continue  # it was written again
-        latest[writer] = number
-        for at, address, instance, client_name, incident, account in lines:
+def add_piece(database: Database) -> bool:
+    """Add the first piece of the log to the sums, in the turn of its accounts, if there is one."""
+    piece = database.row(_PIECE)
+    if piece is None:
+        return False
+    number, lines = piece
+    mails: dict[tuple[str, str], Count] = {}
+    tries: dict[tuple[str, int], list[tuple[str, Count]]] = {}  # by account and incident
+    for line in lines.split("\n"):
+        if found := repeats.parsed(line):
+            (account, address, incident), count = found
             if incident:
-                tries.setdefault((account, incident), []).append((at, instance, address))
+                tries.setdefault((account, int(incident)), []).append((address, count))
             else:
-                mails.setdefault((account, address), []).append((at, instance, client_name))
-    database.write_many(_WRITE_FOLDED, [(writer, number, now) for writer, number in latest.items()])
-    database.write_later(
-        "DELETE FROM folded WHERE at < ? AND writer <> ''", (now - REMEMBERED_SECONDS,)
-    )
-    _add_mails(database, mails)
-    for (account, incident_id), of_incident in tries.items():
-        row = database.row(
-            "SELECT instance FROM incident WHERE account = ? AND id = ?", (account, incident_id)
-        )
-        if row and (sent := _different(of_incident, row[0])):
-            attempts = [(at, address) for at, _, address in sent]
-            blocks.count_tries(database, account, incident_id, attempts, sent[-1][1])
+                mails[account, address] = count
+
+    def add() -> None:
+        key = ("", number)
+        if not database.write("DELETE FROM counted WHERE writer = ? AND number = ?", key):
+            return  # another process has added it meanwhile
+        _add_mails(database, mails)
+        for (account, incident_id), stopped in tries.items():
+            _add_tries(database, account, incident_id, stopped)
+
+    database.in_turn(add, *sorted({account for account, _ in [*mails, *tries]}))
+    return True
 
 
-def _different(mails: list[Mail], latest: str) -> list[Mail]:
-    """Sort mails, and return each once.  `latest` is the instance before them."""
-    mails.sort()
-    different = []
-    for mail in mails:
-        if mail[1] != latest:
-            different.append(mail)
-        latest = mail[1]
-    return different
+def renew_times(database: Database, account: str, now: float) -> bool:
+    """Bring the times of an account up to date by its mails that have been in the log for long.
+
+    These are not counted by that.  Returns whether there are any.
+    """
+    mails: dict[tuple[str, str], Count] = {}
+    for (lines,) in database.rows("SELECT mails FROM counted WHERE at < ?", (repeats.late(now),)):
+        for line in lines.split("\n") if account in lines else ():
+            found = repeats.parsed(line)
+            if found and found[0][0] == account and not found[0][2]:
+                (_, address, _), (first, last, *_) = found
+                before = mails.get((account, address), (first, last))
+                mails[account, address] = min(before[0], first), max(before[1], last), 0, "", "", ""
+    if mails:
+        database.in_turn(lambda: _add_mails(database, mails), account)
+    return bool(mails)
 
 
-def _add_mails(database: Database, mails: dict[tuple[str, ...], list[Mail]]) -> None:
+def _add_tries(
+    database: Database, account: str, incident: int, stopped: list[tuple[str, Count]]
+) -> None:
+    query = "SELECT instance FROM incident WHERE account = ? AND id = ?"
+    row = database.row(query, (account, incident))
+    tries = [
+        (address, mails - (instance == row[0]), first, last)
+        for address, (first, last, mails, instance, *_) in stopped
+        if row and mails > (instance == row[0])
+    ]
+    if tries:
+        latest = max([count for _, count in stopped], key=lambda count: count[1])
+        blocks.count_tries(database, account, incident, tries, latest[4])
+
+
+def _add_mails(database: Database, mails: dict[tuple[str, str], Count]) -> None:
     """Add mails, by account and address, to their addresses, countries and networks."""
     sightings: list[tuple[Any, ...]] = []
     hours: list[tuple[Any, ...]] = []
@@ -135,13 +188,14 @@ def _add_mails(database: Database, mails: dict[tuple[str, ...], list[Mail]]) -> 
         " last_seen, instance, client_name"
         " FROM sighting LEFT JOIN account ON account.account = sighting.account WHERE",
         ("sighting.account", "address"),
-        sorted(mails),  # in the order of the keys, which is the disk's
+        [*mails],
     ):
-        account, address, country, network, hour, days, teaches, *latest = row
-        here = mails[account, address]
-        count = len(_different(here, latest[1]))
-        first, last = here[0][0], here[-1][0]
-        last_seen, instance, client_name = here[-1] if last >= latest[0] else latest
+        account, address, country, network, hour, days, teaches, last_seen, *latest = row
+        first, last, count, first_instance, *newest = mails[account, address]
+        if count:  # otherwise only times are renewed
+            count -= first_instance == latest[0]
+            latest = newest if last >= last_seen else latest
+        last_seen = max(last_seen, last)
         kinds = (("country", country), ("network", network))
         names = [(account, kind, name) for kind, name in kinds if name]
         for key in names:
@@ -155,7 +209,7 @@ def _add_mails(database: Database, mails: dict[tuple[str, ...], list[Mail]]) -> 
                     days_of.setdefault(key, set()).update(seen_on)
         if int(last_seen // 3600) != hour:
             hours.append((int(last_seen // 3600), account, address))
-        sightings.append((count, last_seen, instance, client_name, days, account, address))
+        sightings.append((count, last_seen, *latest, days, account, address))
     where = "WHERE account = ? AND address = ?"
     database.write_many(f"UPDATE sighting SET hour = ? {where}", hours)  # few: it is in an index
     database.write_many(

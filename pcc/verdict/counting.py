@@ -54,11 +54,8 @@ LONGEST_SECONDS = (
 FOLD_SECONDS = 5
 """The age of the log's first mail from which on the log is folded."""
 
-FOLDING_SECONDS = 1
-"""How long one process goes on folding, and until another may begin."""
-
 FEW_ROWS = 4
-"""Rows of a log that is short: the process that finds it folds it, between two mails."""
+"""Rows of a log that is short: the process that finds it sorts it, between two mails."""
 
 
 class Counting:
@@ -141,12 +138,15 @@ class Counting:
         self._limit(COUNTING_SECONDS)
         database, now = self._database, time()
         try:
-            rows, age, last_fold = repeats.length(database, now)
-            is_due = age >= FOLD_SECONDS and last_fold >= FOLDING_SECONDS
-            if is_due and (rows <= FEW_ROWS or not database.fold_in_background()):
+            rows, age = repeats.length(database, now)
+            # Staggered, so that not all processes sort the same.
+            if age >= FOLD_SECONDS + posix.getpid() % 64 / 64 and database.is_free():
                 from pcc.store import sums  # which few processes need
 
-                sums.fold(database, now, FOLDING_SECONDS)
+                is_added = sums.add_piece(database)
+                if not is_added and (rows <= FEW_ROWS or not database.tidy_in_background()):
+                    sums.sort(database, now)
+                    sums.add_piece(database)
             database.checkpoint_if_due(in_background=True)
         except PccError as error:
             self._complain("checkpoint", str(error))

@@ -40,9 +40,6 @@ Longer than a mail waits to be counted, also while that fails (see pcc/verdict/c
 otherwise a country could leave a window although it was seen within it.
 """
 
-ONE_PIECE = 1e-9
-"""Seconds in which one transaction of folding begins, and no second one."""
-
 JUDGED_SECONDS = 3600
 """Seconds for which a place is not judged again, unless a window is narrower.
 
@@ -78,10 +75,10 @@ class Decisions:
         """
         database = self._database
         case = examine(self._config, database, self._lookup, account, request, now)
-        if repeats.is_late(case.known.counted_since, now) and self._fold(now):
-            case = examine(self._config, database, self._lookup, account, request, now)
         if case.is_blocked(now) and not case.because:
             return self._stop(case, now)
+        if case.known.counted_since < repeats.late(now) and self._is_renewed(account, now):
+            case = examine(self._config, database, self._lookup, account, request, now)
         database.require_current()
         is_answered = bool(self._answered.answer(account, case.instance)[0])
         if case.because == NO_COUNTRY and not is_answered:
@@ -119,20 +116,16 @@ class Decisions:
         self._answered.remember(account, case.instance, (verdict.action, case.request.queue_id))
         return verdict
 
-    def _fold(self, now: float) -> bool:
-        """Fold the log of counts, so that no decision rests on times that are too old."""
+    def _is_renewed(self, account: str, now: float) -> bool:
+        """Bring an account's times up to date by the log of counts; return whether that was due."""
         if self._database.read_only or self._database.follows:
             return False
         from pcc.store import sums  # which few processes need
 
-        try:  # piece by piece, because others may be at it as well
-            since: float | None = 0
-            while repeats.is_late(since, now):
-                sums.fold(self._database, now, ONE_PIECE)
-                since = repeats.counted_since(self._database)
+        try:
+            return sums.renew_times(self._database, account, now)
         except StoreError:
-            pass  # what has to be recorded meets the same, and blocks hold all the same
-        return True
+            return True  # what has to be recorded meets the same, and blocks hold all the same
 
     def _pass(self, case: Case) -> Verdict:
         """Return the verdict that lets a mail pass."""
@@ -166,7 +159,7 @@ class Decisions:
     def _count(self, case: Case, now: float) -> Verdict:
         """Return the verdict on a mail that changes nothing but counts."""
         name = case.request.client_name
-        self._counts.add_mail(case.account, case.address, case.instance, name, now)
+        self._counts.add((case.account, case.address, ""), case.instance, name, now)
         return self._pass(case)
 
     def _is_repeat_until(self, case: Case, known: Sighting, now: float) -> float | None:

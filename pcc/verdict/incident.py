@@ -117,7 +117,8 @@ class Incidents:
         self._remember(case, action)
         if case.instance == incident.instance:  # Postfix's retry
             return Verdict(action)
-        self._counts.add_try(incident.id, case.account, case.address, case.instance, now)
+        place = (case.account, case.address, str(incident.id))
+        self._counts.add(place, case.instance, "", now)
         return _refusal(case, incident, action)
 
     def _hold(self, case: Case, now: float) -> Verdict | None:
@@ -168,7 +169,7 @@ class Incidents:
                 account, instance = case.account, case.instance
                 blocks.hold(database, incident, account, instance, request, host, case.address, now)
                 return "HOLD"
-        tries = [(now, case.address)]
+        tries = [(case.address, 1, now, now)]
         blocks.count_tries(database, case.account, incident, tries, case.instance)
         return stopping_action(policy)
 

@@ -92,7 +92,7 @@ class Verdicts:
         account, address, latest = repeat
         _, _, instance, client_name, queue_id = request
         if instance != latest and not self._answered.answer(account, instance)[0]:
-            self.counts.add_mail(account, address, instance, client_name, now)
+            self.counts.add((account, address, ""), instance, client_name, now)
         self._answered.remember(account, instance, (DUNNO, queue_id))
 
     def verdict(self, account: str, request: PolicyRequest, now: float) -> Verdict:

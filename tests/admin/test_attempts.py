@@ -72,7 +72,10 @@ def test_attempts_are_bounded_and_end_with_their_account(blocked: Callable[[str]
     with closing(open_database(str(site.database))) as database:
         incident = incidents.open_incident(database, ACCOUNT)
         assert incident is not None
-        tries = [(1e9 + n, f"11.4.{n // 256}.{n % 256}") for n in range(blocks.MOST_ATTEMPTS + 9)]
+        tries = [
+            (f"11.4.{n // 256}.{n % 256}", 1, 1e9 + n, 1e9 + n)
+            for n in range(blocks.MOST_ATTEMPTS + 9)
+        ]
         with database.turn(ACCOUNT):
             blocks.count_tries(database, ACCOUNT, incident.id, tries, "x")
         kept = incidents.attempts_of(database, incident)

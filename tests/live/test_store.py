@@ -447,7 +447,7 @@ def test_log_of_counts_is_folded_once_by_many_at_once(
             for number in range(30):
                 for account in accounts:
                     instance = f"{writer}.{number}"
-                    counts.add_mail(account, address("ES"), instance, "unknown", time.time())
+                    counts.add((account, address("ES"), ""), instance, "unknown", time.time())
                 counts.write()
                 if number % 3 == 0:
                     sums.fold(database, time.time())
@@ -531,14 +531,14 @@ def test_mails_are_counted_once_although_the_answer_to_their_commit_is_lost(
         assert block is not None
         verdicts = Verdicts(config, database, print)
         for number, home in enumerate(homes * 2):
-            verdicts.counts.add_mail(USER, home, f"first.{number}", "unknown", now)
-            verdicts.counts.add_try(block.id, USER, "192.0.2.1", f"try.{number}", now)
+            verdicts.counts.add((USER, home, ""), f"first.{number}", "unknown", now)
+            verdicts.counts.add((USER, "192.0.2.1", str(block.id)), f"try.{number}", "", now)
         for number in range(2):
             carried.loses = lost
             with pytest.raises(StoreError):
                 verdicts.counts.write()
             carried.loses = ""
-            verdicts.counts.add_mail(USER, homes[0], f"more.{number}", "unknown", now)
+            verdicts.counts.add((USER, homes[0], ""), f"more.{number}", "unknown", now)
             if is_folded:
                 sums.fold(database, now)
         for _ in range(2):

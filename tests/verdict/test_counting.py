@@ -70,7 +70,13 @@ def sightings_of(verdicts: Verdicts) -> list[tuple[Any, ...]]:
 
 def count(verdicts: Verdicts, instance: str, at: float, country: str = "ES") -> None:
     """Count a mail of joe that was answered at a time."""
-    verdicts.counts.add_mail("joe", address(country), instance, "a.example", at)
+    verdicts.counts.add(("joe", address(country), ""), instance, "a.example", at)
+
+
+def line(instance: str, at: float) -> str:
+    """Return the line of the log of a mail of joe."""
+    count = (at, at, 1, instance, instance, "a.example")
+    return repeats.line(("joe", address("ES"), ""), count)
 
 
 def fold(verdicts: Verdicts, at: float) -> None:
@@ -81,10 +87,7 @@ def test_group_that_is_written_again_counts_once(process: Callable[[], Verdicts]
     one, other = process(), process()
     assert ask(one, "ES", START) == "DUNNO"
     database = one._database
-    groups = [
-        ("writer", number, START, repeats.line("joe", address("ES"), f"i{number}", "", START, ""))
-        for number in (1, 2, 3)
-    ]
+    groups = [("writer", number, START, line(f"i{number}", START)) for number in (1, 2, 3)]
     repeats.append(database, groups[:1])
     repeats.append(database, groups[:2])  # the first once more, before it is folded
     fold(one, START + 5)
@@ -121,15 +124,36 @@ def test_old_mail_of_the_log_leaves_newer_times(process: Callable[[], Verdicts])
     assert sightings_of(one)[0][1:4] == (2, newest, START)
 
 
-@pytest.mark.parametrize("late", [9, 11])
-def test_decision_folds_a_log_that_is_late(process: Callable[[], Verdicts], late: int) -> None:
+@pytest.mark.parametrize(("late", "at"), [(9, 0), (11, 1)])
+def test_decision_knows_the_times_of_a_log_that_is_late(
+    process: Callable[[], Verdicts], late: int, at: int
+) -> None:
     one = process()
     assert ask(one, "ES", START) == "DUNNO"
-    count(one, "waits", START + 1)
+    count(one, "one waits", START + 1)
+    count(one, "another waits", START + 1)
+    one.counts.write()
+    one.counts.add(("joey", address("ES"), ""), "other", "a.example", START + 1)
     one.counts.write()
     assert ask(one, "FR", START + 1 + late) == "REJECT"
-    rows = one._database.rows("SELECT mails FROM sighting WHERE address = ?", (address("ES"),))
-    assert rows == [(2 if late > 10 else 1,)]
+    query = f"SELECT last_seen, mails FROM sighting WHERE address = '{address('ES')}'"
+    assert one._database.rows(query) == [(START + at, 1)]
+    assert one._database.rows("SELECT last_seen FROM place WHERE name = 'ES'") == [(START + at,)]
+    fold(one, START + 30)
+    assert one._database.rows(query) == [(START + 1, 3)]
+
+
+def test_late_log_of_an_earlier_day_makes_a_place_familiar(
+    process: Callable[[], Verdicts],
+) -> None:
+    one = process()
+    midnight = START // DAY * DAY + DAY
+    assert ask(one, "ES", midnight - 3600) == "DUNNO"
+    count(one, "waits", midnight - 1)
+    one.counts.write()
+    assert ask(one, "FR", midnight + 1) == "REJECT"
+    query = f"SELECT last_seen FROM sighting WHERE address = '{address('ES')}'"
+    assert one._database.rows(query) == [(midnight - 1,)]
 
 
 def test_mail_of_the_log_teaches_its_day(process: Callable[[], Verdicts]) -> None:
@@ -166,30 +190,58 @@ def test_mail_of_the_log_teaches_nothing_during_an_incident_nor_after_it(
 def test_log_is_folded_in_pieces_that_others_can_write_between(
     process: Callable[[], Verdicts],
 ) -> None:
-    one = process()
-    assert ask(one, "ES", START) == "DUNNO"
-    for group in range(sums.ROWS * 2 + 3):
-        for number in range(50):
-            count(one, f"{group}.{number}", START + number / 1000)
+    one, other = process(), process()
+    accounts = [f"user{number:04}" for number in range(2 * sums.PLACES + 3)]
+    for account in accounts:
+        assert ask(one, "ES", START, account) == "DUNNO"
+    for at in (1, 2):
+        for number, account in enumerate(accounts):
+            one.counts.add((account, address("ES"), ""), f"{at}.{number}", "", START + at)
         one.counts.write()
-    fold(one, START + 9)
-    assert sightings_of(one)[0][1] == 1 + (sums.ROWS * 2 + 3) * 50
-    assert repeats.length(one._database, START + 9)[0] == 0
+    database = one._database
+    assert sums.sort(database, START + 9)
+    count(other, "meanwhile", START + 3)
+    other.counts.write()
+    assert sums.sort(database, START + 9)  # and the pieces stay
+    assert [sums.add_piece(database) for _ in range(5)] == [True, True, True, True, False]
+    rows = database.rows("SELECT account, mails FROM sighting ORDER BY account")
+    assert rows == [(account, 3) for account in accounts]
+    assert repeats.length(database, START + 9) == (0, 0)
 
 
-def test_oldest_mails_of_the_log_are_folded_first(process: Callable[[], Verdicts]) -> None:
+def test_log_is_sorted_once_by_two_at_once(process: Callable[[], Verdicts]) -> None:
+    """The second has read all groups when the first replaces them."""
+    one, other = process(), process()
+    assert ask(one, "ES", START) == "DUNNO"
+    count(one, "first", START + 1)
+    one.counts.write()
+
+    class Late(type(other._database)):  # type: ignore[misc]
+        def in_turn(self, work: Callable[[], Any], *accounts: str) -> Any:
+            assert sums.sort(one._database, START + 2)
+            return super().in_turn(work, *accounts)
+
+    late = Late(other._database.name)
+    assert sums.sort(late, START + 2)
+    late.close()
+    fold(one, START + 3)
+    assert sightings_of(one)[0][:3] == (address("ES"), 2, "first")
+
+
+def test_oldest_mails_of_the_log_are_sorted_first(process: Callable[[], Verdicts]) -> None:
     one = process()
     assert ask(one, "ES", START) == "DUNNO"
     database = one._database
-    for number in range(1, 2 * sums.ROWS):
-        line = repeats.line("joe", address("ES"), f"i{number}", "", START + number, "")
-        repeats.append(database, [("a", number, START + number, line)])
-    line = repeats.line("joe", address("ES"), "old", "", START, "")
-    repeats.append(database, [("z", 1, START, line)])
-    sums.fold(database, START + 30, 1e-9)
+    for number in range(1, sums.GROUPS + 9):
+        repeats.append(
+            database, [("a", number, START + number, line(f"i{number}", START + number))]
+        )
+    repeats.append(database, [("z", 1, START, line("old", START))])
+    assert sums.sort(database, START + 900)
+    assert sums.add_piece(database)
     assert database.row("SELECT min(at) FROM counted") == (START + 1,)
-    sums.fold(database, START + 30)
-    assert sightings_of(one)[0][1] == 1 + 2 * sums.ROWS
+    fold(one, START + 900)
+    assert sightings_of(one)[0][1] == 1 + sums.GROUPS + 9
 
 
 def repeats_until(verdicts: Verdicts) -> float:
@@ -222,7 +274,7 @@ def test_mail_with_any_characters_is_counted(process: Callable[[], Verdicts]) ->
     one = process()
     account = "a\x1fb\tc\x85\u2028@example.org"
     assert ask(one, "ES", START, account) == "DUNNO"
-    one.counts.add_mail(account, address("ES"), "i\x1f1", "a\x1fb\x1fc.example", START + 1)
+    one.counts.add((account, address("ES"), ""), "i\x1f1", "a\x1fb\x1fc.example", START + 1)
     one.counts.write()
     fold(one, START + 2)
     assert one._database.rows("SELECT account, mails, client_name FROM sighting") == [
@@ -231,22 +283,23 @@ def test_mail_with_any_characters_is_counted(process: Callable[[], Verdicts]) ->
 
 
 @pytest.mark.parametrize(
-    "line",
+    "damaged",
     [
         "",
         "damaged",
-        "\x1f" * 5,
-        f"inf\x1f{address('ES')}\x1fi\x1fn\x1f\x1fjoe",
-        "1\x1f1\x1fi\x1fn\x1fx\x1fjoe",
+        "\x1f" * 8,
+        line("i", START).replace(str(START), "inf"),
+        line("i", START).replace(str(START), "nan"),
+        line("i", START).replace("\x1f1\x1f", "\x1fmany\x1f"),
+        line("i", START).replace("\x1fjoe", "x\x1fjoe"),
     ],
 )
-def test_damaged_line_of_the_log_is_left_out(process: Callable[[], Verdicts], line: str) -> None:
+def test_damaged_line_of_the_log_is_left_out(process: Callable[[], Verdicts], damaged: str) -> None:
     one = process()
     assert ask(one, "ES", START) == "DUNNO"
-    count(one, "i.1", START + 1)
-    one.counts._lines.append(line)
-    count(one, "i.2", START + 2)
-    one.counts.write()
+    lines = "\n".join([line("i.1", START + 1), damaged, line("i.2", START + 2)])
+    repeats.append(one._database, [("writer", 1, START + 1, lines)])
     assert ask(one, "ES", START + 60) == "DUNNO"
+    fold(one, START + 60)
     assert sightings_of(one)[0][1] == 3
     assert one._database.rows("SELECT 1 FROM counted") == []

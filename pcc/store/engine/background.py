@@ -1,8 +1,8 @@
-"""Tidies a database up in a process of its own: folds the log of counts, moves the write-ahead log.
+"""Tidies a database up in a process of its own: sorts the log of counts, moves the write-ahead log.
 
     python -c RUN FOLDER DATABASE
 
-Folding takes a while under load, and a checkpoint waits for the disk, for a second on a busy
+Sorting takes a while under load, and a checkpoint waits for the disk, for a second on a busy
 one.  So that no mail waits meanwhile, a policy process starts a child, which has nothing of the
 SMTP server's socket.  It must be a new program: in a mere fork SQLite would take its parent's
 locks for its own.  Then a process that closes the database meanwhile would find no user, and
@@ -66,11 +66,11 @@ def start(path: str, lock: int) -> None:
 
 
 def tidy(opened: Callable[[], SQLiteDatabase]) -> None:
-    """Fold the log, move the other one, and end without a word: others will try again."""
+    """Sort the log, move the other one, and end without a word: others will try again."""
     signal.alarm(LONGEST_SECONDS)
     try:
         database = opened()
-        sums.fold(database, time.time())
+        sums.sort(database, time.time())
         if database.is_long() and not database.checkpoint():
             signal.alarm(0)
             time.sleep(PAUSE_SECONDS)

@@ -97,8 +97,8 @@ class Database(Protocol):
     def checkpoint_if_due(self, *, in_background: bool = False) -> None:
         """Tidy up what many writes leave behind; to be called outside transactions."""
 
-    def fold_in_background(self) -> bool:
-        """Start a process that folds the log of counts, False where the caller has to fold it."""
+    def tidy_in_background(self) -> bool:
+        """Start a process that sorts the log of counts, False where the caller has to."""
 
     def close(self) -> None:
         """Close the database."""

@@ -463,8 +463,8 @@ class ServerDatabase(ABC):
     def checkpoint_if_due(self, *, in_background: bool = False) -> None:  # noqa: B027, as well
         """Do nothing: servers tidy up by themselves."""
 
-    def fold_in_background(self) -> bool:
-        """Return False: a new process would need longer to connect than the caller to fold."""
+    def tidy_in_background(self) -> bool:
+        """Return False: a new process would need longer to connect than the caller to sort."""
         return False
 
     def run(self, statement: str, values: tuple[Any, ...] = ()) -> Any:

@@ -223,10 +223,10 @@ class SQLiteDatabase:
         if not in_background:
             self.checkpoint()
             return
-        self.fold_in_background()
+        self.tidy_in_background()
 
-    def fold_in_background(self) -> bool:
-        """Start a process that folds the log of counts, and moves a long write-ahead log."""
+    def tidy_in_background(self) -> bool:
+        """Start a process that sorts the log of counts, and moves a long write-ahead log."""
         from pcc.store.engine import background  # which few processes need
 
         try:
