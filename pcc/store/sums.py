@@ -10,11 +10,11 @@ from a place.  Then each process that counts adds a piece to the sums.  So each 
 once, in the order of the disk, and no verdict waits long.  A decision waits for neither step.
 Where the log is late, it renews the times of its account by what the log has of it.
 
-A mail is in the sums once, whatever happened.  The transaction that makes the pieces deletes their
-groups, and the one that adds a piece deletes the piece.  `folded` has the highest number of each
-writer.  So a group that is written again, because the answer to its COMMIT was lost, is dropped.  A
-mail that was asked about again in another process, as by Postfix's retry, has the instance of the
-mail before it, and counts once as well.
+A mail is in the sums once, whatever happened.  Making pieces deletes their groups, and adding a
+piece deletes that, in one transaction each.  `folded` has the highest number of each writer.  So a
+group that is written again, because the answer to its COMMIT was lost, is dropped.  A mail that was
+asked about again in another process, as by Postfix's retry, has the instance of the mail before it,
+and counts once as well.
 
 A mail also teaches its day, unless its account has an incident, or counts afresh since then.
 """
