@@ -15,9 +15,9 @@ from random import Random
 import clusters
 import pytest
 import servers
-from checkout import address, is_pass
+from checkout import address, is_pass, is_refusal
 from clusters import Cluster, Galera
-from hosts import USER, Host
+from hosts import USER, Host, wait_for
 
 from faults import sharing
 from pcc.store import open_database
@@ -75,6 +75,10 @@ def test_decision_that_no_standby_has_is_no_answer_and_not_seen(tmp_path: Path) 
     server = servers.running("postgresql")
     host = Host(tmp_path / "host", server.new_database())
     host.follow()
+    for country in ("ES", "FR", "BR", "VN"):
+        host.ask("thief@example.org", address(country))
+    assert is_pass(host.ask("ann@example.org", address("ES")))
+    wait_for(lambda: host.has_block("thief@example.org") and host.knows("ann@example.org"))
 
     def require_standby(name: str) -> None:
         server.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{name}'")
@@ -83,6 +87,8 @@ def test_decision_that_no_standby_has_is_no_answer_and_not_seen(tmp_path: Path) 
     try:
         require_standby("none_there")
         assert host.ask(USER, address("ES")) is None
+        assert is_pass(host.ask("ann@example.org", address("ES")))
+        assert is_refusal(host.ask("thief@example.org", address("ES")))
         with closing(open_database(host.server_url)) as database:
             assert database.row("SELECT 1 FROM account WHERE account = ?", (USER,)) is None
         require_standby("")
