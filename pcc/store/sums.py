@@ -57,9 +57,15 @@ _WRITE_FOLDED = upsert("folded", ("writer",), ("number", "at"))
 
 
 def fold(database: Database, now: float, seconds: float = 0) -> None:
-    """Add all of the log to the sums; with `seconds`, as much as can be begun in that time."""
+    """Add all of the log to the sums; with `seconds`, as much as can be begun in that time.
+
+    Mails that are newer than all that it had at first may stay: others go on counting.
+    """
     end = monotonic() + seconds
-    while add_piece(database) or sort(database, now):
+    newest = database.row("SELECT coalesce(max(at), 0) FROM counted") or ()
+    while database.row("SELECT 1 FROM counted WHERE at <= ? LIMIT 1", newest):
+        if not add_piece(database):
+            sort(database, now)
         if seconds and monotonic() > end:
             return
 
@@ -138,7 +144,8 @@ def add_piece(database: Database) -> bool:
         for (account, incident_id), stopped in tries.items():
             _add_tries(database, account, incident_id, stopped)
 
-    database.in_turn(add, *sorted({account for account, _ in [*mails, *tries]}))
+    # With the turn to sort: otherwise hosts that follow would read all these accounts again.
+    database.in_turn(add, "", *{account for account, _ in [*mails, *tries]})
     return True
 
 

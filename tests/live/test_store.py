@@ -54,6 +54,7 @@ from pcc.store import (
     incidents,
     open_database,
     outbox,
+    repeats,
     seen,
     server_database,
     sightings,
@@ -456,6 +457,32 @@ def test_log_of_counts_is_folded_once_by_many_at_once(
         list(pool.map(write_and_fold, range(4)))
     for account in accounts:
         assert site.mails(account) == {address("ES"): 1 + 4 * 30}
+
+
+def test_folding_changes_no_account_for_the_hosts_that_follow(
+    server: DatabaseServer, make: Callable[..., Site]
+) -> None:
+    url = server.new_database()
+    assert is_pass(make(url).ask(USER, address("ES")))
+    query = "SELECT changed FROM account WHERE account = ?"
+    with closing(open_database(url)) as database:
+        before = database.row(query, (USER,))
+        counts = Counts(database)
+        counts.add((USER, address("ES"), ""), "another", "unknown", time.time())
+        counts.write()
+        sums.fold(database, time.time())
+        assert database.row("SELECT mails FROM place WHERE kind = 'country'") == (2,)
+        assert database.row(query, (USER,)) == before
+
+
+def test_log_of_a_long_outage_is_taken_whatever_its_length(server: DatabaseServer) -> None:
+    """MariaDB takes no message of more than 16 MB."""
+    url = server.new_database()
+    create_or_upgrade(url)
+    with closing(open_database(url)) as database:
+        groups = [("writer", number, 1.0, "x" * 80_000) for number in range(1, 251)]
+        repeats.append(database, groups)
+        assert database.row("SELECT count(*), sum(length(mails)) FROM counted") == (250, 20_000_000)
 
 
 class Courier:

@@ -244,6 +244,27 @@ def test_oldest_mails_of_the_log_are_sorted_first(process: Callable[[], Verdicts
     assert sightings_of(one)[0][1] == 1 + sums.GROUPS + 9
 
 
+def test_folding_ends_although_others_go_on_counting(process: Callable[[], Verdicts]) -> None:
+    one, other = process(), process()
+    assert ask(one, "ES", START) == "DUNNO"
+    count(one, "first", START + 1)
+    one.counts.write()
+    turns: list[int] = []
+
+    class Busy(type(other._database)):  # type: ignore[misc]
+        def in_turn(self, work: Callable[[], Any], *accounts: str) -> Any:
+            turns.append(1)
+            assert len(turns) < 9
+            count(one, f"meanwhile {len(turns)}", START + 2)
+            one.counts.write()
+            return super().in_turn(work, *accounts)
+
+    busy = Busy(other._database.name)
+    sums.fold(busy, START + 3)
+    busy.close()
+    assert sightings_of(one)[0][1] == 2
+
+
 def repeats_until(verdicts: Verdicts) -> float:
     """Return until when joe's mail is a repeat, in seconds since the last midnight before START."""
     rows = verdicts._database.rows("SELECT abs(repeats_until) FROM sighting")

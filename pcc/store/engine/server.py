@@ -60,6 +60,9 @@ FIRST_PAGE = 64
 MESSAGE_STATEMENTS = 100
 """Statements that are sent together at most."""
 
+MESSAGE_CHARACTERS = 1_000_000
+"""The length of many rows from which on they are sent: servers take no message of any length."""
+
 ROWS = 50
 """Rows that one statement writes at most."""
 
@@ -348,9 +351,20 @@ class ServerDatabase(ABC):
 
     def write_many(self, statement: str, rows: Iterable[tuple[Any, ...]]) -> None:
         """Carry out one statement for each row of values, inside a transaction."""
-        waiting = list(rows)
-        for start in range(0, len(waiting), ROWS):
-            self.write_some(statement, waiting[start : start + ROWS])
+        some: list[tuple[Any, ...]] = []
+        length = 0
+        for values in rows:
+            some.append(values)
+            length += sum([len(value) for value in values if isinstance(value, str)])
+            if len(some) >= ROWS or length >= MESSAGE_CHARACTERS:
+                self.write_some(statement, some)
+                some = []
+            if length >= MESSAGE_CHARACTERS:
+                length = 0
+                if self._waiting:
+                    self._send()
+        if some:
+            self.write_some(statement, some)
 
     def write_some(self, statement: str, rows: list[tuple[Any, ...]]) -> None:
         """Carry out one statement for a few rows of values; an INSERT is one for all of them."""
