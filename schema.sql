@@ -204,3 +204,6 @@ CREATE TABLE outbox (
     together   TEXT    NOT NULL DEFAULT '',  -- notices that have the same word go in one mail; empty: in one of their own, or by notify.digest
     PRIMARY KEY (account, id)
 ) WITHOUT ROWID;
+
+-- Notices are sent in the order of their ids.
+CREATE INDEX outbox_by_id ON outbox (id);

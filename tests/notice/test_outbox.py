@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import pytest
 from notices import (
@@ -20,9 +21,28 @@ from postfix import wait_until
 from systemlog import system_log
 
 from pcc import maillog
-from pcc.store import counters, outbox, upkeep
+from pcc.store import blocks, counters, outbox, upkeep
+from pcc.store.engine.sqlite import SQLiteDatabase
 
 started = pytest.mark.subprocess
+
+
+def test_notice_is_taken_as_quickly_from_many_as_from_few(place: Place) -> None:
+    assert isinstance(place.database, SQLiteDatabase)
+    connection, steps = place.database.connection, []
+    for number in (50, 2000):
+        with place.database:
+            for account in range(number):
+                name, now = f"user{account}@example.org", time.time()
+                blocks.add_notice(place.database, 1, name, "unblocked", ("mail",), now)
+        first = outbox.take(place.database, 0, time.time())
+        assert first is not None
+        counted: list[int] = []
+        connection.set_progress_handler(partial(counted.append, 1), 1)
+        assert outbox.take(place.database, first.id, time.time())
+        connection.set_progress_handler(None, 1)
+        steps.append(len(counted))
+    assert steps[1] < 2 * steps[0], steps
 
 
 @started

@@ -36,6 +36,7 @@ UPGRADES = {
         CREATE INDEX exemption_by_creation ON exemption (created);
     """,
     # The renaming is first: it waits for the writers of the old version, and later ones fail.
+    # Servers keep the indexes of a table that gets another key: only IF NOT EXISTS is for them.
     2: """
         ALTER TABLE presence RENAME TO presence_before;
         CREATE TABLE place (
@@ -175,6 +176,7 @@ UPGRADES = {
         INSERT INTO new_outbox SELECT * FROM outbox;
         DROP TABLE outbox;
         ALTER TABLE new_outbox RENAME TO outbox;
+        CREATE INDEX IF NOT EXISTS outbox_by_id ON outbox (id);
     """,
 }
 """For each older schema version the SQL that makes the next version of it.
