@@ -155,8 +155,11 @@ def renew_times(database: Database, account: str, now: float) -> bool:
     These are not counted by that.  Returns whether there are any.
     """
     mails: dict[tuple[str, str], Count] = {}
-    for (lines,) in database.rows("SELECT mails FROM counted WHERE at < ?", (repeats.late(now),)):
-        for line in lines.split("\n") if account in lines else ():
+    # A server sends no other groups.  In LIKE, "%" and "\\" mean something else.
+    name = account.replace("%", "_").replace("\\", "_")
+    query = "SELECT mails FROM counted WHERE at < ? AND mails LIKE ?"
+    for (lines,) in database.rows(query, (repeats.late(now), f"%{repeats.FIELD}{name}%")):
+        for line in lines.split("\n"):
             found = repeats.parsed(line)
             if found and found[0][0] == account and not found[0][2]:
                 (_, address, _), (first, last, *_) = found

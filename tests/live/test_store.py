@@ -459,6 +459,31 @@ def test_log_of_counts_is_folded_once_by_many_at_once(
         assert site.mails(account) == {address("ES"): 1 + 4 * 30}
 
 
+@pytest.mark.parametrize("name", ["joe", r"j%o_e\\e%", "j'o\"e", "жó"])
+def test_decision_finds_its_account_in_a_late_log_and_reads_no_other(
+    database: Database, name: str
+) -> None:
+    account = f"{name}@example.org"
+    read: list[str] = []
+    with database:
+        sightings.save_sighting(database, account, Sighting("192.0.2.1", "ES", "", 1.0, 1.0))
+    for writer, whose in enumerate((account, "other@example.org")):
+        count = (2.0, 2.0, 1, "i", "i", "")
+        line = repeats.line((whose, "192.0.2.1", ""), count)
+        repeats.append(database, [(f"writer{writer}", 1, 2.0, line)])
+
+    class Reader(type(database)):  # type: ignore[misc]
+        def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+            rows: list[tuple[Any, ...]] = super().rows(statement, values)
+            read.append(str(rows))
+            return rows
+
+    database.__class__ = Reader
+    assert sums.renew_times(database, account, 30.0)
+    assert not [rows for rows in read if "other@" in rows]
+    assert database.rows("SELECT last_seen FROM sighting") == [(2.0,)]
+
+
 def test_folding_changes_no_account_for_the_hosts_that_follow(
     server: DatabaseServer, make: Callable[..., Site]
 ) -> None:
