@@ -68,7 +68,7 @@ CREATE INDEX counted_by_time ON counted (at);
 CREATE TABLE folded (
     writer TEXT    NOT NULL PRIMARY KEY,  -- as in counted
     number INTEGER NOT NULL,  -- of its latest group that was sorted; or of the latest piece made
-    at     REAL    NOT NULL   -- seconds: when the log was sorted
+    at     REAL    NOT NULL   -- seconds: when they were sorted; of pieces: since when a process sorts, 0 for none
 ) WITHOUT ROWID;
 
 CREATE INDEX folded_by_time ON folded (at);

@@ -42,6 +42,9 @@ PLACES = 100
 KEYS = 40
 """Places that one query asks for."""
 
+SORTING_SECONDS = 2
+"""How long others leave the log to the process that sorts it: it has no more time either."""
+
 REMEMBERED_SECONDS = 3600
 """How long the numbers of a writer are kept after its last group: longer than any writes again."""
 
@@ -70,6 +73,14 @@ def fold(database: Database, now: float, seconds: float = 0) -> None:
             return
 
 
+def may_sort(database: Database, now: float) -> bool:
+    """Return whether this process is to sort the log: no other one that asked this is at it."""
+    statement = "UPDATE folded SET at = ? WHERE writer = '' AND (at < ? OR at > ?)"
+    values = (now, now - SORTING_SECONDS, now + SORTING_SECONDS)
+    is_ours = database.in_turn(lambda: database.write(statement, values)) > 0
+    return is_ours or database.row(_LAST_PIECE) is None
+
+
 def sort(database: Database, now: float) -> bool:
     """Replace groups of the log by pieces; return whether there were any."""
     before = database.row(_LAST_PIECE)
@@ -96,8 +107,8 @@ def sort(database: Database, now: float) -> bool:
         rows = list(latest.items())
         database.write_many("DELETE FROM counted WHERE writer = ? AND number <= ?", rows)
         database.write_many(repeats.APPEND, pieces)
-        folded = [(writer, number, now) for writer, number in [*rows, ("", last)]]
-        database.write_many(_WRITE_FOLDED, folded)
+        folded = [(writer, number, now) for writer, number in rows]
+        database.write_many(_WRITE_FOLDED, [*folded, ("", last, 0)])
         old = now - REMEMBERED_SECONDS
         database.write_later("DELETE FROM folded WHERE at < ? AND writer <> ''", (old,))
 

@@ -143,8 +143,10 @@ class Counting:
             if age >= FOLD_SECONDS + posix.getpid() % 64 / 64 and database.is_free():
                 from pcc.store import sums  # which few processes need
 
-                is_added = sums.add_piece(database)
-                if not is_added and (rows <= FEW_ROWS or not database.tidy_in_background()):
+                if not sums.add_piece(database) and (
+                    rows <= FEW_ROWS
+                    or (not database.tidy_in_background() and sums.may_sort(database, now))
+                ):
                     sums.sort(database, now)
                     sums.add_piece(database)
             database.checkpoint_if_due(in_background=True)

@@ -66,7 +66,7 @@ from pcc.store.engine.definitions import tables
 from pcc.store.engine.interface import Database
 from pcc.store.engine.server import ServerDatabase
 from pcc.store.sightings import Sighting
-from pcc.verdict import Counts
+from pcc.verdict import Counts, counting
 from pcc.verdict.repeat import Verdicts
 
 pytestmark = pytest.mark.subprocess
@@ -508,6 +508,44 @@ def test_log_of_a_long_outage_is_taken_whatever_its_length(server: DatabaseServe
         groups = [("writer", number, 1.0, "x" * 80_000) for number in range(1, 251)]
         repeats.append(database, groups)
         assert database.row("SELECT count(*), sum(length(mails)) FROM counted") == (250, 20_000_000)
+
+
+def test_log_on_a_server_is_sorted_by_one_process_at_a_time(server: DatabaseServer) -> None:
+    """Others, whose time to sort it has come as well, don't read all of it meanwhile."""
+    url = server.new_database()
+    create_or_upgrade(url)
+    texts: list[str] = []
+
+    def write(round: int) -> None:
+        for number in range(1, counting.FEW_ROWS + 2):
+            at = time.time() - 20
+            line = repeats.line((USER, address("ES"), ""), (at, at, 1, "i", "i", ""))
+            repeats.append(one, [(f"writer {round}", number, at, line)])
+
+    def tidy(database: Database) -> None:
+        counting.Counting(Counts(database), lambda seconds: None, void)._tidy()
+
+    with closing(open_database(url)) as one, closing(open_database(url)) as other:
+        write(1)
+        tidy(one)
+
+        class Slow(type(one)):  # type: ignore[misc]
+            def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+                rows: list[tuple[Any, ...]] = super().rows(statement, values)
+                if "ORDER BY writer" in statement:
+                    tidy(other)
+                return rows
+
+        class Watched(type(one)):  # type: ignore[misc]
+            def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+                texts.append(statement)
+                return list(super().rows(statement, values))
+
+        one.__class__, other.__class__ = Slow, Watched
+        write(2)
+        tidy(one)
+        assert not [text for text in texts if "ORDER BY writer" in text]
+        assert one.row("SELECT count(*) FROM counted") == (0,)
 
 
 class Courier:
