@@ -523,7 +523,9 @@ def test_log_on_a_server_is_sorted_by_one_process_at_a_time(server: DatabaseServ
             repeats.append(one, [(f"writer {round}", number, at, line)])
 
     def tidy(database: Database) -> None:
-        counting.Counting(Counts(database), lambda seconds: None, void)._tidy()
+        complaints: dict[str, str] = {}
+        counting.Counting(Counts(database), void, complaints.__setitem__)._tidy()
+        assert complaints == {}
 
     with closing(open_database(url)) as one, closing(open_database(url)) as other:
         write(1)
