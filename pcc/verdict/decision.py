@@ -75,10 +75,15 @@ class Decisions:
         """
         database = self._database
         case = examine(self._config, database, self._lookup, account, request, now)
+        is_late = case.known.counted_since < repeats.late(now)
+        if (
+            is_late
+            and not (case.because or case.is_blocked(now))
+            and self._is_renewed(account, now)
+        ):
+            case = examine(self._config, database, self._lookup, account, request, now)
         if case.is_blocked(now) and not case.because:
             return self._stop(case, now)
-        if case.known.counted_since < repeats.late(now) and self._is_renewed(account, now):
-            case = examine(self._config, database, self._lookup, account, request, now)
         database.require_current()
         is_answered = bool(self._answered.answer(account, case.instance)[0])
         if case.because == NO_COUNTRY and not is_answered:

@@ -38,9 +38,10 @@ def process(tmp_path: Path, request: pytest.FixtureRequest) -> Callable[[], Verd
 
 
 def ask(verdicts: Verdicts, country: str, now: float, account: str = "joe") -> str:
-    """Ask about a new mail of an account from a country."""
+    """Ask about a new mail of an account from a country, "" for a private address."""
+    client = address(country) if country else "192.168.0.1"
     reader = RequestReader()
-    reader.receive(request_text(account, address(country), instance=new_instance()).encode())
+    reader.receive(request_text(account, client, instance=new_instance()).encode())
     request = reader.next_request()
     assert request is not None
     return verdicts.verdict(account, request, now).action.partition(" ")[0]
@@ -141,6 +142,32 @@ def test_decision_knows_the_times_of_a_log_that_is_late(
     assert one._database.rows("SELECT last_seen FROM place WHERE name = 'ES'") == [(START + at,)]
     fold(one, START + 30)
     assert one._database.rows(query) == [(START + 1, 3)]
+
+
+def test_mail_that_is_not_judged_renews_nothing(process: Callable[[], Verdicts]) -> None:
+    one = process()
+    assert ask(one, "ES", START) == "DUNNO"
+    count(one, "waits", START + 1)
+    one.counts.write()
+    assert ask(one, "", START + 30) == "DUNNO"
+    assert sightings_of(one)[0][3] == START
+
+
+def test_block_while_a_late_log_is_read_stops_the_mail(process: Callable[[], Verdicts]) -> None:
+    one, other = process(), process()
+    assert ask(one, "ES", START) == "DUNNO"
+    count(one, "waits", START + 1)
+    one.counts.write()
+
+    class Blocking(type(one._database)):  # type: ignore[misc]
+        def in_turn(self, work: Callable[[], Any], *accounts: str) -> Any:
+            incidents.block(
+                other._database, "joe", "REJECT", 0, "me", "", START + 30, lambda days: days
+            )
+            return super().in_turn(work, *accounts)
+
+    one._database.__class__ = Blocking
+    assert ask(one, "ES", START + 30) == "REJECT"
 
 
 def test_late_log_of_an_earlier_day_makes_a_place_familiar(
