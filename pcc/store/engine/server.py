@@ -61,7 +61,7 @@ MESSAGE_STATEMENTS = 100
 """Statements that are sent together at most."""
 
 MESSAGE_CHARACTERS = 1_000_000
-"""The length of many rows from which on they are sent: servers take no message of any length."""
+"""After which many rows are sent: MariaDB takes no message of more than 16 MB."""
 
 ROWS = 50
 """Rows that one statement writes at most."""
