@@ -36,7 +36,7 @@ NEED_FAKETIME = broken.NEED_FAKETIME + watchdogs.NEED_FAKETIME
 
 
 def test_killed_processes_lose_nothing_that_was_decided() -> None:
-    done = kill.run(1.5, workers=6)
+    done = kill.run(3, workers=6)
     assert done.kills > 5
     assert done.figures.passed > 50
 

@@ -48,11 +48,11 @@ SORTING_SECONDS = 2
 REMEMBERED_SECONDS = 3600
 """How long the numbers of a writer are kept after its last group: longer than any writes again."""
 
-# From the writer on that has waited longest, and each one's groups by their numbers.
+# From the writer on that has waited longest once round, and each one's groups by their numbers.
 _OLDEST = (
-    "SELECT writer, number, mails FROM counted"
-    " WHERE writer >= (SELECT writer FROM counted WHERE writer > '' ORDER BY at LIMIT 1)"
-    f" ORDER BY writer, number LIMIT {GROUPS}"
+    "SELECT writer, number, mails FROM counted WHERE writer > '' ORDER BY"
+    " writer < (SELECT writer FROM counted WHERE writer > '' ORDER BY at LIMIT 1), writer, number"
+    f" LIMIT {GROUPS}"
 )
 _PIECE = "SELECT number, mails FROM counted WHERE writer = '' ORDER BY number LIMIT 1"
 _LAST_PIECE = "SELECT number FROM folded WHERE writer = ''"
@@ -160,40 +160,46 @@ def add_piece(database: Database) -> bool:
     return True
 
 
-def renew_times(database: Database, account: str, now: float) -> bool:
+def renew_times(database: Database, account: str, now: float) -> None:
     """Bring the times of an account up to date by its mails that have been in the log for long.
 
-    These are not counted by that.  Returns whether there are any.
+    These are not counted by that.
     """
-    mails: dict[tuple[str, str], Count] = {}
+    times: dict[tuple[str, str], tuple[float, float]] = {}
     # A server sends no other groups.  In LIKE, "%" and "\\" mean something else.
     name = account.replace("%", "_").replace("\\", "_")
     query = "SELECT mails FROM counted WHERE at < ? AND mails LIKE ?"
     for (lines,) in database.rows(query, (repeats.late(now), f"%{repeats.FIELD}{name}%")):
         for line in lines.split("\n"):
             found = repeats.parsed(line)
-            if found and found[0][0] == account and not found[0][2]:
-                (_, address, _), (first, last, *_) = found
-                before = mails.get((account, address), (first, last))
-                mails[account, address] = min(before[0], first), max(before[1], last), 0, "", "", ""
-    if mails:
-        database.in_turn(lambda: _add_mails(database, mails), account)
-    return bool(mails)
+            if found and found[0][0] == account:
+                (_, address, incident), (first, last, *_) = found
+                before = times.get((address, incident), (first, last))
+                times[address, incident] = min(before[0], first), max(before[1], last)
+
+    def renew() -> None:
+        for (address, incident), (first, last) in times.items():
+            count = (first, last, 0, "", "", "")
+            if incident:
+                _add_tries(database, account, int(incident), [(address, count)])
+            else:
+                _add_mails(database, {(account, address): count})
+
+    if times:
+        database.in_turn(renew, account)
 
 
 def _add_tries(
     database: Database, account: str, incident: int, stopped: list[tuple[str, Count]]
 ) -> None:
     query = "SELECT instance FROM incident WHERE account = ? AND id = ?"
-    row = database.row(query, (account, incident))
-    tries = [
-        (address, mails - (instance == row[0]), first, last)
-        for address, (first, last, mails, instance, *_) in stopped
-        if row and mails > (instance == row[0])
-    ]
-    if tries:
+    if row := database.row(query, (account, incident)):
+        tries = [
+            (address, mails - (mails > 0 and instance == row[0]), first, last)
+            for address, (first, last, mails, instance, *_) in stopped
+        ]
         latest = max([count for _, count in stopped], key=lambda count: count[1])
-        blocks.count_tries(database, account, incident, tries, latest[4])
+        blocks.count_tries(database, account, incident, tries, latest[4] or row[0])
 
 
 def _add_mails(database: Database, mails: dict[tuple[str, str], Count]) -> None:
@@ -214,7 +220,7 @@ def _add_mails(database: Database, mails: dict[tuple[str, str], Count]) -> None:
         account, address, country, network, hour, days, teaches, last_seen, *latest = row
         first, last, count, first_instance, *newest = mails[account, address]
         if count:  # otherwise only times are renewed
-            count -= first_instance == latest[0]
+            count -= latest[0] in (first_instance, newest[0])  # or a decision has counted it
             latest = newest if last >= last_seen else latest
         last_seen = max(last_seen, last)
         kinds = (("country", country), ("network", network))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pcc.store.engine.interface import Database
-    from pcc.store.repeats import Count, Place
+    from pcc.store.repeats import Place
 
 DUNNO = "DUNNO"
 
@@ -71,34 +71,27 @@ class Counts:
     def __init__(self, database: Database) -> None:
         self.waiting = 0
         self.database = database
-        self._counts: dict[Place, Count] = {}
+        self._lines: list[str] = []
+        self._since = 0.0
         self._writer = ""
         self._number = 0
         self._groups: list[tuple[str, int, float, str]] = []  # which may be in the log
 
     def add(self, place: Place, instance: str, client_name: str, now: float) -> None:
         """Count a mail from a place that counts already, or one that an incident stopped."""
+        if not self._lines:
+            self._since = now
+        self._lines.append(repeats.line(place, (now, now, 1, instance, instance, client_name)))
         self.waiting += 1
-        count = self._counts.get(place)
-        if count is None:
-            self._counts[place] = (now, now, 1, instance, instance, client_name)
-        else:
-            first, _, mails, first_instance, _, _ = count
-            self._counts[place] = (first, now, mails + 1, first_instance, instance, client_name)
 
     def write(self) -> None:
         """Append all to the log.  Raises StoreError: then it goes on waiting."""
-        if counts := self._counts:
+        if self._lines:
             if not self._writer:
                 self._writer = posix.urandom(9).hex()
             self._number += 1
-            since = next(iter(counts.values()))[0]
-            lines = "\n".join([repeats.line(place, count) for place, count in counts.items()])
-            # One assignment: the deadline's error may come before it or after it.
-            groups = [*self._groups, (self._writer, self._number, since, lines)]
-            self._groups, self._counts = (
-                groups,
-                {},
-            )
+            group = self._writer, self._number, self._since, "\n".join(self._lines)
+            groups = [*self._groups, group]
+            self._groups, self._lines = groups, []  # at once: the deadline's error may come between
         repeats.append(self.database, self._groups)
         self._groups, self.waiting = [], 0

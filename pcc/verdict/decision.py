@@ -75,12 +75,8 @@ class Decisions:
         """
         database = self._database
         case = examine(self._config, database, self._lookup, account, request, now)
-        is_late = case.known.counted_since < repeats.late(now)
-        if (
-            is_late
-            and not (case.because or case.is_blocked(now))
-            and self._is_renewed(account, now)
-        ):
+        if case.known.counted_since < repeats.late(now) and not case.because:
+            self._renew_times(case, now)
             case = examine(self._config, database, self._lookup, account, request, now)
         if case.is_blocked(now) and not case.because:
             return self._stop(case, now)
@@ -121,16 +117,19 @@ class Decisions:
         self._answered.remember(account, case.instance, (verdict.action, case.request.queue_id))
         return verdict
 
-    def _is_renewed(self, account: str, now: float) -> bool:
-        """Bring an account's times up to date by the log of counts; return whether that was due."""
+    def _renew_times(self, case: Case, now: float) -> None:
+        """Bring an account's times up to date by what the log of counts has of it."""
         if self._database.read_only or self._database.follows:
-            return False
+            return
+        incident = case.known.incident
+        if incident and incident.blocks(now) and not incident.expires:
+            return  # no time matters
         from pcc.store import sums  # which few processes need
 
         try:
-            return sums.renew_times(self._database, account, now)
+            sums.renew_times(self._database, case.account, now)
         except StoreError:
-            return True  # what has to be recorded meets the same, and blocks hold all the same
+            pass  # what has to be recorded meets the same, and blocks hold all the same
 
     def _pass(self, case: Case) -> Verdict:
         """Return the verdict that lets a mail pass."""

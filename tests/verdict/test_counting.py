@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,23 @@ def test_mail_that_two_processes_answered_counts_once(process: Callable[[], Verd
     one.counts.write()
     fold(one, START + 5)
     assert [row[1] for row in sightings_of(one)] == [2]
+
+
+def test_mail_that_two_processes_answered_counts_once_beside_a_later_one(
+    process: Callable[[], Verdicts],
+) -> None:
+    """The order of the names of processes is one of chance."""
+    one = process()
+    assert ask(one, "ES", START) == "DUNNO"
+    for names in permutations("abc"):
+        mails = zip(names, ("again", "again", "later"), (1, 2, 3), strict=True)
+        for name, instance, at in mails:
+            writer = "".join(names) + name
+            repeats.append(
+                one._database, [(writer, 1, START + at, line(writer[:3] + instance, START + at))]
+            )
+        fold(one, START + 9)
+    assert sightings_of(one)[0][1] == 1 + 6 * 2
 
 
 def test_old_mail_of_the_log_leaves_newer_times(process: Callable[[], Verdicts]) -> None:
@@ -266,7 +284,7 @@ def test_oldest_mails_of_the_log_are_sorted_first(process: Callable[[], Verdicts
     repeats.append(database, [("z", 1, START, line("old", START))])
     assert sums.sort(database, START + 900)
     assert sums.add_piece(database)
-    assert database.row("SELECT min(at) FROM counted") == (START + 1,)
+    assert database.row("SELECT min(at) FROM counted") == (START + sums.GROUPS,)
     fold(one, START + 900)
     assert sightings_of(one)[0][1] == 1 + sums.GROUPS + 9
 
