@@ -560,7 +560,8 @@ class Courier:
         self._listener.bind(str(path))
         path.chmod(0o777)
         self._listener.listen()
-        threading.Thread(target=self._serve, daemon=True).start()
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
 
     def _serve(self) -> None:
         while True:
@@ -586,6 +587,9 @@ class Courier:
 
     def close(self) -> None:
         """Take no more connections."""
+        # Otherwise the thread would take those of the next listener that has the same descriptor.
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
         self._listener.close()
 
 
@@ -647,8 +651,7 @@ def test_command_whose_commit_has_no_answer_is_not_carried_out_again(
     site = make(place)
     assert site.admin("block", USER).returncode == 0
     carried.loses = "its answer"
-    command = [sys.executable, str(ROOT / "pcc_admin.py"), "-c", str(site.config), "unblock", USER]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    done = site.admin("unblock", USER)
     carried.loses = ""
     assert done.returncode == 4
     assert done.stderr.endswith(": look whether it was done\n")
