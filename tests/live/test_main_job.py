@@ -58,7 +58,7 @@ def test_notice_is_delivered_through_sendmail(mta: PrivatePostfix) -> None:
         subjects = [str(message["Subject"]) for message in mta.delivered()[before:]]
         return [subject for subject in subjects if "noticed@example.org blocked" in subject]
 
-    assert wait_until(notices, 15, "notice") == [
+    assert wait_until(notices, "notice") == [
         "[pcc] noticed@example.org blocked: mail from ES, FR, BR, VN within 2d"
     ]
 
@@ -177,14 +177,14 @@ def test_commands_in_a_received_notice_work_as_they_are_pasted() -> None:
             assert done.returncode == 0, (command, done.stdout, done.stderr)
             return done.stdout
 
-        show, held, owner, _, _ = wait_until(lambda: commands(accounts[0]), 15, "notice")
+        show, held, owner, _, _ = wait_until(lambda: commands(accounts[0]), "notice")
         assert "11.2.0.1" in paste(show)
         assert accounts[0] in paste(held)
         assert "1 held mail released" in paste(owner)
         assert mail(mta, accounts[0], "BR").accepted  # exempt for a week
-        stolen = wait_until(lambda: commands(accounts[1]), 15, "notice")[3]
+        stolen = wait_until(lambda: commands(accounts[1]), "notice")[3]
         assert "1 held mail deleted" in paste(stolen)
-        only = wait_until(lambda: commands(accounts[2]), 15, "notice")[4]
+        only = wait_until(lambda: commands(accounts[2]), "notice")[4]
         assert "1 held mail may still be on hold" in paste(only)
         assert len([row for row in mta.queue() if row["queue_name"] == "hold"]) == 1
 

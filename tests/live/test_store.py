@@ -1073,7 +1073,7 @@ def test_command_in_a_deadlock_is_carried_out_after_it(
                     blocks.add_event(other, f"{number}@example.org", "x", "ann", "", 1)
                 other.write("UPDATE incident SET tries = 1 WHERE account = ?", (USER,))
                 command = pool.submit(site.admin, "unblock", USER)
-                wait_until(lambda: bool(server.execute(is_waiting)), 20, "the command waits")
+                wait_until(lambda: bool(server.execute(is_waiting)), "the command waits")
                 other.write("UPDATE account SET turns = turns + 1 WHERE account = ?", (USER,))
         except AgainError:
             return False

@@ -94,7 +94,7 @@ def test_program_that_hangs_is_killed_with_its_children(
     ]
     assert [row[1] for row in place.waiting()] == [1, 0, 0, 0, 0]
     child = int((place.folder / "child").read_text())
-    wait_until(lambda: not _runs(child), 2, "end of the child")
+    wait_until(lambda: not _runs(child), "end of the child")
     place.program("sendmail", place.recording)
     assert place.send() == (5, [])
 
@@ -245,7 +245,7 @@ def test_sendmail_of_the_service_user_also_takes_mail_while_postfix_is_down(
     done = mta.run(deployed.admin_argv("--json", "notify"), deployed.user)
     assert (done.returncode, json.loads(done.stdout)) == (0, {"sent": 1, "failed": 0}), done.stderr
     mta.start()
-    messages = mta.wait_for_delivered(2, 10)
+    messages = mta.wait_for_delivered(2)
     assert {str(message["Subject"]) for message in messages} == {
         "[pcc] jürgen@example.org blocked: mail from ES, FR, BR, VN within 2d"
     }

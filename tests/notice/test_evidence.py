@@ -65,7 +65,7 @@ def test_evidence_begins_after_the_last_unblock(tmp_path: Path) -> None:
     )
 
     def told() -> dict[str, Any]:
-        wait_until(lambda: not site.data("stats")["outbox"], 10, "notice")
+        wait_until(lambda: not site.data("stats")["outbox"], "notice")
         data: dict[str, Any] = json.loads((tmp_path / "told").read_text().splitlines()[-1])
         return data
 

@@ -47,7 +47,7 @@ def test_notifier_that_is_killed_loses_nothing(place: Place) -> None:
     place.notice()
     notifier = subprocess.Popen(admin(place, "notify"))
     child = place.folder / "child"
-    wait_until(lambda: child.exists() and child.read_text(), 10, "start")
+    wait_until(lambda: child.exists() and child.read_text(), "start")
     notifier.kill()
     notifier.wait()
     os.kill(int(child.read_text()), signal.SIGKILL)
@@ -86,7 +86,7 @@ def test_notifier_has_no_socket_and_no_reply_waits_for_it(
         assert is_refusal(policy.ask("joe@example.org", address("ES")))
         assert time.monotonic() - begin < 1
         ours = os.readlink(f"/proc/{policy.process.pid}/fd/0")
-        wait_until((tmp_path / "descriptors").exists, 10, "sendmail")
+        wait_until((tmp_path / "descriptors").exists, "sendmail")
         descriptors = (tmp_path / "descriptors").read_text()
         assert ours.startswith("socket:")
         assert ours not in descriptors
@@ -99,7 +99,7 @@ def test_notifier_has_no_socket_and_no_reply_waits_for_it(
     finally:
         (tmp_path / "gate").touch()
         site.close()
-    wait_until(lambda: not _outbox(site), 10, "notice")
+    wait_until(lambda: not _outbox(site), "notice")
     assert "Subject: [pcc] joe@example.org blocked: mail from ES, FR, BR, VN within 2d" in (
         (tmp_path / "mail").read_text()
     )
@@ -186,7 +186,7 @@ def busy(tmp_path: Path) -> Iterator[Site]:
     (tmp_path / "gate").touch()
     site.close()
     watch = Watch(site)
-    wait_until(lambda: not watch.count(), 20, "end of the notifiers")
+    wait_until(lambda: not watch.count(), "end of the notifiers")
 
 
 def block(policy: PolicyProcess, *accounts: str) -> None:
@@ -219,7 +219,7 @@ def test_notifier_is_one_however_many_accounts_are_blocked(
             thread.start()
         for thread in threads:
             thread.join()
-        wait_until(lambda: len(noticed(busy)) == 100 and not watch.count(), 30, "notices")
+        wait_until(lambda: len(noticed(busy)) == 100 and not watch.count(), "notices")
     assert watch.most <= 2  # one that ends, and the next
     assert noticed(busy) == dict.fromkeys(accounts, 1)
     assert _outbox(busy) == 0
@@ -232,11 +232,11 @@ def test_notifier_also_sends_what_comes_while_it_sends(
     policy = busy.policy()
     watch = Watch(busy)
     block(policy, "ann@example.org")
-    wait_until(watch.count, 10, "notifier")
+    wait_until(watch.count, "notifier")
     block(policy, "bob@example.org", "eve@example.org")
     assert watch.count() == 1
     (busy.folder / "gate").touch()
-    wait_until(lambda: len(noticed(busy)) == 3, 10, "notices")
+    wait_until(lambda: len(noticed(busy)) == 3, "notices")
     assert len(set((busy.folder / "notifiers").read_text().split())) == 1
 
 
@@ -245,16 +245,16 @@ def test_notifier_that_is_killed_gives_its_turn_to_the_next(busy: Site) -> None:
     policy = busy.policy()
     watch = Watch(busy)
     block(policy, "ann@example.org")
-    (notifier,) = wait_until(watch.processes, 10, "notifier")
+    (notifier,) = wait_until(watch.processes, "notifier")
     block(policy, "bob@example.org")
     # The work after a reply is over when the next has come: Bob's block has started no notifier.
     assert is_refusal(policy.ask("bob@example.org", address("ES")))
     os.kill(notifier, signal.SIGKILL)
-    wait_until(lambda: not watch.count(), 10, "end of the notifier")
+    wait_until(lambda: not watch.count(), "end of the notifier")
     (busy.folder / "gate").touch()
     block(policy, "eve@example.org")
     # Ann's belongs to the killed process for two minutes.
-    wait_until(lambda: {"bob@example.org", "eve@example.org"} <= set(noticed(busy)), 10, "notices")
+    wait_until(lambda: {"bob@example.org", "eve@example.org"} <= set(noticed(busy)), "notices")
 
 
 @started
@@ -263,7 +263,7 @@ def test_notice_is_sent_when_its_block_comes_as_a_notifier_ends(busy: Site) -> N
     policy = busy.policy()
     for number in range(25):
         block(policy, f"user{number}@example.org")
-        wait_until(lambda seen=number + 1: len(noticed(busy)) == seen, 10, "notice")  # type: ignore[misc]
+        wait_until(lambda seen=number + 1: len(noticed(busy)) == seen, "notice")  # type: ignore[misc]
         time.sleep(number / 1000)
     assert _outbox(busy) == 0
     assert set(noticed(busy).values()) == {1}
@@ -276,13 +276,13 @@ def test_notifier_waits_for_the_end_of_a_digest(busy: Site) -> None:
     policy = busy.policy()
     watch = Watch(busy)
     block(policy, "ann@example.org")
-    wait_until(lambda: noticed(busy), 10, "the first mail, at once")
+    wait_until(lambda: noticed(busy), "the first mail, at once")
     block(policy, "bob@example.org", "eve@example.org")
     time.sleep(0.5)
     assert watch.count() == 1
-    wait_until(lambda: len((busy.folder / "subjects").read_text().splitlines()) > 1, 10, "digest")
+    wait_until(lambda: len((busy.folder / "subjects").read_text().splitlines()) > 1, "digest")
     first, second = (busy.folder / "subjects").read_text().splitlines()
     assert first.startswith("Subject: [pcc] ann@example.org blocked: mail from ES, FR within")
     assert second == "Subject: [pcc] 2 blocked: bob@example.org, eve@example.org"
-    wait_until(lambda: not watch.count(), 10, "end of the notifier")
+    wait_until(lambda: not watch.count(), "end of the notifier")
     assert _outbox(busy) == 0

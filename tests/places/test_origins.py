@@ -253,12 +253,12 @@ def test_origins_are_in_show_and_notices_with_outside_names_escaped(site: Site) 
     time.sleep(1)
     site.ask("joe@example.org", address("FR"))
     mail, told = site.folder / "sendmail.told", site.folder / "command.told"
-    wait_until(lambda: mail.exists() and told.exists() and told.read_text(), 10, "notices")
+    wait_until(lambda: mail.exists() and told.exists() and told.read_text(), "notices")
     data = json.loads(told.read_text())
     assert set(data["sightings"][0]) > KEYS
     (leg,) = data["travel"]
     assert (leg["from"]["city"], leg["to"]["country"], leg["too_fast"]) == ("São Paulo", "FR", True)
-    wait_until(lambda: "-- \n" in mail.read_text(), 10, "mail")
+    wait_until(lambda: "-- \n" in mail.read_text(), "mail")
     text = mail.read_text()
     assert text.isascii()
     assert "            Par\\x1b[31mis\\n\\x3cb\\x3e\n" in text

@@ -138,12 +138,12 @@ class PolicyProcess:
     def end(self) -> int:
         """Close the connection as Postfix does, and return the exit status."""
         self.socket.close()
-        return self.process.wait(20)
+        return self.process.wait(60)
 
     def kill(self) -> None:
         """End the process without a warning."""
         self.process.send_signal(signal.SIGKILL)
-        self.process.wait(20)
+        self.process.wait(60)
         self.socket.close()
 
 

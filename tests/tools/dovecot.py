@@ -118,4 +118,4 @@ class Dovecot:
     def stop(self) -> None:
         """End it, and all that it has started."""
         self.process.terminate()
-        self.process.wait(20)
+        self.process.wait(60)

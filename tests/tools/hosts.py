@@ -84,7 +84,7 @@ class Host(Site):
         self.signal_follower(signal.SIGKILL)
 
 
-def wait_for(is_so: Callable[[], bool], seconds: float = 15) -> None:
+def wait_for(is_so: Callable[[], bool], seconds: float = 60) -> None:
     """Wait until something is so."""
     end = time.monotonic() + seconds
     while not is_so():

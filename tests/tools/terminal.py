@@ -79,7 +79,7 @@ class Terminal:
 
     def end(self) -> int:
         """Wait for the end of the command; return its exit status."""
-        status = self.process.wait(30)
+        status = self.process.wait(60)
         os.write(self._theirs, END)  # comes after all that the command wrote, however late that is
         self.wait_for(END.decode())
         self.written = self.written.removesuffix(END.decode())

@@ -212,7 +212,7 @@ def test_sigterm_is_a_normal_end(make: Any) -> None:
     for _ in range(5):
         process.ask("joe", address("ES"))
     process.process.terminate()
-    assert process.process.wait(10) == 0
+    assert process.process.wait(60) == 0
     assert site.mails("joe") == {address("ES"): 5}
 
 
