@@ -58,7 +58,7 @@ CREATE TABLE counted (
     writer TEXT    NOT NULL,  -- the process that answered them: random letters; empty: a piece
     number INTEGER NOT NULL,  -- of the group, counted by its writer; or of the piece
     at     REAL    NOT NULL,  -- seconds: the first of the mails
-    mails  TEXT    NOT NULL,  -- a line for each place that they came from; see pcc/store/repeats.py
+    mails  TEXT    NOT NULL,  -- a line for each mail of a group, or each place of a piece; see pcc/store/repeats.py
     PRIMARY KEY (writer, number)
 ) WITHOUT ROWID;
 

@@ -118,14 +118,14 @@ def sort(database: Database, now: float) -> bool:
 
 
 def _merged(lines: list[str]) -> dict[Place, Count]:
-    """Return all mails of the log by their places."""
+    """Return all mails of groups, a line each, by their places."""
     found = [one for line in lines if (one := repeats.parsed(line))]
     found.sort(key=lambda one: one[1][0])
     counts: dict[Place, Count] = {}
     for place, count in found:
         if before := counts.get(place):
-            mails = before[2] + count[2] - (count[3] == before[4])
-            _, last, *_, instance, name = max(before, count, key=lambda one: one[1])
+            _, last, mails, first_instance, instance, name = count
+            mails += before[2] - (first_instance == before[4])
             count = (before[0], last, mails, before[3], instance, name)
         counts[place] = count
     return counts

@@ -133,6 +133,16 @@ def test_mail_that_two_processes_answered_counts_once_beside_a_later_one(
     assert sightings_of(one)[0][1] == 1 + 6 * 2
 
 
+def test_latest_of_two_mails_at_one_moment_is_remembered(process: Callable[[], Verdicts]) -> None:
+    one = process()
+    assert ask(one, "ES", START) == "DUNNO"
+    count(one, "first", START + 1)
+    count(one, "second", START + 1)
+    one.counts.write()
+    fold(one, START + 2)
+    assert sightings_of(one)[0][1:3] == (3, "second")
+
+
 def test_old_mail_of_the_log_leaves_newer_times(process: Callable[[], Verdicts]) -> None:
     one = process()
     count(one, "old", START - 5)
