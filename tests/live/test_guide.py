@@ -19,7 +19,7 @@ from checkout import ROOT
 from deployment import ENVIRONMENT, processes_of, run_as
 from hosts import wait_for
 from scene import Scene
-from servers import DatabaseServer, PostgreSQL, free_port, postgresql_programs
+from servers import PostgreSQL, Server, free_port, postgresql_programs
 
 pytestmark = pytest.mark.postfix
 
@@ -28,7 +28,7 @@ SYSTEM = re.compile(r"(?<![\w/])/(etc|var|usr|root|home)/")
 """Paths that no command of the example may have when it is run."""
 
 
-class Machine(DatabaseServer):
+class Machine(Server):
     """A PostgreSQL as Debian has it: its configuration is not in its data folder."""
 
     scheme = "postgresql"

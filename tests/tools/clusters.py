@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 import servers
 from deployment import public_folder
-from servers import PASSWORD, DatabaseServer, MariaDB, PostgreSQL, free_port
+from servers import PASSWORD, MariaDB, PostgreSQL, Server, free_port
 
 Failure = Callable[[float], None]
 
@@ -44,14 +44,14 @@ class Cluster:
         return servers.missing(PostgreSQL)
 
 
-def away(server: DatabaseServer, seconds: float) -> None:
+def away(server: Server, seconds: float) -> None:
     """Kill a server as a power cut does, and start it again after some seconds."""
     server.stop(signal.SIGQUIT if isinstance(server, PostgreSQL) else signal.SIGKILL)
     time.sleep(seconds)
     server.start()
 
 
-def silent(server: DatabaseServer, seconds: float) -> None:
+def silent(server: Server, seconds: float) -> None:
     """Suspend a server for some seconds."""
     try:
         server.pause()
@@ -204,7 +204,7 @@ class Pair(Cluster):
             one.stop(signal.SIGINT)
 
 
-class PgBouncer(DatabaseServer):
+class PgBouncer(Server):
     """A pooler of transactions in front of a PostgreSQL."""
 
     scheme = "postgresql"

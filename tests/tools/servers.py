@@ -17,6 +17,7 @@ import signal
 import socket
 import subprocess
 import time
+from abc import ABC, abstractmethod
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -30,21 +31,17 @@ PASSWORD = "s3cret@:/?%word"
 _numbers = itertools.count(1)
 
 
-class DatabaseServer:
-    """A server process with its data folder; `url()` is where its databases are."""
+class Server(ABC):
+    """A server process with its folder."""
 
     scheme: str
     user: str
     package: str
     start_seconds = 30
 
-    def __init__(self, name: str = "", *, is_durable: bool = False, connections: int = 120) -> None:
-        """Make a new server; only a durable one waits for the disk."""
-        self.is_durable = is_durable
-        self.connections = connections
+    def __init__(self, name: str = "") -> None:
         self.port = free_port()
         self.folder = public_folder(name or self.scheme)
-        self.data = self.folder / "data"
         self.process: subprocess.Popen[bytes] | None = None
         shutil.chown(self.folder, self.user)
         self._make_certificate()
@@ -77,31 +74,13 @@ class DatabaseServer:
         """Go on after pause()."""
         self._signal_all(signal.SIGCONT)
 
-    def new_database(self) -> str:
-        """Return the URL of a database that is not there before, for its owner."""
-        name = f"pcc{next(_numbers)}"
-        self.create(name)
-        return self.url(name)
-
+    @abstractmethod
     def command(self) -> list[str]:
         """Return the server's command line."""
-        raise NotImplementedError
 
+    @abstractmethod
     def answers(self) -> bool:
         """Whether the server takes connections."""
-        raise NotImplementedError
-
-    def create(self, name: str) -> None:
-        """Create a database."""
-        raise NotImplementedError
-
-    def url(self, name: str, user: str = "pcc") -> str:
-        """Return the URL of a database."""
-        raise NotImplementedError
-
-    def execute(self, statement: str, database: str = "") -> list[tuple[Any, ...]]:
-        """Carry out a statement as the server's administrator."""
-        raise NotImplementedError
 
     def _make_certificate(self) -> None:
         """Make a certificate for localhost, which vouches for itself."""
@@ -134,6 +113,35 @@ class DatabaseServer:
                 os.kill(pid, number)
                 children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
                 pids += [int(child) for child in children]
+
+
+class DatabaseServer(Server):
+    """A server of databases; `url()` is where they are."""
+
+    def __init__(self, name: str = "", *, is_durable: bool = False, connections: int = 120) -> None:
+        """Make a new server; only a durable one waits for the disk."""
+        self.is_durable = is_durable
+        self.connections = connections
+        super().__init__(name)
+        self.data = self.folder / "data"
+
+    def new_database(self) -> str:
+        """Return the URL of a database that is not there before, for its owner."""
+        name = f"pcc{next(_numbers)}"
+        self.create(name)
+        return self.url(name)
+
+    @abstractmethod
+    def create(self, name: str) -> None:
+        """Create a database."""
+
+    @abstractmethod
+    def url(self, name: str, user: str = "pcc") -> str:
+        """Return the URL of a database."""
+
+    @abstractmethod
+    def execute(self, statement: str, database: str = "") -> list[tuple[Any, ...]]:
+        """Carry out a statement as the server's administrator."""
 
 
 def free_port() -> int:
