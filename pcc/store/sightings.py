@@ -13,6 +13,7 @@ from pcc.store import upsert
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from typing import Any
 
     from pcc.history import Place
     from pcc.store.engine.interface import Database
@@ -99,7 +100,9 @@ def exemptions(database: Database, account: str, now: float) -> list[tuple[str, 
 class Known:
     """The rows of an account, for a mail from one of its addresses.
 
-    `generation`, `countries`, `networks`, `mails`: see History.  `incident`: the open one.
+    `generation`, `countries`, `networks`, `mails`: see History.  An account with an incident has
+    its mail stopped, as a rule: its places are read when they are asked for.  `incident`: the open
+    one.
     `observed`: the id of the open one of a limit that only observes, 0 for none.  `sighting`: the
     account's at the address.  `networks_made`: when the network database was made by which the
     networks of all its addresses are known; 0 where there are others.  `has_exemptions`: whether
@@ -108,8 +111,8 @@ class Known:
     """
 
     __slots__ = (
-        *("_account", "_database", "counted_since", "countries", "generation", "has_exemptions"),
-        *("incident", "mails", "networks", "networks_made", "observed", "sighting"),
+        *("_account", "_database", "_places", "counted_since", "generation", "has_exemptions"),
+        *("incident", "mails", "networks_made", "observed", "sighting"),
     )
 
     def __init__(self, database: Database, account: str) -> None:
@@ -123,8 +126,29 @@ class Known:
         self.networks_made: float = 0
         self.mails = {"hosting": "", "foreign": ""}
         self.sighting: Sighting | None = None
-        self.countries: dict[str, Seen] = {}
-        self.networks: dict[str, Seen] = {}
+        self._places: dict[str, dict[str, Seen]] = {}
+
+    @property
+    def countries(self) -> dict[str, Seen]:
+        """Where the account was seen, by code."""
+        return self._places_of("country")
+
+    @property
+    def networks(self) -> dict[str, Seen]:
+        """The networks that the account was seen from."""
+        return self._places_of("network")
+
+    def _places_of(self, kind: str) -> dict[str, Seen]:
+        if not self._places:
+            query = f"SELECT {', '.join(_PLACE)} FROM place WHERE account = ?"
+            self.take_places(self._database.rows(query, (self._account,)))
+        return self._places[kind]
+
+    def take_places(self, rows: list[tuple[Any, ...]]) -> None:
+        """Take in the account's rows of `place`."""
+        self._places = {"country": {}, "network": {}}
+        for kind, name, *seen in rows:
+            self._places[kind][name] = Seen(name, *seen)
 
     def history(self) -> History:
         """Return what the rule needs; addresses are read when it asks for them."""
@@ -171,27 +195,27 @@ def change_days(database: Database, account: str, change: Callable[[str], str]) 
             )
 
 
-_KNOWN = """
+_PLACE = ("kind", "name", "first_seen", "last_seen", "mails", "generation", "days", "runs")
+
+_KNOWN = f"""
     SELECT EXISTS (SELECT 1 FROM exemption), (SELECT coalesce(min(at), 1e99) FROM counted),
         coalesce(account.generation, 0), account.incident,
         coalesce(account.observed, 0), coalesce(account.networks_made, 0),
         coalesce(account.hosting_mails, ''), coalesce(account.foreign_mails, ''),
         sighting.country, sighting.network, sighting.first_seen, sighting.last_seen, sighting.mails,
         sighting.generation, sighting.days, sighting.runs, client_name, instance, looked_up,
-        repeats_until, place.kind, place.name, place.first_seen, place.last_seen, place.mails,
-        place.generation, place.days, place.runs
+        repeats_until, {", ".join([f"place.{column}" for column in _PLACE])}
     FROM (SELECT 1 AS one) AS mail
         LEFT JOIN account ON account.account = ?
         LEFT JOIN sighting ON sighting.account = ? AND sighting.address = ?
-        LEFT JOIN place ON place.account = ?
+        LEFT JOIN place ON place.account = ? AND account.incident IS NULL
 """
 
 
 def known(database: Database, account: str, address: str) -> Known:
     """Return what is known of an account and an address: one query for most mails.
 
-    It gives a row for each of the account's countries and networks; the other columns are the same
-    in each.
+    It gives a row for each of the account's places; the other columns are the same in each.
     """
     result = Known(database, account)
     rows = database.rows(_KNOWN, (account, account, address, account))
@@ -207,12 +231,10 @@ def known(database: Database, account: str, address: str) -> Known:
         )
         # It may have ended meanwhile.
         result.incident = None if row is None else Incident(*row)
+    else:
+        result.take_places([row[-len(_PLACE) :] for row in rows if row[-1] is not None])
     if rest[2] is not None:
         result.sighting = Sighting(address, *rest[2:14])
-    for *_, kind, name, first_seen, last_seen, mails, generation, days, runs in rows:
-        if kind is not None:
-            places = result.countries if kind == "country" else result.networks
-            places[name] = Seen(name, first_seen, last_seen, mails, generation, days, runs)
     return result
 
 
