@@ -13,7 +13,7 @@ from time import monotonic
 
 from benchmarks import chart, report
 from benchmarks.bench import FULL, QUICK, Bench
-from benchmarks.installation import Installation
+from benchmarks.installation import Installation, system_log
 from benchmarks.load import BrokenPolicyError
 from benchmarks.measurements import MEASUREMENTS, curve
 
@@ -32,7 +32,7 @@ def main() -> None:
     unknown = set(options.names) - set(MEASUREMENTS)
     if unknown:
         parser.error(f"there is no measurement {', '.join(sorted(unknown))}")
-    with Installation() as installation:
+    with system_log(), Installation() as installation:
         bench = Bench(installation, QUICK if options.quick else FULL)
         usual = [name for name in MEASUREMENTS if not (options.quick and name in LONG)]
         figures = measure(bench, options.names or usual)

@@ -6,12 +6,16 @@ Site is a configuration with databases of its own for the one copy.
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +35,31 @@ LAST_CHECKPOINT_SECONDS = 10
 
 SHIPPED = (CHECKOUT / "pcc.toml").read_text(encoding="utf-8")
 FILES_OF_PLACES = ("country.mmdb", "networks.mmdb", "hosting.txt")
+
+
+SYSTEM_LOG = Path("/dev/log")
+
+
+@contextlib.contextmanager
+def system_log() -> Iterator[None]:
+    """Take what is logged within it, where nothing else does, as in most containers.
+
+    Without a log a line costs a process 16 system calls in place of one.
+    """
+    if SYSTEM_LOG.exists() or os.geteuid():
+        yield
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as log:
+        log.bind(str(SYSTEM_LOG))
+        try:
+            SYSTEM_LOG.chmod(0o666)
+            with subprocess.Popen(["cat"], stdin=log.fileno(), stdout=subprocess.DEVNULL) as reader:
+                try:
+                    yield
+                finally:
+                    reader.kill()
+        finally:
+            SYSTEM_LOG.unlink()
 
 
 def configuration(more: str = "", folder: str = "") -> str:
