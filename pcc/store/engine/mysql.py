@@ -75,6 +75,7 @@ class MySQLDatabase(ServerDatabase):
     def __init__(self, address: ServerAddress) -> None:
         super().__init__(address)
         self._texts: dict[str, str] = {}
+        self._is_galera = False
 
     def connect(self, place: tuple[str, int], password: str, seconds: float) -> Any:
         """Return a new connection, each statement a transaction of its own."""
@@ -118,6 +119,8 @@ class MySQLDatabase(ServerDatabase):
                 )
                 try:  # a node of Galera first applies what others had committed by now
                     cursor.execute("SET SESSION wsrep_sync_wait = 1")
+                    cursor.execute("SELECT @@wsrep_on")
+                    self._is_galera = cursor.fetchone() == (1,)
                 except self.error as error:
                     if self.code(error) != UNKNOWN_VARIABLE:
                         raise
@@ -139,13 +142,20 @@ class MySQLDatabase(ServerDatabase):
         return str(error.args[-1] if error.args else error) or "the connection was lost"
 
     def execute(self, connection: Any, statements: list[Statement]) -> Any:
-        """Carry out statements in one round trip, until one fails; return the last one's cursor."""
-        texts = [self._text(statement) for statement, _ in statements]
-        values = [value for _, bound in statements for value in bound]
+        """Carry out statements, until one fails, in one round trip; return the last one's cursor.
+
+        A node of Galera gets each in a message of its own.  It rolls a transaction back where
+        another node was first.  Between two statements of a message it does so without an error.
+        Then it carries out the rest of them, and commits each by itself.
+        """
         cursor = connection.cursor()
-        cursor.execute(";".join(texts), values or None)
-        while cursor.nextset():
-            pass
+        messages = [[one] for one in statements] if self._is_galera else [statements]
+        for message in messages:
+            texts = [self._text(statement) for statement, _ in message]
+            values = [value for _, bound in message for value in bound]
+            cursor.execute(";".join(texts), values or None)
+            while cursor.nextset():
+                pass
         return cursor
 
     def _text(self, statement: str) -> str:
