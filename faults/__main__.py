@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import clusters
+import forked
 import postfix
 from deployment import end_processes_of, session_folder
 
@@ -160,6 +161,7 @@ def main() -> int:
             print(f"{name:8} FAILED: {error}", flush=True)
             status = 1
         print(f"{name:8} took {time.monotonic() - begin:.0f} s", flush=True)
+    forked.end()
     left = end_processes_of(session_folder(), patience=5)
     for command in left:
         print(f"LEFT BEHIND, and killed: {command}")
