@@ -25,7 +25,11 @@ import pytest
 import servers
 from checkout import Site
 from deployment import Deployment, deploy, end_processes_of, session_folder
+from hypothesis import settings
 from patient import Patient
+
+settings.register_profile("busy machines", deadline=None)
+settings.load_profile("busy machines")
 
 MARKERS = {
     "subprocess": "starts child processes",

@@ -323,7 +323,7 @@ def test_mail_is_not_broken_by_what_strangers_chose(tmp_path: Path, odd: str) ->
     check_rendering(config_of(tmp_path), odd, odd)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(login=st.text(min_size=1, max_size=500), name=st.text(max_size=260))
 def test_mail_is_broken_by_no_text_at_all(
     tmp_path_factory: pytest.TempPathFactory, login: str, name: str
