@@ -44,12 +44,12 @@ def main() -> None:
 
 def measure(bench: Bench, names: list[str]) -> list[report.Figure]:
     """Carry out these measurements; report one that breaks down as such."""
-    figures = []
+    figures: list[report.Figure] = []
     for name in names:
         begin = monotonic()
         try:
             figures += MEASUREMENTS[name](bench)
-        except (BrokenPolicyError, BrokenPipeError) as error:
+        except (BrokenPolicyError, ConnectionError) as error:
             figures.append(report.Figure(name, "", missing=f"NOT met: {error}"))
         print(f"{name}: {monotonic() - begin:.0f} s", file=sys.stderr)
     return figures

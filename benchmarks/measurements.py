@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -422,7 +422,7 @@ def curve(bench: Bench) -> dict[str, list[tuple[int, float, float]]]:
     return points
 
 
-MEASUREMENTS: dict[str, Callable[[Bench], list[Figure]]] = {
+MEASUREMENTS: dict[str, Callable[[Bench], Iterable[Figure]]] = {
     "first": first_verdicts,
     "throughput": throughput,
     "urgent": urgent_writes,

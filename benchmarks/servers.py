@@ -11,7 +11,7 @@ import signal
 import sqlite3
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -46,34 +46,32 @@ BEHIND_A_FILE = Goal(0.9, at_least=True)
 """The goal beside a single host."""
 
 
-def servers(bench: Bench) -> list[Figure]:
+def servers(bench: Bench) -> Iterator[Figure]:
     """Both servers beside SQLite, by turns."""
     tests = str(CHECKOUT / "tests" / "tools")
     if tests not in sys.path:
         sys.path.append(tests)
     from servers import MariaDB, PostgreSQL, missing
 
-    figures: list[Figure] = []
     for kind in (PostgreSQL, MariaDB):
         name = kind.__name__
         if reason := missing(kind):
-            figures.append(Figure(f"verdicts on {name}", "", missing=f"not measured: {reason}"))
+            yield Figure(f"verdicts on {name}", "", missing=f"not measured: {reason}")
             continue
         server = kind(is_durable=True, connections=CONNECTIONS)
         try:
             for place, of in ((name, _directly), (f"{name} behind a host's file", _site)):
                 make = partial(_new, of, bench, server)
-                figures += _first_verdict(bench, place, make())
+                yield from _first_verdict(bench, place, make())
                 for processes in PROCESSES:
-                    figures += _throughput(bench, place, make, processes)
+                    yield from _throughput(bench, place, make, processes)
                 what = f"{BORN_AT_ONCE} processes at once on {place}"
                 longest = MEDIAN_OF_POSTGRESQL if place == "PostgreSQL" else 0
-                figures += burst_figures(
+                yield from burst_figures(
                     bench, what, make().policy(), BORN_AT_ONCE, longest_median=longest
                 )
         finally:
             server.stop(signal.SIGINT if kind is PostgreSQL else signal.SIGTERM)
-    return figures
 
 
 def _site(bench: Bench, url: str) -> Site:
