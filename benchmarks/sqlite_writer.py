@@ -12,10 +12,10 @@ from fcntl import LOCK_EX, LOCK_UN, flock
 
 path = sys.argv[1]
 database = connect(path, isolation_level=None, timeout=10)
-database.execute("PRAGMA journal_mode = WAL")
 database.execute("PRAGMA synchronous = NORMAL")
 lock = os.open(path + ".lock", os.O_RDWR | os.O_CREAT, 0o600)
 flock(lock, LOCK_EX)
+database.execute("PRAGMA journal_mode = WAL")  # which does not wait for others
 database.execute(
     "CREATE TABLE IF NOT EXISTS mail (account, address, mails, PRIMARY KEY (account, address))"
     " WITHOUT ROWID"
