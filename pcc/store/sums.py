@@ -94,11 +94,12 @@ def sort(database: Database, now: float) -> bool:
             lines += mails.split("\n")
     counts = sorted(_merged(lines).items())
     last = before[0] if before else 0
+    # The same for all: fold() leaves none of them because its own mails are later.
+    at = min([count[0] for _, count in counts], default=now)
     pieces = []
     for start in range(0, len(counts), PLACES):
         piece = counts[start : start + PLACES]
         last += 1
-        at = min([count[0] for _, count in piece])
         pieces.append(("", last, at, "\n".join([repeats.line(*one) for one in piece])))
 
     def replace() -> None:

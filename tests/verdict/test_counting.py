@@ -264,6 +264,19 @@ def test_log_is_folded_in_pieces_that_others_can_write_between(
     assert repeats.length(database, START + 9) == (0, 0)
 
 
+def test_log_is_folded_to_its_end_although_a_piece_has_only_later_mails(
+    process: Callable[[], Verdicts],
+) -> None:
+    one = process()
+    for number in range(2 * sums.PLACES):
+        account = f"user{number:04}"
+        assert ask(one, "ES", START, account) == "DUNNO"
+        one.counts.add((account, address("ES"), ""), "later", "", START + number / 1000)
+    one.counts.write()
+    fold(one, START + 9)
+    assert repeats.length(one._database, START + 9) == (0, 0)
+
+
 def test_log_is_sorted_once_by_two_at_once(process: Callable[[], Verdicts]) -> None:
     """The second has read all groups when the first replaces them."""
     one, other = process(), process()
