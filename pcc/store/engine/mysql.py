@@ -108,26 +108,27 @@ class MySQLDatabase(ServerDatabase):
                 connection, "_secure", True
             ):
                 raise pymysql.OperationalError("the server does not encrypt")  # old drivers go on
-            with connection.cursor() as cursor:
-                longest = f"max_execution_time = {STATEMENT_SECONDS * 1000}"  # of a SELECT
-                if _is_mariadb(connection):
-                    idle = f"idle_transaction_timeout = {IDLE_SECONDS}"
-                    longest = f"max_statement_time = {STATEMENT_SECONDS}, {idle}"
-                cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
-                cursor.execute(
-                    f"SET SESSION innodb_lock_wait_timeout = {STATEMENT_SECONDS}, {longest}"
-                )
-                try:  # a node of Galera first applies what others had committed by now
-                    cursor.execute("SET SESSION wsrep_sync_wait = 1")
-                    cursor.execute("SELECT @@wsrep_on")
-                    self._is_galera = cursor.fetchone() == (1,)
-                except self.error as error:
-                    if self.code(error) != UNKNOWN_VARIABLE:
-                        raise
+            self._begin_session(connection)
         except BaseException:
             connection.close()
             raise
         return connection
+
+    def _begin_session(self, connection: Any) -> None:
+        with connection.cursor() as cursor:
+            longest = f"max_execution_time = {STATEMENT_SECONDS * 1000}"  # of a SELECT
+            if _is_mariadb(connection):
+                idle = f"idle_transaction_timeout = {IDLE_SECONDS}"
+                longest = f"max_statement_time = {STATEMENT_SECONDS}, {idle}"
+            cursor.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED")
+            cursor.execute(f"SET SESSION innodb_lock_wait_timeout = {STATEMENT_SECONDS}, {longest}")
+            try:  # a node of Galera first applies what others had committed by now
+                cursor.execute("SET SESSION wsrep_sync_wait = 1")
+                cursor.execute("SELECT @@wsrep_on")
+                self._is_galera = cursor.fetchone() == (1,)
+            except self.error as error:
+                if self.code(error) != UNKNOWN_VARIABLE:
+                    raise
 
     def is_lost(self, connection: Any) -> bool:
         """Whether the connection is closed."""
