@@ -43,7 +43,8 @@ or of its domain lets it pass.
 ADD_DETAILS = (
     DETAILS
     + """
-Without --until and --for it is for good.  Adding it again changes it.
+Without --until and --for it is for good.  Adding it again changes it.  The command takes a
+second: when it ends, all policy processes know of the exemption.
 
 --until takes
   2026-12-24                 to the end of that day, local time

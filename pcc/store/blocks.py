@@ -9,6 +9,7 @@ from __future__ import annotations
 from time import time_ns
 
 from pcc.history import CLOCK_SLACK
+from pcc.store import repeats
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -121,6 +122,7 @@ def insert_incident(
         f" ON CONFLICT (account) DO UPDATE SET {column} = excluded.{column}",
         (account, incident),
     )
+    repeats.end(database, account)
     return incident
 
 
@@ -134,6 +136,7 @@ def end_incidents(database: Database, account: str, now: float) -> None:
         " hosting_mails = '', foreign_mails = '' WHERE account = ?",
         (account,),
     )
+    repeats.end(database, account)
 
 
 def end_observed(database: Database, account: str, incident: int, now: float) -> None:

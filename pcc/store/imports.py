@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 from pcc.history import Seen, joined_days
-from pcc.store import networks, sightings
+from pcc.store import networks, repeats, sightings
 from pcc.store.sightings import Sighting
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _add(database: Database, past: AccountPast) -> Imported:
     if database.row(_HAD_INCIDENT, (account,)):
         return Imported(0, 0, 0, 1)
     # A place that becomes familiar by this may change the next verdict.
-    database.write("UPDATE sighting SET repeats_until = 0 WHERE account = ?", (account,))
+    repeats.end(database, account)
     known = {
         row[0]: Sighting(*row)
         for row in database.rows(

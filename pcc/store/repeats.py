@@ -4,8 +4,9 @@ Once a mail from an address was judged, and let pass, the next one from there ch
 an hour, unless its place leaves a window sooner (`sighting.repeats_until`).  That holds while
 nothing happens to the account, and while the configuration and the country database are those that
 judged it (`sighting.judged_by`).  Judging writes both down, so that the many repeats cost one look
-at one row.  A doubtful mail is no repeat; pcc/verdict/decision.py judges it.  A repeat is counted
-in the log; see pcc/store/sums.py.
+at one row.  A transaction that changes an account's verdicts in another way, as a block does, takes
+that back (`end`).  Each process reads the exemptions once a second.  A doubtful mail is no repeat;
+pcc/verdict/decision.py judges it.  A repeat is counted in the log; see pcc/store/sums.py.
 
 A new row is synced before its mail is answered.  But another process may see it sooner, and must
 not rely on it before it is on disk.  So `sighting.repeats_until` is negative at first, and the row
@@ -38,19 +39,17 @@ A repeat is none any more 20 seconds before its place leaves a window (SETTLED_S
 pcc/verdict/decision.py): so no decision rests on a time that is too old.
 """
 
+LOOK_SECONDS = 1
+"""Between a process's looks at what is exempt, and whether a file has been replaced."""
+
 FIELD = "\x1f"
 """Between the fields of a line of the log: ASCII's unit separator."""
 
 
-_REPEAT = f"""
-    SELECT instance
-    FROM sighting LEFT JOIN account ON account.account = sighting.account
-    WHERE sighting.account = ? AND address = ? AND judged_by = ?
-        AND abs(repeats_until) > ? AND (repeats_until > 0 OR first_seen < ?)
-        AND last_seen < ? AND incident IS NULL
-        AND sighting.generation = coalesce(account.generation, 0)
-        AND NOT EXISTS (SELECT 1 FROM exemption WHERE kind = 'client')
-        AND last_seen > coalesce((SELECT max(created) FROM exemption), 0) + {FRESH_SECONDS}
+_REPEAT = """
+    SELECT instance FROM sighting
+    WHERE account = ? AND address = ? AND judged_by = ?
+        AND abs(repeats_until) > ? AND (repeats_until > 0 OR first_seen < ?) AND last_seen < ?
 """
 
 
@@ -63,6 +62,19 @@ def find(database: Database, account: str, address: str, judged_by: int, now: fl
         _REPEAT, (account, address, judged_by, now, now - FRESH_SECONDS, now + FRESH_SECONDS)
     )
     return None if row is None else str(row[0])
+
+
+def end(database: Database, account: str) -> None:
+    """Take back that mails of an account are repeats, in the caller's turn."""
+    statement = "UPDATE sighting SET repeats_until = 0 WHERE account = ? AND repeats_until <> 0"
+    database.write_later(statement, (account,))
+
+
+def exempt(database: Database) -> tuple[bool, frozenset[str]]:
+    """Return whether clients are exempt in the database, and the accounts and domains that are."""
+    rows = database.rows("SELECT kind, value FROM exemption")
+    names = frozenset([value for kind, value in rows if kind != "client"])
+    return len(names) < len(rows), names
 
 
 def is_on_disk(seen: Sighting, now: float) -> bool:

@@ -8,7 +8,7 @@ writes the block of an account.
 from __future__ import annotations
 
 from pcc.history import Address, History, Seen
-from pcc.store import upsert
+from pcc.store import repeats, upsert
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -332,7 +332,7 @@ def shift_times(database: Database, account: str, since: float, seconds: float) 
             " last_seen = last_seen - ? WHERE account = ? AND last_seen >= ?",
             (seconds, seconds, seconds, account, since),
         )
-    database.write_later("UPDATE sighting SET repeats_until = 0 WHERE account = ?", (account,))
+    repeats.end(database, account)
     shifted = database.rows(
         "SELECT address, last_seen FROM sighting WHERE account = ? AND last_seen >= ?",
         (account, since - seconds),

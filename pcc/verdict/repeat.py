@@ -2,11 +2,11 @@
 
 Most mail comes from where its account was seen a moment ago, and changes nothing but counts.  When
 may such a *repeat* be answered from its row?  It may if a mail from there was judged before and
-let pass, and if nothing that decided that has changed.  That is the account (a block, an unblock,
-an exemption), the place (it leaves no window yet), the configuration and the files of places.  The
-row and its query say all of that (pcc/store/repeats.py).  Two things may differ from mail to mail
-and be exempt: the client's name, and its address within the /64 of IPv6.  A repeat is counted
-after its reply.
+let pass, and if nothing that decided that has changed.  That is the account (a block, an unblock),
+the place (it leaves no window yet), the configuration and the files of places.  The row says all
+of that (pcc/store/repeats.py).  It does not say what is exempt by now, so accounts, domains and
+clients are looked at as well.  Two things may differ from mail to mail and be exempt: the client's
+name, and its address within the /64 of IPv6.  A repeat is counted after its reply.
 
 Unusual mail goes the long road, pcc/verdict/decision.py, which many processes never need.
 """
@@ -38,9 +38,6 @@ AGAIN_SECONDS = 7
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
 """Seconds between these attempts."""
 
-LOOK_SECONDS = 1
-"""Between looks whether the database, or a file of places, has been replaced."""
-
 
 class Verdicts:
     """Gives verdicts on the requests of one policy connection.
@@ -56,6 +53,8 @@ class Verdicts:
         self._complain = complain
         self._looked = 0.0
         self._judged_by = 0
+        self._exempts_clients = False
+        self._exempt: frozenset[str] = frozenset()
         self._answered = Answered()
         self.counts = Counts(database)
         self._lookup: Lookup | None = None
@@ -76,11 +75,14 @@ class Verdicts:
 
             address = recorded(address)
         try:
-            if not 0 <= now - self._looked < LOOK_SECONDS:
+            if not 0 <= now - self._looked < repeats.LOOK_SECONDS:
                 self._database.check_in_place()
-                self._looked = now
                 self._judged_by = self._config.judged_by()
-            if self._database.read_only:
+                self._exempts_clients, self._exempt = repeats.exempt(self._database)
+                self._looked = now
+            if self._database.read_only or self._exempts_clients:
+                return None
+            if self._exempt and not self._exempt.isdisjoint((account, account.rpartition("@")[2])):
                 return None
             latest = repeats.find(self._database, account, address, self._judged_by, now)
         except AgainError:
