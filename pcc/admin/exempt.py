@@ -13,7 +13,14 @@ from pcc import maillog
 from pcc.address import network_text
 from pcc.admin import DONE, NOT_DONE, USAGE
 from pcc.admin.commands import add_command, duration, moment, typed
-from pcc.admin.exemption import KINDS, Shown, in_configuration, in_database, is_expired
+from pcc.admin.exemption import (
+    KINDS,
+    Shown,
+    in_configuration,
+    in_database,
+    is_expired,
+    wait_until_known,
+)
 from pcc.admin.output import Lines, Moment, local_time, rfc3339
 from pcc.config import checks
 from pcc.escaping import escaped
@@ -44,7 +51,7 @@ ADD_DETAILS = (
     DETAILS
     + """
 Without --until and --for it is for good.  Adding it again changes it.  The command takes a
-second: when it ends, all policy processes know of the exemption.
+second, or three where hosts may share the database: when it ends, all policy processes know of it.
 
 --until takes
   2026-12-24                 to the end of that day, local time
@@ -114,6 +121,7 @@ def add(context: Context, options: argparse.Namespace) -> int:
     exemptions.add(
         context.database, options.kind, value, until, context.by, options.reason, context.now
     )
+    wait_until_known(context.config)
     maillog.open_log(context.config.log_name)
     maillog.exempted(options.kind, value, rfc3339(until) or "", context.by, options.reason)
     context.output.data([_data(Shown(options.kind, value, until, context.by, options.reason))])

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from pcc.address import network_text
-from pcc.store import exemptions
+from pcc.store import exemptions, repeats
+from pcc.store.engine import hostfile
 
 if TYPE_CHECKING:
     from pcc.admin.context import Context
@@ -24,6 +26,12 @@ class Shown(NamedTuple):
     until: float
     by: str
     reason: str | None
+
+
+def wait_until_known(config: Config) -> None:
+    """Wait until all policy processes know of an exemption, those of other hosts too."""
+    seconds = repeats.LOOK_SECONDS + (hostfile.FRESH_SECONDS if config.is_on_server else 0)
+    time.sleep(seconds)
 
 
 def in_database(context: Context) -> list[Shown]:

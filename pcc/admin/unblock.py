@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from pcc import maillog
 from pcc.admin import DONE, NOT_DONE, PARTLY, USAGE
 from pcc.admin.commands import add_command, add_mail_config, add_reason, duration, since, typed
+from pcc.admin.exemption import wait_until_known
 from pcc.admin.onhold import (
     Unblocking,
     by_place,
@@ -31,6 +32,8 @@ from pcc.store.outbox import Wanted
 from pcc.verdict.incident import notice_channels
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
     from pcc.store.incidents import HeldRow, IncidentRow
@@ -118,7 +121,7 @@ def unblock(context: Context, options: argparse.Namespace) -> int:
             return _list_only(context, rows)
         accounts = [row.account for row in rows]
     maillog.open_log(context.config.log_name)
-    cases = [_lift(context, options, account) for account in accounts]
+    cases = _lift_all(context, options, accounts)
     finished: list[tuple[IncidentRow, dict[str, object]]] = []
     together = token_hex(8) if is_bulk and len(cases) > 1 else ""
     try:
@@ -170,6 +173,15 @@ def _list_only(context: Context, rows: list[IncidentRow]) -> int:
     lines = [[row.account, Moment(row.began), row.rule, row.countries, row.held] for row in rows]
     context.output.table(columns, lines)
     return DONE
+
+
+def _lift_all(
+    context: Context, options: argparse.Namespace, accounts: Sequence[str]
+) -> list[Unblocking]:
+    cases = [_lift(context, options, account) for account in accounts]
+    if options.exempt_for:
+        wait_until_known(context.config)
+    return cases
 
 
 def _lift(context: Context, options: argparse.Namespace, account: str) -> Unblocking:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import time
 from typing import NamedTuple
 
-from pcc.store import blocks, repeats, upsert
+from pcc.store import blocks, upsert
 from pcc.store.engine.interface import Database
 
 ENDING_SECONDS = 86400
@@ -34,10 +33,9 @@ def all_exemptions(database: Database) -> list[ExemptionRow]:
 def add(
     database: Database, kind: str, value: str, until: float, by: str, reason: str, now: float
 ) -> None:
-    """Add an exemption, or change an existing one; return when all processes know of it."""
+    """Add an exemption, or change an existing one."""
     database.in_turn(lambda: write_exemption(database, kind, value, until, by, reason, now))
     database.sync()
-    time.sleep(repeats.LOOK_SECONDS)
 
 
 def write_exemption(
@@ -55,10 +53,9 @@ def write_exemption(
 def lengthen(
     database: Database, account: str, until: float, by: str, reason: str, now: float
 ) -> None:
-    """Exempt an account until then, like add(); see write_if_longer()."""
+    """Exempt an account until then, in a transaction of its own; see write_if_longer()."""
     database.in_turn(lambda: write_if_longer(database, account, until, by, reason, now))
     database.sync()
-    time.sleep(repeats.LOOK_SECONDS)
 
 
 def write_if_longer(

@@ -70,6 +70,13 @@ def end(database: Database, account: str) -> None:
     database.write_later(statement, (account,))
 
 
+def exemptions_made(database: Database) -> tuple[int, float]:
+    """Return what is another for each exemption that is added: how many, and when the latest."""
+    row = database.row("SELECT count(*), coalesce(max(created), 0) FROM exemption")
+    assert row is not None
+    return row[0], row[1]
+
+
 def exempt(database: Database) -> tuple[bool, frozenset[str]]:
     """Return whether clients are exempt in the database, and the accounts and domains that are."""
     rows = database.rows("SELECT kind, value FROM exemption")

@@ -53,6 +53,7 @@ class Verdicts:
         self._complain = complain
         self._looked = 0.0
         self._judged_by = 0
+        self._exemptions_made = (0, 0.0)
         self._exempts_clients = False
         self._exempt: frozenset[str] = frozenset()
         self._answered = Answered()
@@ -78,7 +79,10 @@ class Verdicts:
             if not 0 <= now - self._looked < repeats.LOOK_SECONDS:
                 self._database.check_in_place()
                 self._judged_by = self._config.judged_by()
-                self._exempts_clients, self._exempt = repeats.exempt(self._database)
+                made = repeats.exemptions_made(self._database)
+                if made != self._exemptions_made:
+                    self._exempts_clients, self._exempt = repeats.exempt(self._database)
+                    self._exemptions_made = made
                 self._looked = now
             if self._database.read_only or self._exempts_clients:
                 return None
