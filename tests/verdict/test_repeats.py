@@ -124,6 +124,19 @@ def test_exemption_ends_the_recording(make: Callable[..., Site], kind: str, valu
     assert site.mails() == {address("ES"): 2}
 
 
+def test_second_exemption_ends_the_recording_too(make: Callable[..., Site]) -> None:
+    site = make()
+    assert is_pass(site.ask())
+    pass_minutes(site)
+    assert site.admin("exempt", "add", "account", "other@example.org").returncode == 0
+    process = site.policy()
+    assert is_pass(process.ask())
+    assert site.admin("exempt", "add", "account", ACCOUNT).returncode == 0
+    assert is_pass(process.ask())
+    process.end()
+    assert site.mails() == {address("ES"): 2}
+
+
 def test_client_is_exempt_by_its_name_at_an_address_where_others_are_not(
     make: Callable[..., Site],
 ) -> None:
