@@ -222,7 +222,7 @@ class _Fuzzer:
             else:
                 self._tick(0.1)  # another recipient, or stage, of the same mail
                 if self._choice.random() < 0.3:  # or Postfix asks another process again
-                    self._asked[1].counts.write()
+                    self._asked[1].counts.write(self._asked[1].database)
                     self._choose_process()
             expected = self._expected(*about)
             action = self._answer(generate.request(mail, self._choice))
@@ -290,7 +290,7 @@ class _Fuzzer:
         toml, self._model.settings = self._configurations[0]
         self._configure(toml)
         for _, verdicts in self._processes:
-            verdicts.counts.write()
+            verdicts.counts.write(verdicts.database)
             verdicts.close()
         self._processes = [self._process() for _ in self._processes]
         self._asked = self._processes[0]
@@ -327,7 +327,7 @@ class _Fuzzer:
 
     def _flush(self) -> None:
         for _, verdicts in self._processes:
-            verdicts.counts.write()
+            verdicts.counts.write(verdicts.database)
         self._waits_since.clear()
 
     def _new_mail(self) -> tuple[tuple[str, Origin, str], dict[str, str | bytes]]:
@@ -375,14 +375,14 @@ class _Fuzzer:
         for _, verdicts in self._processes:
             waits_since = self._waits_since.setdefault(verdicts, before)
             if self._now - waits_since > LONGEST_SECONDS or self._choice.random() < 0.1:
-                verdicts.counts.write()
+                verdicts.counts.write(verdicts.database)
                 del self._waits_since[verdicts]
 
     def _choose_process(self) -> None:
         """Choose who is asked about a mail; now and then a process ends, and another begins."""
         if self._choice.random() < 0.01:
             _, verdicts = self._processes.pop(0)
-            verdicts.counts.write()
+            verdicts.counts.write(verdicts.database)
             verdicts.close()
             self._processes.append(self._process())
         self._asked = self._choice.choice(self._processes)
@@ -419,7 +419,7 @@ class _Fuzzer:
 
     def _check(self) -> None:
         for _, verdicts in self._processes:
-            verdicts.counts.write()
+            verdicts.counts.write(verdicts.database)
             verdicts.close()
         assert not self._complaints, self._complaints
         with contextlib.closing(open_database(str(self._path))) as database:

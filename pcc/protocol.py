@@ -134,18 +134,19 @@ def usual_request(data: bytes) -> UsualRequest | None:
         or b"\0" in data
     ):
         return None
+    text = data.decode()
     values = []
     for name in _USUAL:
-        start = data.rfind(name) + len(name)
-        value = data[start : data.index(b"\n", start)].decode()
+        start = text.rfind(name) + len(name)
+        value = text[start : text.index("\n", start)]
         if start < len(name) or not (value or name == _QUEUE_ID):
             return None
         values.append(value)
     return tuple(values)
 
 
-_QUEUE_ID = b"\nqueue_id="
-_USUAL = (b"\nsasl_username=", b"\nclient_address=", b"\ninstance=", b"\nclient_name=", _QUEUE_ID)
+_QUEUE_ID = "\nqueue_id="
+_USUAL = ("\nsasl_username=", "\nclient_address=", "\ninstance=", "\nclient_name=", _QUEUE_ID)
 
 
 def reply(action: str) -> bytes:

@@ -205,25 +205,28 @@ class PolicyService:
         alarm(seconds)
 
     def _open(self) -> Verdicts:
-        from pcc.store import open_database
         from pcc.verdict.repeat import Verdicts
 
-        verdicts = self._open_shared() if self._config.is_on_server else None
-        if verdicts is None:
-            file = self._config.host_file if self._config.is_on_server else ""
-            database = open_database(self._config.store_database, for_verdicts=True, host_file=file)
-            if self._config.is_on_server:  # the deadline begins when its driver is there
-                self._alarm_set = 0.0
-                self._begin()
-            verdicts = Verdicts(self._config, database, self._problems.append)
-        return verdicts
+        config = self._config
+        if not config.is_on_server:
+            return Verdicts(config, None, self._problems.append)
+        if (shared := self._open_shared()) is not None:
+            return shared
+        from pcc.store import open_database
+
+        database = open_database(
+            config.store_database, for_verdicts=True, host_file=config.host_file
+        )
+        self._alarm_set = 0.0  # the deadline begins when its driver is there
+        self._begin()
+        return Verdicts(config, database, self._problems.append)
 
     def _counter(self, verdicts: Verdicts) -> Counting:
         """Return what counts, imported when the first reply is out."""
         if self._counting is None:
             from pcc.verdict.counting import Counting
 
-            self._counting = Counting(verdicts.counts, self._limit, self._complain)
+            self._counting = Counting(verdicts, self._limit, self._complain)
         return self._counting
 
     def _open_shared(self) -> Verdicts | None:
@@ -276,13 +279,11 @@ class PolicyService:
 
         Returns False when the connection has ended, or was idle for long.
         """
-        has_input = False
-        while not has_input and self._counting is not None and self._counting.is_pending:
-            has_input = self._poll(self._counting.pause())
-            if not has_input:
-                self._counting.count_if_due()
-        if not has_input and not self._poll(IDLE_SECONDS):
-            return False
+        counting = self._counting
+        while not self._poll((pause := counting.pause() if counting else 0) or IDLE_SECONDS):
+            if counting is None or not pause:
+                return False
+            counting.count_if_due()
         try:
             data = posix.read(0, READ_BYTES)
         except ConnectionResetError:

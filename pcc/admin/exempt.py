@@ -50,8 +50,8 @@ or of its domain lets it pass.
 ADD_DETAILS = (
     DETAILS
     + """
-Without --until and --for it is for good.  Adding it again changes it.  The command takes a
-second, or three where hosts may share the database: when it ends, all policy processes know of it.
+Without --until and --for it is for good.  Adding it again changes it.  When the command ends,
+all policy processes know of it.  Where hosts may share the database, that takes two seconds.
 
 --until takes
   2026-12-24                 to the end of that day, local time

@@ -6,7 +6,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from pcc.address import network_text
-from pcc.store import exemptions, repeats
+from pcc.store import exemptions
 from pcc.store.engine import hostfile
 
 if TYPE_CHECKING:
@@ -29,9 +29,9 @@ class Shown(NamedTuple):
 
 
 def wait_until_known(config: Config) -> None:
-    """Wait until all policy processes know of an exemption, those of other hosts too."""
-    seconds = repeats.LOOK_SECONDS + (hostfile.FRESH_SECONDS if config.is_on_server else 0)
-    time.sleep(seconds)
+    """Wait until the policy processes of other hosts know of an exemption."""
+    if config.is_on_server:
+        time.sleep(hostfile.FRESH_SECONDS)
 
 
 def in_database(context: Context) -> list[Shown]:

@@ -11,7 +11,7 @@ from pcc.doctor.files import is_read_only, mount_point, odd_kind
 from pcc.doctor.rights import User, hindrances
 from pcc.invocation import shell_word
 
-SIDE_FILES = ("-wal", "-shm", ".lock", ".notify", ".checkpoint", ".tally")
+SIDE_FILES = ("-wal", "-shm", ".lock", ".notify", ".checkpoint", ".repeats", ".tally")
 """SQLite and pcc keep these beside the database."""
 
 FULL_BYTES = 1_000_000

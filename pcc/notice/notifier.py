@@ -18,7 +18,7 @@ import signal
 import sys
 from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 
-from pcc.store.engine.sqlite import open_side_file
+from pcc.store.engine.sidefile import open_side_file
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

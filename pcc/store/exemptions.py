@@ -42,6 +42,7 @@ def write_exemption(
     database: Database, kind: str, value: str, until: float, by: str, reason: str, now: float
 ) -> None:
     """Add or change an exemption inside the caller's transaction."""
+    database.end_repeats()
     database.write(
         upsert("exemption", ("kind", "value"), ("until", "created", "who", "reason")),
         (kind, value, until, now, by, reason),

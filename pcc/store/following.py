@@ -98,6 +98,7 @@ class Following:
         if exemptions != self._exemptions:
             found = self._rows_of("exemption", "", ())
             with self._file:
+                self._file.end_repeats()
                 self._replace("exemption", "", (), found)
         with self._file:
             self._file.write(
@@ -128,6 +129,7 @@ class Following:
     def _begin_anew(self) -> None:
         """Empty the file, apart from what is to be counted."""
         with self._file:
+            self._file.end_repeats()
             for table in ("sighting", "place", "account", "incident", "exemption", "followed"):
                 self._file.write(f"DELETE FROM {table}")
             self._file.write(_NEW, (self._file.server, 0, 0))
@@ -156,6 +158,7 @@ class Following:
                 "sighting", is_one_of_them, [word for mail in mails for word in mail]
             )
         with self._file:
+            self._file.end_repeats(*accounts)
             for table, found in rows.items():
                 self._replace(table, is_one, accounts, found)
             if whole:

@@ -5,8 +5,8 @@ an hour, unless its place leaves a window sooner (`sighting.repeats_until`).  Th
 nothing happens to the account, and while the configuration and the country database are those that
 judged it (`sighting.judged_by`).  Judging writes both down, so that the many repeats cost one look
 at one row.  A transaction that changes an account's verdicts in another way, as a block does, takes
-that back (`end`).  Each process reads the exemptions once a second.  A doubtful mail is no repeat;
-pcc/verdict/decision.py judges it.  A repeat is counted in the log; see pcc/store/sums.py.
+that back (`end`).  A doubtful mail is no repeat; pcc/verdict/decision.py judges it.  A repeat is
+counted in the log; see pcc/store/sums.py.
 
 A new row is synced before its mail is answered.  But another process may see it sooner, and must
 not rely on it before it is on disk.  So `sighting.repeats_until` is negative at first, and the row
@@ -39,52 +39,37 @@ A repeat is none any more 20 seconds before its place leaves a window (SETTLED_S
 pcc/verdict/decision.py): so no decision rests on a time that is too old.
 """
 
-LOOK_SECONDS = 1
-"""Between a process's looks at what is exempt, and whether a file has been replaced."""
-
 FIELD = "\x1f"
 """Between the fields of a line of the log: ASCII's unit separator."""
 
 
 _REPEAT = """
-    SELECT instance FROM sighting
+    SELECT instance, abs(repeats_until) FROM sighting
     WHERE account = ? AND address = ? AND judged_by = ?
         AND abs(repeats_until) > ? AND (repeats_until > 0 OR first_seen < ?) AND last_seen < ?
+        AND NOT EXISTS (
+            SELECT 1 FROM exemption WHERE kind = 'client'
+                OR kind = 'account' AND value = ? OR kind = 'domain' AND value = ?
+        )
 """
 
 
-def find(database: Database, account: str, address: str, judged_by: int, now: float) -> str | None:
-    """Return the instance of the latest mail from where a repeat is from; None for no repeat.
+def find(
+    database: Database, account: str, address: str, judged_by: int, now: float
+) -> tuple[str, float] | None:
+    """Return the instance of the latest mail from where a repeat is from, and until when it is one.
 
-    `address` is as recorded.
+    None for no repeat.  `address` is as recorded.
     """
-    row = database.row(
-        _REPEAT, (account, address, judged_by, now, now - FRESH_SECONDS, now + FRESH_SECONDS)
-    )
-    return None if row is None else str(row[0])
+    times = now, now - FRESH_SECONDS, now + FRESH_SECONDS
+    names = account, account.rpartition("@")[2]
+    return database.row(_REPEAT, (account, address, judged_by, *times, *names))
 
 
 def end(database: Database, account: str) -> None:
     """Take back that mails of an account are repeats, in the caller's turn."""
     statement = "UPDATE sighting SET repeats_until = 0 WHERE account = ? AND repeats_until <> 0"
     database.write_later(statement, (account,))
-
-
-def exemptions_made(database: Database) -> tuple[int, float]:
-    """Return what is another whenever one is added: how many, and a sum over when they were.
-
-    Not when the latest was: of two hosts one may have a clock that is behind.
-    """
-    row = database.row("SELECT count(*), coalesce(sum(created), 0.0) FROM exemption")
-    assert row is not None
-    return row[0], float(row[1])
-
-
-def exempt(database: Database) -> tuple[bool, frozenset[str]]:
-    """Return whether clients are exempt in the database, and the accounts and domains that are."""
-    rows = database.rows("SELECT kind, value FROM exemption")
-    names = frozenset([value for kind, value in rows if kind != "client"])
-    return len(names) < len(rows), names
 
 
 def is_on_disk(seen: Sighting, now: float) -> bool:
@@ -99,14 +84,12 @@ def line(place: Place, count: Count) -> str:
     """Return how the log has mails of an account from an address.
 
     A count is the times of the first and the last of them, how many, the instances of these two,
-    and the client name of the last.
+    and the client name of the last.  No FIELD is in these.
     """
     account, address, incident = place
     first, last, mails, *names = count
-    # The account is last: a login may have any character but an end of line.  So may the others
-    # of a request that Postfix has not made.
-    cleaned = [name.replace(FIELD, "?") for name in names]
-    return FIELD.join((repr(first), repr(last), str(mails), address, *cleaned, incident, account))
+    # The account is last: a login may have any character but an end of line.
+    return FIELD.join((repr(first), repr(last), str(mails), address, *names, incident, account))
 
 
 def parsed(line: str) -> tuple[Place, Count] | None:

@@ -11,7 +11,7 @@ import posix
 from fcntl import LOCK_EX, flock
 
 from pcc.errors import StoreError
-from pcc.store.engine.sqlite import open_side_file
+from pcc.store.engine.sidefile import open_side_file
 
 SUFFIX = ".tally"
 

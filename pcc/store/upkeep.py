@@ -59,13 +59,14 @@ def _drop_by_key(database: Database, table: str, key: tuple[str, ...], before: f
         for start in range(0, len(old), BATCH):
             statement = f"DELETE FROM {table} WHERE {is_row} AND last_seen <= ?"
             batch = [(*found, before) for found in old[start : start + BATCH]]
-            dropped += database.in_turn(partial(_write_each, database, statement, batch))
+            dropped += database.in_turn(partial(_drop_each, database, statement, batch))
             database.checkpoint_if_due()
         last = rows[-1][:-1]
 
 
-def _write_each(database: Database, statement: str, batch: list[Any]) -> int:
-    """Carry out a statement for each row of values; return how many rows it changed."""
+def _drop_each(database: Database, statement: str, batch: list[Any]) -> int:
+    """Drop a row for each row of values, an account first; return how many were dropped."""
+    database.end_repeats(*{values[0] for values in batch})
     return sum([database.write(statement, values) for values in batch])
 
 

@@ -49,12 +49,14 @@ class Answered:
     def __init__(self) -> None:
         self._answers: dict[tuple[str, str], tuple[str, str]] = {}
 
-    def remember(self, account: str, instance: str, answer: tuple[str, str]) -> None:
-        """Note the answer to a mail: action and queue id."""
-        answers = self._answers
-        if len(answers) >= REMEMBERED_MAILS:
+    def remember(self, account: str, instance: str, answer: tuple[str, str]) -> bool:
+        """Note the answer to a mail, action and queue id; return whether it is the first one."""
+        answers, mail = self._answers, (instance, account)
+        is_new = mail not in answers
+        if is_new and len(answers) >= REMEMBERED_MAILS:
             del answers[next(iter(answers))]
-        answers[(instance, account)] = answer
+        answers[mail] = answer
+        return is_new
 
     def answer(self, account: str, instance: str) -> tuple[str, str]:
         """Return how an earlier request about the mail was answered, ("", "") if none was."""
@@ -68,9 +70,8 @@ class Counts:
     until a COMMIT was answered, and the log takes each number once.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self) -> None:
         self.waiting = 0
-        self.database = database
         self._lines: list[str] = []
         self._since = 0.0
         self._writer = ""
@@ -81,10 +82,13 @@ class Counts:
         """Count a mail from a place that counts already, or one that an incident stopped."""
         if not self._lines:
             self._since = now
+        # A request that Postfix has not made may have any character.
+        instance = instance.replace(repeats.FIELD, "?")
+        client_name = client_name.replace(repeats.FIELD, "?")
         self._lines.append(repeats.line(place, (now, now, 1, instance, instance, client_name)))
         self.waiting += 1
 
-    def write(self) -> None:
+    def write(self, database: Database) -> None:
         """Append all to the log.  Raises StoreError: then it goes on waiting."""
         if self._lines:
             if not self._writer:
@@ -93,5 +97,5 @@ class Counts:
             group = self._writer, self._number, self._since, "\n".join(self._lines)
             groups = [*self._groups, group]
             self._groups, self._lines = groups, []  # at once: the deadline's error may come between
-        repeats.append(self.database, self._groups)
+        repeats.append(database, self._groups)
         self._groups, self.waiting = [], 0

@@ -18,7 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from pcc.verdict import Counts
+    from pcc.verdict.repeat import Verdicts
 
 GROUP_SECONDS = 1.3
 """The longest pause between two groups."""
@@ -67,33 +67,27 @@ class Counting:
 
     def __init__(
         self,
-        counts: Counts,
+        verdicts: Verdicts,
         limit: Callable[[int], None],
         complain: Callable[[str, str], None],
     ) -> None:
         self.is_active = False
-        self._database = counts.database
-        self._counts = counts
+        self._verdicts = verdicts
+        self._counts = verdicts.counts
         self._limit = limit
         self._complain = complain
         self._next = 0.0
         self._has_failed = False
         self._enough = GROUP_MAILS
 
-    @property
-    def is_pending(self) -> bool:
-        """Whether any mail waits to be counted."""
-        return self._counts.waiting > 0
-
     def pause(self) -> float:
-        """Return the seconds until it is worth calling count_if_due() without a new mail."""
-        return max(RETRY_SECONDS, self._next - monotonic())
+        """Return the seconds until count_if_due() is due without a new mail, 0 where none waits."""
+        return max(RETRY_SECONDS, self._next - monotonic()) if self._counts.waiting else 0
 
     def count_if_due(self) -> None:
         """Count a group if it is time for it."""
         waiting = self._counts.waiting
-        now = monotonic() if waiting else 0
-        if not waiting or (now < self._next and waiting < self._enough):
+        if not waiting or ((now := monotonic()) < self._next and waiting < self._enough):
             return
         self.is_active = True
         is_patient = (
@@ -114,9 +108,10 @@ class Counting:
         """Append the waiting mails to the log; not `patiently` only if no process writes."""
         self._limit(seconds)
         try:
-            if not (patiently or self._database.is_free()):
+            database = self._verdicts.database
+            if not (patiently or database.is_free()):
                 return False
-            self._counts.write()
+            self._counts.write(database)
         except PccError as error:
             waiting = self._counts.waiting
             mails = "1 mail waits" if waiting == 1 else f"{waiting} mails wait"
@@ -133,10 +128,10 @@ class Counting:
 
     def _tidy(self) -> None:
         """Fold the log where that is due, and move a long write-ahead log."""
-        if self._database.follows:
+        database, now = self._verdicts.database, time()
+        if database.follows:
             return  # the follower does both
         self._limit(COUNTING_SECONDS)
-        database, now = self._database, time()
         try:
             rows, age = repeats.length(database, now)
             # Staggered, so that not all processes sort the same.

@@ -1,22 +1,25 @@
-"""The quick path: a mail that one look at one row answers, and the way to all others.
+"""The quick path: a mail that one look at a record answers, and the way to all others.
 
 Most mail comes from where its account was seen a moment ago, and changes nothing but counts.  When
-may such a *repeat* be answered from its row?  It may if a mail from there was judged before and
-let pass, and if nothing that decided that has changed.  That is the account (a block, an unblock),
-the place (it leaves no window yet), the configuration and the files of places.  The row says all
-of that (pcc/store/repeats.py).  It does not say what is exempt by now, so accounts, domains and
-clients are looked at as well.  Two things may differ from mail to mail and be exempt: the client's
-name, and its address within the /64 of IPv6.  A repeat is counted after its reply.
+may such a *repeat* be answered from what is known of it?  It may if a mail from there was judged
+before and let pass, and if nothing that decided that has changed.  That is the account (a block, an
+unblock, an exemption), the place (it leaves no window yet), the configuration and the files of
+places.  The row of the sighting says all of that (pcc/store/repeats.py), and a cache beside the
+database says it again (pcc/store/engine/repeatcache.py).  Two things may differ from mail to mail
+and be exempt: the client's name, and its address within the /64 of IPv6.  A repeat is counted after
+its reply.  Only then is a database opened that the cache was in front of.
 
 Unusual mail goes the long road, pcc/verdict/decision.py, which many processes never need.
 """
 
 from __future__ import annotations
 
+import posix
 from time import monotonic, sleep
 
 from pcc.errors import AgainError
 from pcc.store import repeats
+from pcc.store.engine import repeatcache
 from pcc.verdict import DUNNO, Answered, Counts
 
 TYPE_CHECKING = False
@@ -39,27 +42,43 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
 """Seconds between these attempts."""
 
 
+LOOK_SECONDS = 1
+"""Between looks whether the database, or a file of places, has been replaced."""
+
+
 class Verdicts:
     """Gives verdicts on the requests of one policy connection.
 
-    `now` is UTC seconds throughout.  Raises StoreError when a verdict can't be
-    given: the caller disconnects without a reply.  `complain` takes a sentence about each file of
-    places that is missing or broken.
+    Without a `database` its file is opened when it is needed.  `now` is UTC seconds throughout.
+    Raises StoreError when a verdict can't be given: the caller disconnects without a reply.
+    `complain` takes a sentence about each file of places that is missing or broken.
     """
 
-    def __init__(self, config: Config, database: Database, complain: Callable[[str], None]) -> None:
+    def __init__(
+        self, config: Config, database: Database | None, complain: Callable[[str], None]
+    ) -> None:
         self._config = config
-        self._database = database
+        self._opened = database
         self._complain = complain
+        on_server = config.host_file if database is not None and database.follows else ""
+        self._cached_file = on_server if config.is_on_server else config.store_database
+        self._cache = repeatcache.RepeatCache(self._cached_file)
         self._looked = 0.0
         self._judged_by = 0
-        self._exemptions_made = (0, 0.0)
-        self._exempts_clients = False
-        self._exempt: frozenset[str] = frozenset()
+        self._basis = 0  # of what is in the cache; 0 while there is none
         self._answered = Answered()
-        self.counts = Counts(database)
+        self.counts = Counts()
         self._lookup: Lookup | None = None
         self._decisions: dict[Database, Decisions] = {}
+
+    @property
+    def database(self) -> Database:
+        """The database, open."""
+        if self._opened is None:
+            from pcc.store import open_database
+
+            self._opened = open_database(self._config.store_database)
+        return self._opened
 
     def repeat(self, account: str, request: UsualRequest, now: float) -> Repeat | None:
         """Return what count() takes of a request that is a repeat, None for any other."""
@@ -76,30 +95,54 @@ class Verdicts:
 
             address = recorded(address)
         try:
-            if not 0 <= now - self._looked < repeats.LOOK_SECONDS:
-                self._database.check_in_place()
-                self._judged_by = self._config.judged_by()
-                made = repeats.exemptions_made(self._database)
-                if made != self._exemptions_made:
-                    self._exempts_clients, self._exempt = repeats.exempt(self._database)
-                    self._exemptions_made = made
-                self._looked = now
-            if self._database.read_only or self._exempts_clients:
-                return None
-            if self._exempt and not self._exempt.isdisjoint((account, account.rpartition("@")[2])):
-                return None
-            latest = repeats.find(self._database, account, address, self._judged_by, now)
+            if not 0 <= now - self._looked < LOOK_SECONDS:
+                self._look(now)
+            latest = self._find(account, address, now)
         except AgainError:
             return None
+        except OSError:  # of the cache's file: without it until the next look
+            self._basis = 0
+            return None
         return None if latest is None else (account, address, latest)
+
+    def _find(self, account: str, address: str, now: float) -> str | None:
+        """Return the instance of the latest mail from where a repeat is from, "" by the cache."""
+        place, record = 0, b""
+        if self._basis:
+            place, record = self._cache.find(account, address, self._basis, now)
+            if place < 0:
+                return ""
+        if self.database.read_only:
+            return None
+        found = repeats.find(self.database, account, address, self._judged_by, now)
+        if found is None:
+            return None
+        if self._basis:
+            self._cache.keep(place, record, found[1])
+        return found[0]
+
+    def _look(self, now: float) -> None:
+        """Look which database, configuration and files of places there are by now."""
+        if self._opened is not None:
+            self._opened.check_in_place()
+        self._judged_by = self._config.judged_by()
+        self._basis = 0
+        if self._cached_file:
+            try:
+                self._cache.open()
+                file, started = posix.stat(self._cached_file), repeatcache.start_of_system()
+                self._basis = hash((self._judged_by, file.st_dev, file.st_ino, started))
+            except OSError:
+                pass  # the database says what is wrong
+        self._looked = now
 
     def count(self, repeat: Repeat, request: UsualRequest, now: float) -> None:
         """Count a repeat that was answered, if its mail is not counted yet."""
         account, address, latest = repeat
         _, _, instance, client_name, queue_id = request
-        if instance != latest and not self._answered.answer(account, instance)[0]:
+        is_new = self._answered.remember(account, instance, (DUNNO, queue_id))
+        if is_new and instance != latest:
             self.counts.add((account, address, ""), instance, client_name, now)
-        self._answered.remember(account, instance, (DUNNO, queue_id))
 
     def verdict(self, account: str, request: PolicyRequest, now: float) -> Verdict:
         """Return the verdict on a request of an account that the configuration covers.
@@ -117,8 +160,8 @@ class Verdicts:
             pause = min(2 * pause, LONGEST_PAUSE)
 
     def _verdict(self, account: str, request: PolicyRequest, now: float) -> Verdict:
-        self._database.check_in_place()
-        return self._decide(self._database, account, request, now)
+        self.database.check_in_place()
+        return self._decide(self.database, account, request, now)
 
     def _decide(
         self, database: Database, account: str, request: PolicyRequest, now: float
@@ -136,4 +179,6 @@ class Verdicts:
 
     def close(self) -> None:
         """Close the database."""
-        self._database.close()
+        self._cache.close()
+        if self._opened is not None:
+            self._opened.close()

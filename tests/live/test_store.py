@@ -444,12 +444,12 @@ def test_log_of_counts_is_folded_once_by_many_at_once(
 
     def write_and_fold(writer: int) -> None:
         with closing(open_database(place)) as database:
-            counts = Counts(database)
+            counts = Counts()
             for number in range(30):
                 for account in accounts:
                     instance = f"{writer}.{number}"
                     counts.add((account, address("ES"), ""), instance, "unknown", time.time())
-                counts.write()
+                counts.write(database)
                 if number % 3 == 0:
                     sums.fold(database, time.time())
 
@@ -492,9 +492,9 @@ def test_folding_changes_no_account_for_the_hosts_that_follow(
     query = "SELECT changed FROM account WHERE account = ?"
     with closing(open_database(url)) as database:
         before = database.row(query, (USER,))
-        counts = Counts(database)
+        counts = Counts()
         counts.add((USER, address("ES"), ""), "another", "unknown", time.time())
-        counts.write()
+        counts.write(database)
         sums.fold(database, time.time())
         assert database.row("SELECT mails FROM place WHERE kind = 'country'") == (2,)
         assert database.row(query, (USER,)) == before
@@ -510,10 +510,12 @@ def test_log_of_a_long_outage_is_taken_whatever_its_length(server: DatabaseServe
         assert database.row("SELECT count(*), sum(length(mails)) FROM counted") == (250, 20_000_000)
 
 
-def test_log_on_a_server_is_sorted_by_one_process_at_a_time(server: DatabaseServer) -> None:
+def test_log_on_a_server_is_sorted_by_one_process_at_a_time(
+    server: DatabaseServer, make: Callable[..., Site]
+) -> None:
     """Others, whose time to sort it has come as well, don't read all of it meanwhile."""
     url = server.new_database()
-    create_or_upgrade(url)
+    config = load(str(make(url).config))
     texts: list[str] = []
 
     def write(round: int) -> None:
@@ -524,7 +526,8 @@ def test_log_on_a_server_is_sorted_by_one_process_at_a_time(server: DatabaseServ
 
     def tidy(database: Database) -> None:
         complaints: dict[str, str] = {}
-        counting.Counting(Counts(database), void, complaints.__setitem__)._tidy()
+        verdicts = Verdicts(config, database, void)
+        counting.Counting(verdicts, void, complaints.__setitem__)._tidy()
         assert complaints == {}
 
     with closing(open_database(url)) as one, closing(open_database(url)) as other:
@@ -632,13 +635,13 @@ def test_mails_are_counted_once_although_the_answer_to_their_commit_is_lost(
         for number in range(2):
             carried.loses = lost
             with pytest.raises(StoreError):
-                verdicts.counts.write()
+                verdicts.counts.write(verdicts.database)
             carried.loses = ""
             verdicts.counts.add((USER, homes[0], ""), f"more.{number}", "unknown", now)
             if is_folded:
                 sums.fold(database, now)
         for _ in range(2):
-            verdicts.counts.write()
+            verdicts.counts.write(verdicts.database)
             sums.fold(database, now)
     assert site.mails(USER) == {homes[0]: 1 + 2 + 2, homes[1]: 1 + 2}
     assert [row["tries"] for row in site.data("list")] == [4]

@@ -276,7 +276,7 @@ def test_file_of_root_s_command_belongs_to_the_service_user() -> None:
     owners = {path.name: path.stat().st_uid for path in site.folder.glob("pcc.db*")}
     connection.close()
     site.close()
-    assert owners.keys() == {"pcc.db", "pcc.db-wal", "pcc.db-shm", "pcc.db.lock"}
+    assert owners.keys() == {f"pcc.db{end}" for end in ("", "-wal", "-shm", ".lock", ".repeats")}
     assert set(owners.values()) == {65534}
 
 

@@ -52,7 +52,7 @@ class Place:
                     {"client_address": client, "instance": new_instance(), "queue_id": "A"}
                 )
                 actions.append(verdicts.verdict(ACCOUNT, request, at + number).action)
-            verdicts.counts.write()
+            verdicts.counts.write(verdicts.database)
         return [action == "DUNNO" for action in actions]
 
     def names(self) -> set[str]:

@@ -20,7 +20,7 @@ from checkout import COUNTRIES, ROOT, PolicyProcess, Site, address, is_pass, is_
 from systemlog import system_log
 
 from pcc.store import SCHEMA_VERSION
-from pcc.store.repeats import LOOK_SECONDS
+from pcc.verdict.repeat import LOOK_SECONDS
 
 pytestmark = pytest.mark.subprocess
 

@@ -65,7 +65,7 @@ def test_mail_is_counted_before_its_country_could_leave_a_window() -> None:
 
 def sightings_of(verdicts: Verdicts) -> list[tuple[Any, ...]]:
     """Return what the sums have of joe: address, mails, instance, last seen, days."""
-    return verdicts._database.rows(
+    return verdicts.database.rows(
         "SELECT address, mails, instance, last_seen, days FROM sighting WHERE account = 'joe'"
     )
 
@@ -82,13 +82,13 @@ def line(instance: str, at: float) -> str:
 
 
 def fold(verdicts: Verdicts, at: float) -> None:
-    sums.fold(verdicts._database, at)
+    sums.fold(verdicts.database, at)
 
 
 def test_group_that_is_written_again_counts_once(process: Callable[[], Verdicts]) -> None:
     one, other = process(), process()
     assert ask(one, "ES", START) == "DUNNO"
-    database = one._database
+    database = one.database
     groups = [("writer", number, START, line(f"i{number}", START)) for number in (1, 2, 3)]
     repeats.append(database, groups[:1])
     repeats.append(database, groups[:2])  # the first once more, before it is folded
@@ -107,11 +107,11 @@ def test_mail_that_two_processes_answered_counts_once(process: Callable[[], Verd
     assert ask(one, "ES", START) == "DUNNO"
     for verdicts, at in ((one, START + 1), (other, START + 2)):
         count(verdicts, "again", at)
-        verdicts.counts.write()
+        verdicts.counts.write(verdicts.database)
     fold(one, START + 3)
     assert [row[1] for row in sightings_of(one)] == [2]
     count(one, "again", START + 4)
-    one.counts.write()
+    one.counts.write(one.database)
     fold(one, START + 5)
     assert [row[1] for row in sightings_of(one)] == [2]
 
@@ -127,7 +127,7 @@ def test_mail_that_two_processes_answered_counts_once_beside_a_later_one(
         for name, instance, at in mails:
             writer = "".join(names) + name
             repeats.append(
-                one._database, [(writer, 1, START + at, line(writer[:3] + instance, START + at))]
+                one.database, [(writer, 1, START + at, line(writer[:3] + instance, START + at))]
             )
         fold(one, START + 9)
     assert sightings_of(one)[0][1] == 1 + 6 * 2
@@ -138,7 +138,7 @@ def test_latest_of_two_mails_at_one_moment_is_remembered(process: Callable[[], V
     assert ask(one, "ES", START) == "DUNNO"
     count(one, "first", START + 1)
     count(one, "second", START + 1)
-    one.counts.write()
+    one.counts.write(one.database)
     fold(one, START + 2)
     assert sightings_of(one)[0][1:3] == (3, "second")
 
@@ -146,7 +146,7 @@ def test_latest_of_two_mails_at_one_moment_is_remembered(process: Callable[[], V
 def test_old_mail_of_the_log_leaves_newer_times(process: Callable[[], Verdicts]) -> None:
     one = process()
     count(one, "old", START - 5)
-    one.counts.write()
+    one.counts.write(one.database)
     assert ask(one, "ES", START) == "DUNNO"
     newest = sightings_of(one)[0][2]
     fold(one, START + 1)
@@ -161,22 +161,22 @@ def test_decision_knows_the_times_of_a_log_that_is_late(
     assert ask(one, "ES", START) == "DUNNO"
     count(one, "one waits", START + 1)
     count(one, "another waits", START + 1)
-    one.counts.write()
+    one.counts.write(one.database)
     one.counts.add(("joey", address("ES"), ""), "other", "a.example", START + 1)
-    one.counts.write()
+    one.counts.write(one.database)
     assert ask(one, "FR", START + 1 + late) == "REJECT"
     query = f"SELECT last_seen, mails FROM sighting WHERE address = '{address('ES')}'"
-    assert one._database.rows(query) == [(START + at, 1)]
-    assert one._database.rows("SELECT last_seen FROM place WHERE name = 'ES'") == [(START + at,)]
+    assert one.database.rows(query) == [(START + at, 1)]
+    assert one.database.rows("SELECT last_seen FROM place WHERE name = 'ES'") == [(START + at,)]
     fold(one, START + 30)
-    assert one._database.rows(query) == [(START + 1, 3)]
+    assert one.database.rows(query) == [(START + 1, 3)]
 
 
 def test_mail_that_is_not_judged_renews_nothing(process: Callable[[], Verdicts]) -> None:
     one = process()
     assert ask(one, "ES", START) == "DUNNO"
     count(one, "waits", START + 1)
-    one.counts.write()
+    one.counts.write(one.database)
     assert ask(one, "", START + 30) == "DUNNO"
     assert sightings_of(one)[0][3] == START
 
@@ -185,16 +185,16 @@ def test_block_while_a_late_log_is_read_stops_the_mail(process: Callable[[], Ver
     one, other = process(), process()
     assert ask(one, "ES", START) == "DUNNO"
     count(one, "waits", START + 1)
-    one.counts.write()
+    one.counts.write(one.database)
 
-    class Blocking(type(one._database)):  # type: ignore[misc]
+    class Blocking(type(one.database)):  # type: ignore[misc]
         def in_turn(self, work: Callable[[], Any], *accounts: str) -> Any:
             incidents.block(
-                other._database, "joe", "REJECT", 0, "me", "", START + 30, lambda days: days
+                other.database, "joe", "REJECT", 0, "me", "", START + 30, lambda days: days
             )
             return super().in_turn(work, *accounts)
 
-    one._database.__class__ = Blocking
+    one.database.__class__ = Blocking
     assert ask(one, "ES", START + 30) == "REJECT"
 
 
@@ -205,10 +205,10 @@ def test_late_log_of_an_earlier_day_makes_a_place_familiar(
     midnight = START // DAY * DAY + DAY
     assert ask(one, "ES", midnight - 3600) == "DUNNO"
     count(one, "waits", midnight - 1)
-    one.counts.write()
+    one.counts.write(one.database)
     assert ask(one, "FR", midnight + 1) == "REJECT"
     query = f"SELECT last_seen FROM sighting WHERE address = '{address('ES')}'"
-    assert one._database.rows(query) == [(midnight - 1,)]
+    assert one.database.rows(query) == [(midnight - 1,)]
 
 
 def test_mail_of_the_log_teaches_its_day(process: Callable[[], Verdicts]) -> None:
@@ -216,11 +216,11 @@ def test_mail_of_the_log_teaches_its_day(process: Callable[[], Verdicts]) -> Non
     assert ask(one, "ES", START) == "DUNNO"
     today = int(START // DAY)
     count(one, "tomorrow", START + DAY)
-    one.counts.write()
+    one.counts.write(one.database)
     fold(one, START + DAY + 1)
     days = f"{today + 1} {today}"
     assert sightings_of(one)[0][4] == days
-    assert one._database.rows("SELECT days FROM place WHERE account = 'joe'") == [(days,)]
+    assert one.database.rows("SELECT days FROM place WHERE account = 'joe'") == [(days,)]
 
 
 def test_mail_of_the_log_teaches_nothing_during_an_incident_nor_after_it(
@@ -229,14 +229,14 @@ def test_mail_of_the_log_teaches_nothing_during_an_incident_nor_after_it(
     one = process()
     assert ask(one, "ES", START) == "DUNNO"
     count(one, "before", START + 1)
-    one.counts.write()
-    database = one._database
+    one.counts.write(one.database)
+    database = one.database
     incidents.block(database, "joe", "REJECT", 0, "me", "", START + 2, lambda days: f"|0 {days}")
     fold(one, START + 3)
     days = f"|0 {START // DAY:.0f}"
     assert sightings_of(one)[0][1::3] == (2, days)
     count(one, "late", START + 1.5)
-    one.counts.write()
+    one.counts.write(one.database)
     incidents.unblock(database, "joe", "me", "", 0, START + 4)
     fold(one, START + 5)
     assert sightings_of(one)[0][1::3] == (3, days)
@@ -252,11 +252,11 @@ def test_log_is_folded_in_pieces_that_others_can_write_between(
     for at in (1, 2):
         for number, account in enumerate(accounts):
             one.counts.add((account, address("ES"), ""), f"{at}.{number}", "", START + at)
-        one.counts.write()
-    database = one._database
+        one.counts.write(one.database)
+    database = one.database
     assert sums.sort(database, START + 9)
     count(other, "meanwhile", START + 3)
-    other.counts.write()
+    other.counts.write(other.database)
     assert sums.sort(database, START + 9)  # and the pieces stay
     assert [sums.add_piece(database) for _ in range(5)] == [True, True, True, True, False]
     rows = database.rows("SELECT account, mails FROM sighting ORDER BY account")
@@ -272,9 +272,9 @@ def test_log_is_folded_to_its_end_although_a_piece_has_only_later_mails(
         account = f"user{number:04}"
         assert ask(one, "ES", START, account) == "DUNNO"
         one.counts.add((account, address("ES"), ""), "later", "", START + number / 1000)
-    one.counts.write()
+    one.counts.write(one.database)
     fold(one, START + 9)
-    assert repeats.length(one._database, START + 9) == (0, 0)
+    assert repeats.length(one.database, START + 9) == (0, 0)
 
 
 def test_log_is_sorted_once_by_two_at_once(process: Callable[[], Verdicts]) -> None:
@@ -282,14 +282,14 @@ def test_log_is_sorted_once_by_two_at_once(process: Callable[[], Verdicts]) -> N
     one, other = process(), process()
     assert ask(one, "ES", START) == "DUNNO"
     count(one, "first", START + 1)
-    one.counts.write()
+    one.counts.write(one.database)
 
-    class Late(type(other._database)):  # type: ignore[misc]
+    class Late(type(other.database)):  # type: ignore[misc]
         def in_turn(self, work: Callable[[], Any], *accounts: str) -> Any:
-            assert sums.sort(one._database, START + 2)
+            assert sums.sort(one.database, START + 2)
             return super().in_turn(work, *accounts)
 
-    late = Late(other._database.name)
+    late = Late(other.database.name)
     assert sums.sort(late, START + 2)
     late.close()
     fold(one, START + 3)
@@ -299,7 +299,7 @@ def test_log_is_sorted_once_by_two_at_once(process: Callable[[], Verdicts]) -> N
 def test_oldest_mails_of_the_log_are_sorted_first(process: Callable[[], Verdicts]) -> None:
     one = process()
     assert ask(one, "ES", START) == "DUNNO"
-    database = one._database
+    database = one.database
     for number in range(1, sums.GROUPS + 9):
         repeats.append(
             database, [("a", number, START + number, line(f"i{number}", START + number))]
@@ -316,18 +316,18 @@ def test_folding_ends_although_others_go_on_counting(process: Callable[[], Verdi
     one, other = process(), process()
     assert ask(one, "ES", START) == "DUNNO"
     count(one, "first", START + 1)
-    one.counts.write()
+    one.counts.write(one.database)
     turns: list[int] = []
 
-    class Busy(type(other._database)):  # type: ignore[misc]
+    class Busy(type(other.database)):  # type: ignore[misc]
         def in_turn(self, work: Callable[[], Any], *accounts: str) -> Any:
             turns.append(1)
             assert len(turns) < 9
             count(one, f"meanwhile {len(turns)}", START + 2)
-            one.counts.write()
+            one.counts.write(one.database)
             return super().in_turn(work, *accounts)
 
-    busy = Busy(other._database.name)
+    busy = Busy(other.database.name)
     sums.fold(busy, START + 3)
     busy.close()
     assert sightings_of(one)[0][1] == 2
@@ -335,7 +335,7 @@ def test_folding_ends_although_others_go_on_counting(process: Callable[[], Verdi
 
 def repeats_until(verdicts: Verdicts) -> float:
     """Return until when joe's mail is a repeat, in seconds since the last midnight before START."""
-    rows = verdicts._database.rows("SELECT abs(repeats_until) FROM sighting")
+    rows = verdicts.database.rows("SELECT abs(repeats_until) FROM sighting")
     until: float = rows[0][0]
     return until - START // DAY * DAY
 
@@ -364,9 +364,9 @@ def test_mail_with_any_characters_is_counted(process: Callable[[], Verdicts]) ->
     account = "a\x1fb\tc\x85\u2028@example.org"
     assert ask(one, "ES", START, account) == "DUNNO"
     one.counts.add((account, address("ES"), ""), "i\x1f1", "a\x1fb\x1fc.example", START + 1)
-    one.counts.write()
+    one.counts.write(one.database)
     fold(one, START + 2)
-    assert one._database.rows("SELECT account, mails, client_name FROM sighting") == [
+    assert one.database.rows("SELECT account, mails, client_name FROM sighting") == [
         (account, 2, "a?b?c.example")
     ]
 
@@ -387,8 +387,8 @@ def test_damaged_line_of_the_log_is_left_out(process: Callable[[], Verdicts], da
     one = process()
     assert ask(one, "ES", START) == "DUNNO"
     lines = "\n".join([line("i.1", START + 1), damaged, line("i.2", START + 2)])
-    repeats.append(one._database, [("writer", 1, START + 1, lines)])
+    repeats.append(one.database, [("writer", 1, START + 1, lines)])
     assert ask(one, "ES", START + 60) == "DUNNO"
     fold(one, START + 60)
     assert sightings_of(one)[0][1] == 3
-    assert one._database.rows("SELECT 1 FROM counted") == []
+    assert one.database.rows("SELECT 1 FROM counted") == []

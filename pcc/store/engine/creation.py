@@ -16,7 +16,9 @@ from pathlib import Path
 
 from pcc.errors import StoreError
 from pcc.store import SCHEMA_VERSION, server_database, upsert, version_message
-from pcc.store.engine.sqlite import APPLICATION_ID, open_side_file, rights_of_service_user
+from pcc.store.engine import repeatcache
+from pcc.store.engine.sidefile import open_side_file, rights_of_service_user
+from pcc.store.engine.sqlite import APPLICATION_ID
 
 SCHEMA_FILE = Path(__file__).resolve().parents[3] / "schema.sql"
 
@@ -247,6 +249,7 @@ def _create(path: str, schema: str) -> None:
         raise StoreError(f"{path}: its folder: {error.strerror}") from None
     if os.path.lexists(path + "-wal"):  # the new database would take in what is in it
         raise StoreError(f"{path}-wal: is left of a database that is gone: move it away")
+    Path(path + repeatcache.SUFFIX).unlink(missing_ok=True)  # of one that is gone
     temporary = f"{path}.{os.getpid()}.new"
     os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640))
     try:

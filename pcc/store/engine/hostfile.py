@@ -18,7 +18,8 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from time import sleep, time
 
 from pcc.errors import StoreError
-from pcc.store.engine.sqlite import SQLiteDatabase, open_side_file, rights_of_service_user
+from pcc.store.engine.sidefile import open_side_file, rights_of_service_user
+from pcc.store.engine.sqlite import SQLiteDatabase
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:

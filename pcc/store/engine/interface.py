@@ -73,6 +73,12 @@ class Database(Protocol):
         database it changes only things that a second run sets right.
         """
 
+    def end_repeats(self, *accounts: str) -> None:
+        """Within a transaction: end what is kept of repeats of these accounts, or of all.
+
+        in_turn() does so for its accounts.
+        """
+
     def __enter__(self) -> Database:
         """Begin a write transaction."""
 

@@ -276,7 +276,7 @@ class ServerDatabase(ABC):
             highest = 0
         if timeline > highest:
             new = f"{self.timeline_file}.{posix.getpid()}"
-            from pcc.store.engine.sqlite import rights_of_service_user  # once for a promotion
+            from pcc.store.engine.sidefile import rights_of_service_user  # once for a promotion
 
             try:
                 with rights_of_service_user(new):
@@ -397,6 +397,9 @@ class ServerDatabase(ABC):
                     raise
             time.sleep(random.uniform(0, pause))
             pause = min(2 * pause, LONGEST_PAUSE)
+
+    def end_repeats(self, *accounts: str) -> None:  # noqa: B027, for every server
+        """Do nothing: there is no cache of repeats."""
 
     def __enter__(self) -> ServerDatabase:
         """Begin a transaction without any account's lock."""

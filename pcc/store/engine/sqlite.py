@@ -24,6 +24,8 @@ from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 
 from pcc.errors import DeadlineError, StoreError
 from pcc.store import SCHEMA_VERSION, version_message
+from pcc.store.engine import repeatcache
+from pcc.store.engine.sidefile import open_side_file, rights_of_service_user
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -82,6 +84,7 @@ class SQLiteDatabase:
         self.is_stale = False
         self.reason = ""
         self._lock = -1
+        self._repeats = repeatcache.RepeatCache(path)
         with rights_of_service_user(path):
             self._identity = self._look()
             if not posix.access(path, posix.W_OK):
@@ -107,6 +110,7 @@ class SQLiteDatabase:
         if self._lock >= 0:
             posix.close(self._lock)
             self._lock = -1
+        self._repeats.close()
 
     def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
@@ -167,7 +171,17 @@ class SQLiteDatabase:
     def in_turn(self, work: Callable[[], Result], *accounts: str) -> Result:
         """Return work(), done within a write transaction."""
         with self:
+            if accounts and "" not in accounts:  # which is the turn of the log of counts
+                self.end_repeats(*accounts)
             return work()
+
+    def end_repeats(self, *accounts: str) -> None:
+        """End what is kept of repeats of these accounts, or of all, as it was before COMMIT."""
+        try:
+            self._repeats.open()
+            self._repeats.end(accounts or (repeatcache.EVERYBODY,))
+        except OSError as error:
+            raise StoreError(f"{self.path}{repeatcache.SUFFIX}: {error.strerror}") from None
 
     def __enter__(self) -> SQLiteDatabase:
         """Begin a write transaction, after those that asked before."""
@@ -196,6 +210,7 @@ class SQLiteDatabase:
             try:
                 if self.connection.in_transaction:
                     self.connection.execute("ROLLBACK")
+                self._repeats.resume()
             finally:
                 self._give_turn_back()
 
@@ -362,57 +377,6 @@ def _check_version(path: str, connection: Connection) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version != SCHEMA_VERSION:
         raise StoreError(version_message(path, version))
-
-
-def open_side_file(path: str, suffix: str) -> int:
-    """Open the file beside a database that some lock is on, made if need be.  Raises OSError."""
-    flags = posix.O_RDWR | posix.O_CREAT | posix.O_NOFOLLOW | posix.O_CLOEXEC
-    with rights_of_service_user(path):
-        return posix.open(path + suffix, flags, 0o640)
-
-
-class rights_of_service_user:  # noqa: N801, it is used as a function
-    """Within it, root acts with the rights of the service user, in whose folder `path` is.
-
-    The service user may put links into its folder: root must not follow them to
-    files that the service user could not open itself.  Root's supplementary groups
-    are left behind as well.
-    """
-
-    def __init__(self, path: str) -> None:
-        self._path = path
-        self._is_root = posix.geteuid() == 0
-        self._before: tuple[int, list[int]] | None = None  # root's group and others
-
-    def __enter__(self) -> None:
-        """Become the service user, effectively, where we are root.  Raises StoreError."""
-        if not self._is_root:
-            return
-        from pcc.host.serviceuser import service_user  # which no policy process needs
-
-        try:
-            user, group = service_user(self._path)
-        except OSError:
-            return  # the caller finds out what is wrong there
-        self._before = posix.getegid(), posix.getgroups()
-        try:
-            if user:  # else nothing is gained, and a namespace of root's alone doesn't let us
-                posix.setgroups([group])
-            posix.setegid(group)
-            posix.seteuid(user)
-        except OSError as error:
-            raise StoreError(
-                f"{self._path}: root can't act as the service user, {user}: {error.strerror}"
-            ) from None
-
-    def __exit__(self, kind: object, error: object, trace: object) -> None:
-        """Become root again."""
-        if self._before is not None:
-            group, others = self._before
-            posix.seteuid(0)
-            posix.setegid(group)
-            if posix.getgroups() != others:
-                posix.setgroups(others)
 
 
 def _size(path: str) -> int:

@@ -1,0 +1,132 @@
+"""A cache of repeats that all policy processes of a host share: the file `.repeats` of a database.
+
+A look at a row costs a process 50 to 100 microseconds where many share two cores, and an import
+first.  A record here says the same: until when mail of an account from an address is a repeat
+(pcc/store/repeats.py).  A process that has just seen the row writes the record.
+
+A transaction that changes what repeats rest on ends them.  Before COMMIT it makes the number of the
+account's bucket odd, and after it even.  A record is good while its bucket has the number that was
+there before the row was read, and at an odd one none is written.  So none outlives a COMMIT that it
+did not see.  A process that dies in between leaves an odd number: then the rows are read until the
+next such transaction.
+
+All is written in place, without a lock: a record that two processes write at once is good for
+nothing.  Nor is one from before the system was started: a power cut may have lost newer ones.
+Where somebody has removed the file, all make it again.
+"""
+
+from __future__ import annotations
+
+import posix
+
+from pcc.store.engine.sidefile import open_side_file
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SUFFIX = ".repeats"
+
+LONGEST_SECONDS = 3600
+"""The longest time that is still to come for a repeat, unless the clock has jumped back."""
+
+BUCKETS = 65521
+"""A prime: names that differ by a number are spread evenly.  The file has 34 MB at most."""
+
+SLOTS, SLOT_BYTES, NUMBER_BYTES, TIME_BYTES = 4, 126, 8, 5
+BUCKET_BYTES = NUMBER_BYTES + SLOTS * SLOT_BYTES
+"""A bucket has its number, and then records.  It lies within a page."""
+
+EVERYBODY = ""
+"""The account of the bucket whose number all records depend on."""
+
+
+def start_of_system() -> int:
+    """Return a number for the time since the system was started.  Raises OSError."""
+    file = posix.open("/proc/sys/kernel/random/boot_id", posix.O_RDONLY | posix.O_CLOEXEC)
+    try:
+        return int.from_bytes(posix.read(file, 100), "big")
+    finally:
+        posix.close(file)
+
+
+class RepeatCache:
+    """The repeats of the database at `path`.  All but close() and resume() raise OSError."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file = -1
+        self._ended: set[int] = set()
+
+    def open(self) -> None:
+        """Open the file if it is not open, or is not there any more; make it if need be."""
+        if self._file >= 0 and not posix.fstat(self._file).st_nlink:
+            self.close()
+        if self._file < 0:
+            self._file = open_side_file(self._path, SUFFIX)
+
+    def find(self, account: str, address: str, basis: int, now: float) -> tuple[int, bytes]:
+        """Return what keep() takes of a mail; -1 and nothing for a repeat, by a good record.
+
+        `address` is as recorded.  `basis` is another number whenever all repeats have ended.
+        """
+        name, number_of = account.encode(), int.from_bytes
+        start = _start(name)
+        bucket = posix.pread(self._file, BUCKET_BYTES, start)
+        number = number_of(bucket[:NUMBER_BYTES], "big")
+        of_all = number_of(posix.pread(self._file, NUMBER_BYTES, 0), "big")
+        key = b"%b\0%b\0" % (name, address.encode())
+        # A hash of numbers is the same in all processes.
+        stamp = hash((basis, number, of_all, number_of(key, "big"))) % 2**64
+        record = key + stamp.to_bytes(NUMBER_BYTES, "big")
+        at = bucket.find(record, NUMBER_BYTES) + len(record)
+        if at >= len(record):
+            until = number_of(bucket[at : at + TIME_BYTES], "big")
+            if until - LONGEST_SECONDS <= now < until:
+                return -1, b""
+        if (number | of_all) % 2:
+            return 0, b""
+        return start + NUMBER_BYTES + stamp % SLOTS * SLOT_BYTES, record
+
+    def keep(self, start: int, record: bytes, until: float) -> None:
+        """Keep that the mail is a repeat, until then at most (UTC seconds)."""
+        record += int(until).to_bytes(TIME_BYTES, "big")
+        if start and len(record) <= SLOT_BYTES:
+            posix.pwrite(self._file, record, start)
+
+    def end(self, accounts: Iterable[str]) -> None:
+        """End all records of these accounts, and allow no new ones before resume().
+
+        By a process that is alone in that, before it changes the database.
+        """
+        for account in accounts:
+            start = _start(account.encode())
+            try:
+                self._count(start, 0)
+            except OSError:  # a full disk; there is always room for the first bucket
+                start = 0
+                self._count(start, 0)
+            self._ended.add(start)
+
+    def resume(self) -> None:
+        """Allow records again, of what is true now."""
+        while self._ended:
+            try:
+                self._count(self._ended.pop(), 1)
+            except OSError:  # a sick disk: then none are made
+                pass
+
+    def _count(self, start: int, more: int) -> None:
+        """Make the number of a bucket odd, and add so much."""
+        number = int.from_bytes(posix.pread(self._file, NUMBER_BYTES, start), "big") | 1
+        posix.pwrite(self._file, (number + more).to_bytes(NUMBER_BYTES, "big"), start)
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._file >= 0:
+            posix.close(self._file)
+            self._file = -1
+
+
+def _start(name: bytes) -> int:
+    return int.from_bytes(name, "big") % BUCKETS * BUCKET_BYTES

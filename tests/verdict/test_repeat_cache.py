@@ -1,0 +1,299 @@
+"""Repeats by the cache that all processes of a host share: answered without a database, at no time
+longer than the database would say so."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from checkout import NETWORKS, address, new_instance, request_text
+from mmdb import write_country_database
+
+from pcc.config import Config, prepared
+from pcc.protocol import RequestReader, usual_request
+from pcc.store import exemptions, incidents, open_database, upkeep
+from pcc.store.engine import creation, repeatcache
+from pcc.store.engine.repeatcache import BUCKET_BYTES, SLOT_BYTES, RepeatCache
+from pcc.store.engine.sqlite import SQLiteDatabase
+from pcc.verdict.repeat import Verdicts
+
+START = 1_900_000_800.0
+LATER = START + 60
+HOME = address("ES")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    write_country_database(tmp_path / "country.mmdb", NETWORKS)
+    (tmp_path / "pcc.toml").write_text(
+        '[policy]\nmax_countries = 1\nwindow = "2d"\n[country]\ndatabase = "country.mmdb"\n'
+        '[store]\ndatabase = "pcc.db"\n[notify]\nto = []\n'
+    )
+    creation.create_or_upgrade(str(tmp_path / "pcc.db"))
+    return prepared.load(str(tmp_path / "pcc.toml"))
+
+
+class Asked:
+    """A process that is asked about mail, and whether it has opened the database for that."""
+
+    def __init__(self, config: Config) -> None:
+        self.verdicts = Verdicts(config, None, print)
+
+    def is_repeat(self, now: float = LATER, account: str = "joe", client: str = HOME) -> bool:
+        """Return whether a mail is a repeat."""
+        request = usual_request(request_text(account, client, instance=new_instance()).encode())
+        assert request is not None
+        return self.verdicts.repeat(account, request, now) is not None
+
+    def judge(self, now: float = START, account: str = "joe", client: str = HOME) -> str:
+        """Return the verdict on a mail that is no repeat."""
+        reader = RequestReader()
+        reader.receive(request_text(account, client, instance=new_instance()).encode())
+        request = reader.next_request()
+        assert request is not None
+        return self.verdicts.verdict(account, request, now).action.partition(" ")[0]
+
+    @property
+    def has_opened(self) -> bool:
+        """Whether the database was needed."""
+        return self.verdicts._opened is not None
+
+
+@pytest.fixture
+def process(config: Config) -> Iterator[Callable[[], Asked]]:
+    """Makes processes.  Joe's mail from home is a repeat by the cache."""
+    made: list[Asked] = []
+
+    def process() -> Asked:
+        made.append(Asked(config))
+        return made[-1]
+
+    assert process().judge() == "DUNNO"
+    assert made[0].is_repeat()
+    assert is_repeat_by_cache(process())
+    yield process
+    for one in made:
+        one.verdicts.close()
+
+
+def is_repeat_by_cache(one: Asked, now: float = LATER) -> bool:
+    return one.is_repeat(now) and not one.has_opened
+
+
+@pytest.fixture
+def database(config: Config) -> Iterator[SQLiteDatabase]:
+    with closing(open_database(config.store_database)) as database:
+        assert isinstance(database, SQLiteDatabase)
+        yield database
+
+
+def block(database: SQLiteDatabase) -> None:
+    days: Callable[[str], str] = lambda days: days  # noqa: E731
+    assert incidents.block(database, "joe", "REJECT", 0, "me", "", LATER, days)
+
+
+def exempt(kind: str, value: str) -> Callable[[SQLiteDatabase], None]:
+    return lambda database: exemptions.add(database, kind, value, 0, "me", "", LATER)
+
+
+CHANGES: dict[str, Callable[[SQLiteDatabase], Any]] = {
+    "a block": block,
+    "an exempt account": exempt("account", "joe"),
+    "an exempt client": exempt("client", "192.0.2.0/24"),
+    "forgotten": lambda database: upkeep.forget(database, "joe"),
+    "cleaned up": lambda database: upkeep.drop_old_sightings(database, LATER),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_what_changes_an_account_ends_its_repeats_at_once(
+    process: Callable[[], Asked], database: SQLiteDatabase, change: str
+) -> None:
+    old = process()
+    assert is_repeat_by_cache(old)
+    CHANGES[change](database)
+    assert not old.is_repeat()
+    assert not process().is_repeat()
+
+
+def test_exempt_domain_ends_repeats_at_once(
+    process: Callable[[], Asked], database: SQLiteDatabase
+) -> None:
+    old, account = process(), "joe@example.org"
+    assert old.judge(account=account) == "DUNNO"
+    assert old.is_repeat(account=account)
+    exempt("domain", "example.org")(database)
+    assert not old.is_repeat(account=account)
+
+
+@pytest.mark.parametrize("change", ["a block", "an exempt account"])
+def test_repeat_that_was_looked_up_before_a_change_is_kept_by_nobody_after_it(
+    process: Callable[[], Asked], config: Config, database: SQLiteDatabase, change: str
+) -> None:
+    """The row is read, the change is committed, and then the record is written."""
+    Path(config.store_database + repeatcache.SUFFIX).unlink()
+
+    class Slow(SQLiteDatabase):
+        def row(self, statement: str, values: tuple[Any, ...] = ()) -> tuple[Any, ...] | None:
+            row = super().row(statement, values)
+            if "judged_by" in statement:
+                CHANGES[change](database)
+            return row
+
+    slow = process()
+    slow.verdicts._opened = Slow(config.store_database)
+    assert slow.is_repeat()  # it was so when it was looked up
+    assert not process().is_repeat()
+
+
+def test_repeat_is_looked_up_while_a_change_may_be_committed(
+    process: Callable[[], Asked], database: SQLiteDatabase
+) -> None:
+    """A process that is killed within its turn leaves the same, until somebody's next turn."""
+    other = process()
+    assert is_repeat_by_cache(other)
+
+    def change() -> None:
+        for _ in range(2):
+            one = process()
+            assert one.is_repeat()  # nothing is committed yet
+            assert one.has_opened  # and that is not kept
+
+    database.in_turn(change, "joe")
+    cache = RepeatCache(database.path)
+    cache.open()
+    cache.end(["joe"])  # and killed
+    cache.close()
+    for _ in range(2):
+        assert not is_repeat_by_cache(process())
+    database.in_turn(lambda: None, "joe")
+    assert process().is_repeat()
+    assert is_repeat_by_cache(process())
+
+
+def test_change_that_is_rolled_back_leaves_repeats(
+    process: Callable[[], Asked], database: SQLiteDatabase
+) -> None:
+    def change() -> None:
+        database.write("DELETE FROM sighting")
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        database.in_turn(change, "joe")
+    assert process().is_repeat()
+    assert is_repeat_by_cache(process())
+
+
+def test_folding_ends_no_repeats(process: Callable[[], Asked], database: SQLiteDatabase) -> None:
+    database.in_turn(lambda: None, "", "joe")
+    assert is_repeat_by_cache(process())
+
+
+def test_repeat_is_one_for_its_account_its_address_and_its_time_alone(
+    process: Callable[[], Asked], database: SQLiteDatabase
+) -> None:
+    (until,) = database.row("SELECT abs(repeats_until) FROM sighting") or ()
+    for changed in (
+        {"account": "jo"},
+        {"account": "joe@example.org"},
+        {"client": address("ES", 9)},
+        {"now": until},
+        {"now": until - 3601},  # the clock has jumped back
+    ):
+        one = process()
+        assert not one.is_repeat(**changed), changed
+    assert is_repeat_by_cache(process(), until - 1)
+
+
+def test_another_configuration_has_no_repeats_of_this_one(
+    process: Callable[[], Asked], config: Config
+) -> None:
+    other = Asked(config)
+    path = Path(config.store_database).with_name("pcc.toml")
+    path.write_text(path.read_text() + "\n")
+    changed = Asked(prepared.load(str(path)))
+    assert is_repeat_by_cache(other)
+    assert not changed.is_repeat()
+    other.verdicts.close()
+    changed.verdicts.close()
+
+
+def test_new_database_has_no_repeats_of_the_old_one(
+    process: Callable[[], Asked], config: Config
+) -> None:
+    """It often has the same inode."""
+    path = Path(config.store_database)
+    for file in path.parent.glob("pcc.db*"):
+        if file.suffix != ".repeats":
+            file.unlink()
+    creation.create_or_upgrade(str(path))
+    assert not process().is_repeat()
+
+
+def test_cache_may_be_removed(process: Callable[[], Asked], database: SQLiteDatabase) -> None:
+    old = process()
+    assert is_repeat_by_cache(old)
+    Path(database.path + repeatcache.SUFFIX).unlink()
+    block(database)
+    assert not old.is_repeat(LATER + 1.1)
+    assert not process().is_repeat()
+
+
+@pytest.mark.parametrize("damage", [b"", b"x", os.urandom(1_000_000)])
+def test_damaged_cache_costs_only_time(
+    process: Callable[[], Asked], database: SQLiteDatabase, damage: bytes
+) -> None:
+    Path(database.path + repeatcache.SUFFIX).write_bytes(damage)
+    one = process()
+    assert one.is_repeat()
+    assert one.has_opened
+    block(database)
+    assert not process().is_repeat()
+
+
+def test_long_name_is_looked_up_each_time(process: Callable[[], Asked]) -> None:
+    account = "j" * SLOT_BYTES
+    assert process().judge(account=account) == "DUNNO"
+    for _ in range(2):
+        one = process()
+        assert one.is_repeat(account=account)
+        assert one.has_opened
+
+
+def test_places_of_an_account_that_share_a_bucket_are_kept_beside_each_other(
+    process: Callable[[], Asked], config: Config
+) -> None:
+    places = [address("ES", host) for host in range(1, 30)]
+    one = process()
+    for client in places:
+        assert one.judge(client=client) == "DUNNO"
+    for client in places:  # by that many, most of the four places of the bucket are taken
+        assert one.is_repeat(client=client)
+    content = Path(config.store_database + repeatcache.SUFFIX).read_bytes()
+    assert 2 <= content.count(b"joe\0") <= 4
+
+
+@pytest.mark.subprocess
+def test_full_disk_ends_all_repeats_in_place_of_some(
+    process: Callable[[], Asked], database: SQLiteDatabase
+) -> None:
+    """Writing beyond the first bucket fails: what is there is overwritten."""
+    child = os.fork()
+    if not child:
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (BUCKET_BYTES, BUCKET_BYTES))
+        cache = RepeatCache(database.path)
+        cache.open()
+        cache.end(["joe"])
+        cache.resume()
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    one = process()
+    assert one.is_repeat()
+    assert one.has_opened
