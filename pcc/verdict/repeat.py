@@ -17,7 +17,7 @@ from __future__ import annotations
 import posix
 from time import monotonic, sleep
 
-from pcc.errors import AgainError
+from pcc.errors import AgainError, StoreError
 from pcc.store import repeats
 from pcc.store.engine import repeatcache
 from pcc.verdict import DUNNO, Answered, Counts
@@ -73,11 +73,16 @@ class Verdicts:
 
     @property
     def database(self) -> Database:
-        """The database, open."""
+        """The database, open.  Where that fails nobody has a cache in front of it any more."""
         if self._opened is None:
             from pcc.store import open_database
 
-            self._opened = open_database(self._config.store_database)
+            try:
+                self._opened = open_database(self._config.store_database)
+            except StoreError:
+                self._cached_file, self._basis = "", 0
+                self._cache.remove()
+                raise
         return self._opened
 
     def repeat(self, account: str, request: UsualRequest, now: float) -> Repeat | None:
@@ -130,7 +135,9 @@ class Verdicts:
         if self._cached_file:
             try:
                 self._cache.open()
-                file, started = posix.stat(self._cached_file), repeatcache.start_of_system()
+                # Another one when the system was started or its clock has jumped.
+                started = int((now - monotonic()) // repeats.FRESH_SECONDS)
+                file = posix.stat(self._cached_file)
                 self._basis = hash((self._judged_by, file.st_dev, file.st_ino, started))
             except OSError:
                 pass  # the database says what is wrong

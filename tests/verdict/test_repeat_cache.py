@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
@@ -16,6 +17,7 @@ from checkout import NETWORKS, address, new_instance, request_text
 from mmdb import write_country_database
 
 from pcc.config import Config, prepared
+from pcc.errors import StoreError
 from pcc.protocol import RequestReader, usual_request
 from pcc.store import exemptions, incidents, open_database, upkeep
 from pcc.store.engine import creation, repeatcache
@@ -26,6 +28,12 @@ from pcc.verdict.repeat import Verdicts
 START = 1_900_000_800.0
 LATER = START + 60
 HOME = address("ES")
+BEGIN = time.monotonic()
+
+
+def later() -> float:
+    """Return a moment that goes on as the clock does."""
+    return LATER + time.monotonic() - BEGIN
 
 
 @pytest.fixture
@@ -45,11 +53,11 @@ class Asked:
     def __init__(self, config: Config) -> None:
         self.verdicts = Verdicts(config, None, print)
 
-    def is_repeat(self, now: float = LATER, account: str = "joe", client: str = HOME) -> bool:
+    def is_repeat(self, now: float = 0, account: str = "joe", client: str = HOME) -> bool:
         """Return whether a mail is a repeat."""
         request = usual_request(request_text(account, client, instance=new_instance()).encode())
         assert request is not None
-        return self.verdicts.repeat(account, request, now) is not None
+        return self.verdicts.repeat(account, request, now or later()) is not None
 
     def judge(self, now: float = START, account: str = "joe", client: str = HOME) -> str:
         """Return the verdict on a mail that is no repeat."""
@@ -82,8 +90,8 @@ def process(config: Config) -> Iterator[Callable[[], Asked]]:
         one.verdicts.close()
 
 
-def is_repeat_by_cache(one: Asked, now: float = LATER) -> bool:
-    return one.is_repeat(now) and not one.has_opened
+def is_repeat_by_cache(one: Asked) -> bool:
+    return one.is_repeat() and not one.has_opened
 
 
 @pytest.fixture
@@ -196,19 +204,29 @@ def test_folding_ends_no_repeats(process: Callable[[], Asked], database: SQLiteD
 
 
 def test_repeat_is_one_for_its_account_its_address_and_its_time_alone(
-    process: Callable[[], Asked], database: SQLiteDatabase
+    config: Config, database: SQLiteDatabase
 ) -> None:
-    (until,) = database.row("SELECT abs(repeats_until) FROM sighting") or ()
-    for changed in (
-        {"account": "jo"},
-        {"account": "joe@example.org"},
-        {"client": address("ES", 9)},
-        {"now": until},
-        {"now": until - 3601},  # the clock has jumped back
+    cache = RepeatCache(database.path)
+    cache.open()
+    cache.keep(*cache.find("joe", HOME, 7, START), START + 100)
+    assert cache.find("joe", HOME, 7, START + 99)[0] < 0
+    for account, client, basis, now in (
+        ("jo", HOME, 7, START),
+        ("joe", HOME[:-1], 7, START),
+        ("joe", HOME, 8, START),
+        ("joe", HOME, 7, START + 100),
+        ("hlqhlmqnnmgongtrqxjiqhjoe", HOME, 7, START),  # the same bucket, and the same hash
     ):
-        one = process()
-        assert not one.is_repeat(**changed), changed
-    assert is_repeat_by_cache(process(), until - 1)
+        assert cache.find(account, client, basis, now)[0] > 0, account
+    cache.close()
+
+
+def test_clock_that_jumps_back_ends_repeats(process: Callable[[], Asked]) -> None:
+    """The row has times that are still to come: it is judged again, by a clock that is mended."""
+    assert process().is_repeat()
+    one = process()
+    assert not one.is_repeat(LATER - 1800)
+    assert one.has_opened
 
 
 def test_another_configuration_has_no_repeats_of_this_one(
@@ -236,13 +254,66 @@ def test_new_database_has_no_repeats_of_the_old_one(
     assert not process().is_repeat()
 
 
-def test_cache_may_be_removed(process: Callable[[], Asked], database: SQLiteDatabase) -> None:
-    old = process()
+@pytest.mark.parametrize("how", ["removed", "moved", "linked elsewhere"])
+def test_cache_may_be_removed(
+    process: Callable[[], Asked], database: SQLiteDatabase, how: str
+) -> None:
+    old, path = process(), Path(database.path + repeatcache.SUFFIX)
     assert is_repeat_by_cache(old)
-    Path(database.path + repeatcache.SUFFIX).unlink()
+    database.in_turn(lambda: None, "eve")  # by one that has it open
+    if how == "linked elsewhere":
+        path.with_name("other").hardlink_to(path)
+    if how == "moved":
+        path.rename(path.with_name("other"))
+    else:
+        path.unlink()
+    for _ in range(2):
+        assert process().is_repeat()
     block(database)
-    assert not old.is_repeat(LATER + 1.1)
+    assert not old.is_repeat(later() + 1.1)
     assert not process().is_repeat()
+
+
+def test_cache_may_be_removed_within_a_turn(
+    process: Callable[[], Asked], database: SQLiteDatabase
+) -> None:
+    def change() -> None:
+        Path(database.path + repeatcache.SUFFIX).unlink()
+        assert process().is_repeat()  # and it is kept in a new file
+        database.write("DELETE FROM sighting")
+
+    database.in_turn(change, "joe")
+    assert not process().is_repeat()
+
+
+def test_repeats_of_all_come_back_where_a_process_was_killed_in_its_turn(
+    process: Callable[[], Asked], database: SQLiteDatabase
+) -> None:
+    cache = RepeatCache(database.path)
+    cache.open()
+    cache.end([repeatcache.EVERYBODY])  # and killed
+    cache.close()
+    assert process().is_repeat()
+    assert not is_repeat_by_cache(process())
+    database.in_turn(lambda: None, "eve")
+    assert process().is_repeat()
+    assert is_repeat_by_cache(process())
+
+
+def test_database_that_can_not_be_opened_has_no_cache_in_front_of_it(
+    process: Callable[[], Asked], config: Config
+) -> None:
+    one = process()
+    assert is_repeat_by_cache(one)  # and its count will meet the error
+    with open(config.store_database, "r+b") as file:
+        file.write(b"rubbish" * 100)
+    for asked in (one, process()):
+        with pytest.raises(StoreError):
+            _ = asked.verdicts.database
+        with pytest.raises(StoreError):
+            asked.is_repeat()
+    with pytest.raises(StoreError):
+        process().is_repeat()
 
 
 @pytest.mark.parametrize("damage", [b"", b"x", os.urandom(1_000_000)])

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from pcc.errors import StoreError
 from pcc.store import SCHEMA_VERSION, server_database, upsert, version_message
-from pcc.store.engine import repeatcache
+from pcc.store.engine.repeatcache import RepeatCache
 from pcc.store.engine.sidefile import open_side_file, rights_of_service_user
 from pcc.store.engine.sqlite import APPLICATION_ID
 
@@ -209,10 +209,16 @@ def create_or_upgrade(path: str) -> str:
         if "://" in path:
             return _create_or_upgrade_on_server(path, schema)
         with rights_of_service_user(path):
-            if not os.path.exists(path):
+            repeats = RepeatCache(path)
+            if os.path.exists(path):
+                done = _upgrade(path)
+            else:
+                repeats.remove()  # of a database that is gone
                 _create(path, schema)
-                return "created"
-            return _upgrade(path)
+                done = "created"
+            repeats.open()  # while the disk has room
+            repeats.close()
+            return done
     except (sqlite3.Error, OSError) as error:
         raise StoreError(f"{path}: {error}") from None
 
@@ -249,7 +255,6 @@ def _create(path: str, schema: str) -> None:
         raise StoreError(f"{path}: its folder: {error.strerror}") from None
     if os.path.lexists(path + "-wal"):  # the new database would take in what is in it
         raise StoreError(f"{path}-wal: is left of a database that is gone: move it away")
-    Path(path + repeatcache.SUFFIX).unlink(missing_ok=True)  # of one that is gone
     temporary = f"{path}.{os.getpid()}.new"
     os.close(os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o640))
     try:

@@ -11,8 +11,7 @@ did not see.  A process that dies in between leaves an odd number: then the rows
 next such transaction.
 
 All is written in place, without a lock: a record that two processes write at once is good for
-nothing.  Nor is one from before the system was started: a power cut may have lost newer ones.
-Where somebody has removed the file, all make it again.
+nothing.  Where somebody has removed the file, all make it again.
 """
 
 from __future__ import annotations
@@ -27,9 +26,6 @@ if TYPE_CHECKING:
 
 SUFFIX = ".repeats"
 
-LONGEST_SECONDS = 3600
-"""The longest time that is still to come for a repeat, unless the clock has jumped back."""
-
 BUCKETS = 65521
 """A prime: names that differ by a number are spread evenly.  The file has 34 MB at most."""
 
@@ -38,32 +34,26 @@ BUCKET_BYTES = NUMBER_BYTES + SLOTS * SLOT_BYTES
 """A bucket has its number, and then records.  It lies within a page."""
 
 EVERYBODY = ""
-"""The account of the bucket whose number all records depend on."""
-
-
-def start_of_system() -> int:
-    """Return a number for the time since the system was started.  Raises OSError."""
-    file = posix.open("/proc/sys/kernel/random/boot_id", posix.O_RDONLY | posix.O_CLOEXEC)
-    try:
-        return int.from_bytes(posix.read(file, 100), "big")
-    finally:
-        posix.close(file)
+"""The account of the first bucket, whose number all records depend on."""
 
 
 class RepeatCache:
     """The repeats of the database at `path`.  All but close() and resume() raise OSError."""
 
     def __init__(self, path: str) -> None:
-        self._path = path
+        self._path = path + SUFFIX
+        self._database = path
         self._file = -1
         self._ended: set[int] = set()
 
     def open(self) -> None:
-        """Open the file if it is not open, or is not there any more; make it if need be."""
-        if self._file >= 0 and not posix.fstat(self._file).st_nlink:
+        """Open the file that is there; make it if need be."""
+        if self._file >= 0 and _identity(self._path) != posix.fstat(self._file)[1:3]:
             self.close()
         if self._file < 0:
-            self._file = open_side_file(self._path, SUFFIX)
+            self._file = open_side_file(self._database, SUFFIX)
+            if not posix.fstat(self._file).st_size:  # a full disk has room for the first number
+                posix.posix_fallocate(self._file, 0, NUMBER_BYTES)
 
     def find(self, account: str, address: str, basis: int, now: float) -> tuple[int, bytes]:
         """Return what keep() takes of a mail; -1 and nothing for a repeat, by a good record.
@@ -79,14 +69,14 @@ class RepeatCache:
         # A hash of numbers is the same in all processes.
         stamp = hash((basis, number, of_all, number_of(key, "big"))) % 2**64
         record = key + stamp.to_bytes(NUMBER_BYTES, "big")
-        at = bucket.find(record, NUMBER_BYTES) + len(record)
-        if at >= len(record):
-            until = number_of(bucket[at : at + TIME_BYTES], "big")
-            if until - LONGEST_SECONDS <= now < until:
+        slot = NUMBER_BYTES + stamp % SLOTS * SLOT_BYTES
+        if bucket.startswith(record, slot):
+            at = slot + len(record)
+            if now < number_of(bucket[at : at + TIME_BYTES], "big"):
                 return -1, b""
         if (number | of_all) % 2:
             return 0, b""
-        return start + NUMBER_BYTES + stamp % SLOTS * SLOT_BYTES, record
+        return start + slot, record
 
     def keep(self, start: int, record: bytes, until: float) -> None:
         """Keep that the mail is a repeat, until then at most (UTC seconds)."""
@@ -99,11 +89,13 @@ class RepeatCache:
 
         By a process that is alone in that, before it changes the database.
         """
-        for account in accounts:
-            start = _start(account.encode())
+        starts = {_start(account.encode()) for account in accounts}
+        if self._number(0) % 2:  # of a process that was killed
+            starts.add(0)
+        for start in starts:
             try:
                 self._count(start, 0)
-            except OSError:  # a full disk; there is always room for the first bucket
+            except OSError:  # a full disk
                 start = 0
                 self._count(start, 0)
             self._ended.add(start)
@@ -112,21 +104,39 @@ class RepeatCache:
         """Allow records again, of what is true now."""
         while self._ended:
             try:
+                self.open()  # the file may have been removed meanwhile
                 self._count(self._ended.pop(), 1)
             except OSError:  # a sick disk: then none are made
-                pass
+                self._ended.clear()
 
     def _count(self, start: int, more: int) -> None:
         """Make the number of a bucket odd, and add so much."""
-        number = int.from_bytes(posix.pread(self._file, NUMBER_BYTES, start), "big") | 1
-        posix.pwrite(self._file, (number + more).to_bytes(NUMBER_BYTES, "big"), start)
+        number = (self._number(start) | 1) + more
+        posix.pwrite(self._file, number.to_bytes(NUMBER_BYTES, "big"), start)
+
+    def _number(self, start: int) -> int:
+        return int.from_bytes(posix.pread(self._file, NUMBER_BYTES, start), "big")
+
+    def remove(self) -> None:
+        """Remove the file, if it can be removed: others notice that at their next look."""
+        try:
+            posix.unlink(self._path)
+        except OSError:
+            pass
 
     def close(self) -> None:
         """Close the file."""
-        if self._file >= 0:
-            posix.close(self._file)
-            self._file = -1
+        file, self._file = self._file, -1
+        if file >= 0:
+            posix.close(file)
 
 
 def _start(name: bytes) -> int:
-    return int.from_bytes(name, "big") % BUCKETS * BUCKET_BYTES
+    return (1 + int.from_bytes(name, "big") % BUCKETS) * BUCKET_BYTES if name else 0
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    try:
+        return posix.stat(path)[1:3]
+    except FileNotFoundError:
+        return None

@@ -107,10 +107,10 @@ class SQLiteDatabase:
     def close(self) -> None:
         """Close the file; SQLite tidies up its side files if this was the last user."""
         self.connection.close()
-        if self._lock >= 0:
-            posix.close(self._lock)
-            self._lock = -1
         self._repeats.close()
+        lock, self._lock = self._lock, -1
+        if lock >= 0:
+            posix.close(lock)
 
     def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
         """Return all rows of a query."""
