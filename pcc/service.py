@@ -155,16 +155,15 @@ class PolicyService:
         if not self._has_repeats or (request := usual_request(data)) is None:
             return False
         account = self._config.normalised_account(request[0])
-        if not account or not self._config.covers(account):
+        if not account:
             return False
         self._begin()
-        self._has_begun = True
         verdicts = self._verdicts = self._verdicts or self._open()
         now = time()
         repeat = verdicts.repeat(account, request, now)
         if repeat is None:
-            return False  # and the request, which is complete, is answered at once
-        self._has_begun = False
+            self._has_begun = True  # and the request, which is complete, is answered at once
+            return False
         if not _send(b"action=DUNNO\n\n"):
             self._is_ending = True  # Postfix has gone
         verdicts.count(repeat, request, now)
@@ -173,11 +172,11 @@ class PolicyService:
 
     def _answer(self, request: PolicyRequest) -> None:
         verdict = None  # for a mail that pcc does not look at
+        has_begun, self._has_begun = self._has_begun, False
         account = self._config.account_of(request) if request.sasl_username else ""
         if account and self._config.covers(account):
-            if not self._has_begun:
+            if not has_begun:
                 self._begin()
-            self._has_begun = False
             verdicts = self._verdicts = self._verdicts or self._open()
             verdict = verdicts.verdict(account, request, time())
         if not _send(reply(verdict.action if verdict else "DUNNO")):

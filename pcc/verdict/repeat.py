@@ -117,7 +117,7 @@ class Verdicts:
             place, record = self._cache.find(account, address, self._basis, now)
             if place < 0:
                 return ""
-        if self.database.read_only:
+        if not self._config.covers(account) or self.database.read_only:
             return None
         found = repeats.find(self.database, account, address, self._judged_by, now)
         if found is None:
