@@ -41,7 +41,6 @@ AGAIN_SECONDS = 7
 FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
 """Seconds between these attempts."""
 
-
 LOOK_SECONDS = 1
 """Between looks whether the database, or a file of places, has been replaced."""
 
@@ -60,8 +59,9 @@ class Verdicts:
         self._config = config
         self._opened = database
         self._complain = complain
-        on_server = config.host_file if database is not None and database.follows else ""
-        self._cached_file = on_server if config.is_on_server else config.store_database
+        self._cached_file = "" if config.is_on_server else config.store_database
+        if database is not None and database.follows:
+            self._cached_file = config.host_file
         self._cache = repeatcache.RepeatCache(self._cached_file)
         self._looked = 0.0
         self._judged_by = 0
@@ -154,7 +154,7 @@ class Verdicts:
     def verdict(self, account: str, request: PolicyRequest, now: float) -> Verdict:
         """Return the verdict on a request of an account that the configuration covers.
 
-        It is sought again where a server was in trouble: no mail counts twice, see verdict.Mail.
+        It is sought again where a server was in trouble.  No mail counts twice by that.
         """
         end, pause = monotonic() + AGAIN_SECONDS, FIRST_PAUSE
         while True:
