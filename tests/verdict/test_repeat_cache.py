@@ -203,6 +203,15 @@ def test_folding_ends_no_repeats(process: Callable[[], Asked], database: SQLiteD
     assert is_repeat_by_cache(process())
 
 
+def test_no_login_has_the_bucket_that_all_depend_on(
+    process: Callable[[], Asked], database: SQLiteDatabase
+) -> None:
+    login = "ajdnz"
+    assert int.from_bytes(login.encode(), "big") % repeatcache.BUCKETS == 0
+    database.in_turn(lambda: None, login)
+    assert is_repeat_by_cache(process())
+
+
 def test_repeat_is_one_for_its_account_its_address_and_its_time_alone(
     config: Config, database: SQLiteDatabase
 ) -> None:
