@@ -172,11 +172,11 @@ class PolicyService:
 
     def _answer(self, request: PolicyRequest) -> None:
         verdict = None  # for a mail that pcc does not look at
-        has_begun, self._has_begun = self._has_begun, False
+        if not self._has_begun:
+            self._begin()  # also for that: the reply may wait for a client that reads none
+        self._has_begun = False
         account = self._config.account_of(request) if request.sasl_username else ""
         if account and self._config.covers(account):
-            if not has_begun:
-                self._begin()
             verdicts = self._verdicts = self._verdicts or self._open()
             verdict = verdicts.verdict(account, request, time())
         if not _send(reply(verdict.action if verdict else "DUNNO")):

@@ -101,6 +101,14 @@ def database(config: Config) -> Iterator[SQLiteDatabase]:
         yield database
 
 
+def end_and_die(database: SQLiteDatabase, account: str) -> None:
+    """Leave the cache as a process does that is killed in its turn."""
+    cache = RepeatCache(database.path)
+    cache.open()
+    cache.end([account])
+    cache.close()
+
+
 def block(database: SQLiteDatabase) -> None:
     days: Callable[[str], str] = lambda days: days  # noqa: E731
     assert incidents.block(database, "joe", "REJECT", 0, "me", "", LATER, days)
@@ -174,10 +182,7 @@ def test_repeat_is_looked_up_while_a_change_may_be_committed(
             assert one.has_opened  # and that is not kept
 
     database.in_turn(change, "joe")
-    cache = RepeatCache(database.path)
-    cache.open()
-    cache.end(["joe"])  # and killed
-    cache.close()
+    end_and_die(database, "joe")
     for _ in range(2):
         assert not is_repeat_by_cache(process())
     database.in_turn(lambda: None, "joe")
@@ -298,10 +303,7 @@ def test_cache_may_be_removed_within_a_turn(
 def test_repeats_of_all_come_back_where_a_process_was_killed_in_its_turn(
     process: Callable[[], Asked], database: SQLiteDatabase
 ) -> None:
-    cache = RepeatCache(database.path)
-    cache.open()
-    cache.end([repeatcache.EVERYBODY])  # and killed
-    cache.close()
+    end_and_die(database, repeatcache.EVERYBODY)
     assert process().is_repeat()
     assert not is_repeat_by_cache(process())
     database.in_turn(lambda: None, "eve")

@@ -102,12 +102,13 @@ class RepeatCache:
 
     def resume(self) -> None:
         """Allow records again, of what is true now."""
-        while self._ended:
-            try:
+        try:
+            if self._ended:
                 self.open()  # the file may have been removed meanwhile
+            while self._ended:
                 self._count(self._ended.pop(), 1)
-            except OSError:  # a sick disk: then none are made
-                self._ended.clear()
+        except OSError:  # a sick disk: then none are made
+            self._ended.clear()
 
     def _count(self, start: int, more: int) -> None:
         """Make the number of a bucket odd, and add so much."""
