@@ -83,18 +83,20 @@ def upsert(table: str, key: tuple[str, ...], others: tuple[str, ...], assignment
     )
 
 
-def beyond(key: tuple[str, ...]) -> str:
-    """Return the condition that a row comes after another in the order of a key.
+def ordered(key: tuple[str, ...], than: str) -> str:
+    """Return the condition that rows come after another in the order of a key.
 
-    Its values: each of the other's key twice, but the last once; see twice().  Not
-    `(a, b) > (?, ?)`, for which MySQL would read the whole table.
+    Those do with `than` ">", and all the others with "<=".  Its values: each of the other's key
+    twice, but the last once; see twice().  Not `(a, b) > (?, ?)`, for which MySQL would read the
+    whole table.
     """
     first, *rest = key
     if not rest:
-        return f"{first} > ?"
-    return f"{first} >= ? AND ({first} > ? OR {beyond(tuple(rest))})"
+        return f"{first} {than} ?"
+    inner = ordered(tuple(rest), than)
+    return f"{first} {than[0]}= ? AND ({first} {than[0]} ? OR {inner})"
 
 
 def twice(values: tuple[object, ...]) -> tuple[object, ...]:
-    """Return the values that beyond() needs."""
+    """Return the values that ordered() needs."""
     return (*[value for value in values[:-1] for _ in range(2)], values[-1])

@@ -7,15 +7,16 @@ reads, so that verdicts never wait long and the write-ahead log stays short.
 from __future__ import annotations
 
 from functools import partial
+from time import time
 from typing import TYPE_CHECKING
 
-from pcc.store import beyond, blocks, counters, sightings, twice
+from pcc.history import DAY
+from pcc.store import blocks, counters, ordered, sightings, twice
 from pcc.store.engine.interface import Database
 from pcc.store.incidents import STILL_HELD
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any
 
     from pcc.rule import Rule
 
@@ -45,29 +46,24 @@ def _drop_by_key(database: Database, table: str, key: tuple[str, ...], before: f
     """Walk through a table in the order of its key, dropping old rows batch by batch."""
     dropped = 0
     columns = ", ".join(key)
-    is_row = " AND ".join([f"{name} = ?" for name in key])
+    after = ordered(key, ">")
+    walk = (
+        f"SELECT {columns}, last_seen FROM {table} WHERE {after} ORDER BY {columns} LIMIT {BATCH}"
+    )
+    statement = f"DELETE FROM {table} WHERE {after} AND {ordered(key, '<=')} AND last_seen <= ?"
     last: tuple[object, ...] = ("",) * len(key)
-    while True:
-        rows = database.rows(
-            f"SELECT {columns}, last_seen FROM {table} WHERE {beyond(key)}"
-            f" ORDER BY {columns} LIMIT {BATCH * 4}",
-            twice(last),
-        )
-        if not rows:
-            return dropped
-        old = [row[:-1] for row in rows if row[-1] <= before]
-        for start in range(0, len(old), BATCH):
-            statement = f"DELETE FROM {table} WHERE {is_row} AND last_seen <= ?"
-            batch = [(*found, before) for found in old[start : start + BATCH]]
-            dropped += database.in_turn(partial(_drop_each, database, statement, batch))
+
+    def drop(values: tuple[object, ...]) -> int:
+        if before > time() - DAY:  # mail from there may still be a repeat
+            database.end_repeats()
+        return database.write(statement, values)
+
+    while rows := database.rows(walk, twice(last)):
+        first, last = last, rows[-1][:-1]
+        if any(row[-1] <= before for row in rows):
+            dropped += database.in_turn(partial(drop, (*twice(first), *twice(last), before)))
             database.checkpoint_if_due()
-        last = rows[-1][:-1]
-
-
-def _drop_each(database: Database, statement: str, batch: list[Any]) -> int:
-    """Drop a row for each row of values, an account first; return how many were dropped."""
-    database.end_repeats(*{values[0] for values in batch})
-    return sum([database.write(statement, values) for values in batch])
+    return dropped
 
 
 def drop_old_incidents(database: Database, before: float) -> int:

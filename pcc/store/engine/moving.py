@@ -12,7 +12,7 @@ from time import time
 from typing import TYPE_CHECKING
 
 from pcc.errors import StoreError
-from pcc.store import beyond, open_database, sums, twice
+from pcc.store import open_database, ordered, sums, twice
 from pcc.store.engine.creation import SCHEMA_FILE, create_or_upgrade
 from pcc.store.engine.definitions import VERSION_TABLE_NAME, tables
 from pcc.store.engine.server import ServerDatabase
@@ -73,7 +73,7 @@ def _copy(source: Database, target: Database, table: Table, host: str) -> int:
                 (*row[:at], named, *row[at + 1 :]) if row[at] in ("", host) else row for row in rows
             ]
         target.write_many(insert, rows)
-        rows = source.rows(f"{query} WHERE {beyond(tuple(key))}{order}", twice(last))
+        rows = source.rows(f"{query} WHERE {ordered(tuple(key), '>')}{order}", twice(last))
     before, after = _count(source, table), _count(target, table)
     if before != after:
         raise StoreError(
