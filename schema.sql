@@ -164,9 +164,6 @@ CREATE TABLE exemption (
     PRIMARY KEY (kind, value)
 ) WITHOUT ROWID;
 
--- Policy processes look for exemptions that are newer than those they know.
-CREATE INDEX exemption_by_creation ON exemption (created);
-
 -- What happened to an account, for administrators.
 CREATE TABLE event (
     id       INTEGER NOT NULL,  -- as in incident

@@ -212,6 +212,20 @@ def a_lock_of_another_owner() -> None:
 
 
 @case
+def a_cache_of_another_owner() -> None:
+    with World() as world:
+        cache = world.database.with_name("pcc.db.repeats")
+        cache.unlink(missing_ok=True)
+        cache.touch()
+        os.chown(cache, 0, 0)
+        cache.chmod(0o600)
+        assert world.block_holds()
+        assert world.is_in_trouble(r"pcc\.db\.repeats: Permission denied")
+        cache.unlink()
+        assert world.works()
+
+
+@case
 def a_database_that_is_no_file() -> None:
     with World() as world:
         world.database.rename(world.state / "away")
@@ -330,7 +344,7 @@ def a_truncated_write_ahead_log() -> None:
 def rubbish_in_the_side_files() -> None:
     with World() as world:
         killed_after_blocking("late@example.org", world)
-        for name in ("pcc.db-shm", "pcc.db-wal"):
+        for name in ("pcc.db-shm", "pcc.db-wal", "pcc.db.repeats"):
             file = world.database.with_name(name)
             file.write_bytes(random.Random(3).randbytes(50_000))
             shutil.chown(file, world.user)
@@ -604,9 +618,7 @@ def refuses_or_disconnects(world: World) -> None:
 
 def limited(world: World, limit: str) -> str:
     """The first word that a limited process answers the thief with, or "" for none."""
-    process = world.policy(limit)
-    action = process.ask(THIEF, address("ES"))
-    process.end()
+    action = running_thief(world, limit)
     assert not is_pass(action)
     return (action or "").partition(" ")[0]
 

@@ -19,13 +19,13 @@ import select
 import signal
 import sys
 import time
-from fcntl import LOCK_EX, LOCK_NB, flock
 from typing import TYPE_CHECKING
 
 from pcc import maillog
 from pcc.address import recorded
 from pcc.config import prepared
 from pcc.errors import PccError, StoreError
+from pcc.host import child
 from pcc.host.timelimit import within
 from pcc.notice import serveraway
 from pcc.store import following, open_database, repeats, sums
@@ -56,51 +56,17 @@ PAUSE_SECONDS = 1
 AWAY_SECONDS = 30
 """Seconds that the server must be away before administrators get a mail."""
 
-FOLDING_SECONDS = 1
-"""How long a child goes on folding."""
-
 CHILD_SECONDS = 30
 """The most that a child may take, which folds or sends a mail."""
 
 READ_BYTES = 65536
 
-FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-
-RUN = (
-    "import sys; sys.path.insert(0, sys.argv[1]);"
-    " from pcc import follower; follower.main(sys.argv[2])"
-)
+FOLLOW = "from pcc import follower; follower.main(sys.argv[2])"
 
 
 def start(config_path: str, path: str) -> None:
     """Start the follower of the file at `path`, unless there is one.  Raises OSError."""
-    pipe = open_pipe(path, os.O_RDWR)
-    try:
-        flock(pipe, LOCK_EX | LOCK_NB)
-        _spawn(config_path, pipe)
-    except BlockingIOError:
-        pass
-    finally:
-        os.close(pipe)
-
-
-def _command(config_path: str) -> list[str]:
-    return [sys.executable, "-I", "-S", "-c", RUN, FOLDER, config_path]
-
-
-def _spawn(config_path: str, pipe: int) -> None:
-    os.posix_spawn(
-        sys.executable,
-        _command(config_path),
-        os.environ,
-        file_actions=[
-            (os.POSIX_SPAWN_DUP2, pipe, 0),
-            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
-            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
-        ],
-        setsid=True,
-        setsigdef=[signal.SIGCHLD, signal.SIGPIPE, signal.SIGALRM],
-    )
+    child.start(FOLLOW, config_path, open_pipe(path, os.O_RDWR))
 
 
 def main(config_path: str) -> None:
@@ -134,7 +100,7 @@ class Follower:
         while True:
             self._file.check_in_place()
             if self._look() != self._watched:
-                os.execv(sys.executable, _command(self._config_path))  # noqa: S606, itself
+                os.execv(sys.executable, child.command(FOLLOW, self._config_path))  # noqa: S606, itself
             pause = POLL_SECONDS if self._round() else PAUSE_SECONDS
             if self._child and os.waitpid(self._child, os.WNOHANG)[0]:
                 self._child = 0
@@ -226,7 +192,7 @@ class Follower:
     def _fold(self) -> None:
         config = self._config
         server = open_database(config.store_database, host_file=config.host_file)
-        sums.fold(server, time.time(), FOLDING_SECONDS)
+        sums.fold(server, time.time())
 
     def _tell_away(self, reason: str, now: float) -> None:
         """Log once that the server is away, and send a mail when that lasts."""

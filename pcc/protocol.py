@@ -14,10 +14,6 @@ from __future__ import annotations
 
 from pcc.errors import ProtocolError
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    UsualRequest = tuple[str, ...]
-
 LONGEST_REQUEST = 65536
 """Bytes, the empty line included; Postfix's own requests have about a thousand."""
 
@@ -91,34 +87,26 @@ class RequestReader:
         block = self._buffer[:end]
         self._buffer = self._buffer[end + 2 :]
         self._searched = 0
-        return parse_request(block)
-
-
-def parse_request(block: bytes) -> PolicyRequest:
-    """Return the request in `block`: the lines of a request without the empty one.
-
-    Raises ProtocolError when it is malformed.
-    """
-    if b"\0" in block:
-        raise ProtocolError("malformed policy request: it contains a NUL character")
-    lines = block.decode("utf-8", "backslashreplace").split("\n")
-    try:
-        attributes = dict([line.split("=", 1) for line in lines])
-    except ValueError:
-        raise _without_equals_sign(next(line for line in lines if "=" not in line)) from None
-    if attributes.get("request") != "smtpd_access_policy":
-        raise ProtocolError(
-            "malformed policy request: request must be smtpd_access_policy, got "
-            f'"{attributes.get("request", "")}"'
-        )
-    return PolicyRequest(attributes)
+        if b"\0" in block:
+            raise ProtocolError("malformed policy request: it contains a NUL character")
+        lines = block.decode("utf-8", "backslashreplace").split("\n")
+        try:
+            attributes = dict([line.split("=", 1) for line in lines])
+        except ValueError:
+            raise _without_equals_sign(next(line for line in lines if "=" not in line)) from None
+        kind = attributes.get("request", "")
+        if kind != "smtpd_access_policy":
+            raise ProtocolError(
+                f'malformed policy request: request must be smtpd_access_policy, got "{kind}"'
+            )
+        return PolicyRequest(attributes)
 
 
 def _without_equals_sign(line: str) -> ProtocolError:
     return ProtocolError(f'malformed policy request: no "=" in the line "{line}"')
 
 
-def usual_request(data: bytes) -> UsualRequest | None:
+def usual_request(data: bytes) -> tuple[str, ...] | None:
     """Return what most requests are judged by, if the bytes are one request as Postfix sends it.
 
     That is login, client address, instance, client name and queue id.  None where anything is
@@ -151,8 +139,6 @@ _USUAL = ("\nsasl_username=", "\nclient_address=", "\ninstance=", "\nclient_name
 
 def reply(action: str) -> bytes:
     """Return the reply with `action`, an access(5) action on one line."""
-    if action == "DUNNO":
-        return b"action=DUNNO\n\n"
     if "\n" in action:
         raise ValueError(f"an action is one line, got {action!r}")
     return f"action={action}\n\n".encode()

@@ -310,8 +310,7 @@ class PolicyService:
         if self._is_waiting:
             return
         # Code that catches this error only goes on to the reply, and counting may wait.
-        is_counting = self._counting is not None and self._counting.is_active
-        self._is_ending = self._is_ending or not is_counting
+        self._is_ending = self._is_ending or self._seconds == DECISION_SECONDS
         alarm(1)  # until the next begins, also where some library drops this error
         raise DeadlineError(f"not done within {self._seconds} seconds")
 

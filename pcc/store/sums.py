@@ -21,8 +21,6 @@ A mail also teaches its day, unless its account has an incident, or counts afres
 
 from __future__ import annotations
 
-from time import monotonic
-
 from pcc.history import DAY, joined_days
 from pcc.store import blocks, repeats, upsert
 
@@ -59,18 +57,15 @@ _LAST_PIECE = "SELECT number FROM folded WHERE writer = ''"
 _WRITE_FOLDED = upsert("folded", ("writer",), ("number", "at"))
 
 
-def fold(database: Database, now: float, seconds: float = 0) -> None:
-    """Add all of the log to the sums; with `seconds`, as much as can be begun in that time.
+def fold(database: Database, now: float) -> None:
+    """Add all of the log to the sums.
 
     Mails that are newer than all that it had at first may stay: others go on counting.
     """
-    end = monotonic() + seconds
     newest = database.row("SELECT coalesce(max(at), 0) FROM counted") or ()
     while database.row("SELECT 1 FROM counted WHERE at <= ? LIMIT 1", newest):
         if not add_piece(database):
             sort(database, now)
-        if seconds and monotonic() > end:
-            return
 
 
 def may_sort(database: Database, now: float) -> bool:
@@ -127,7 +122,7 @@ def _merged(lines: list[str]) -> dict[Place, Count]:
         if before := counts.get(place):
             _, last, mails, first_instance, instance, name = count
             mails += before[2] - (first_instance == before[4])
-            count = (before[0], last, mails, before[3], instance, name)
+            count = (before[0], max(before[1], last), mails, before[3], instance, name)
         counts[place] = count
     return counts
 
@@ -166,20 +161,15 @@ def renew_times(database: Database, account: str, now: float) -> None:
 
     These are not counted by that.
     """
-    times: dict[tuple[str, str], tuple[float, float]] = {}
     # A server sends no other groups.  In LIKE, "%" and "\\" mean something else.
     name = account.replace("%", "_").replace("\\", "_")
     query = "SELECT mails FROM counted WHERE at < ? AND mails LIKE ?"
-    for (lines,) in database.rows(query, (repeats.late(now), f"%{repeats.FIELD}{name}%")):
-        for line in lines.split("\n"):
-            found = repeats.parsed(line)
-            if found and found[0][0] == account:
-                (_, address, incident), (first, last, *_) = found
-                before = times.get((address, incident), (first, last))
-                times[address, incident] = min(before[0], first), max(before[1], last)
+    found = database.rows(query, (repeats.late(now), f"%{repeats.FIELD}{name}%"))
+    counts = _merged([line for (lines,) in found for line in lines.split("\n")])
+    times = {place: count[:2] for place, count in counts.items() if place[0] == account}
 
     def renew() -> None:
-        for (address, incident), (first, last) in times.items():
+        for (_, address, incident), (first, last) in times.items():
             count = (first, last, 0, "", "", "")
             if incident:
                 _add_tries(database, account, int(incident), [(address, count)])

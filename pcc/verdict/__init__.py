@@ -74,7 +74,7 @@ class Counts:
         self.waiting = 0
         self._lines: list[str] = []
         self._since = 0.0
-        self._writer = ""
+        self._writer = posix.urandom(9).hex()
         self._number = 0
         self._groups: list[tuple[str, int, float, str]] = []  # which may be in the log
 
@@ -91,8 +91,6 @@ class Counts:
     def write(self, database: Database) -> None:
         """Append all to the log.  Raises StoreError: then it goes on waiting."""
         if self._lines:
-            if not self._writer:
-                self._writer = posix.urandom(9).hex()
             self._number += 1
             group = self._writer, self._number, self._since, "\n".join(self._lines)
             groups = [*self._groups, group]

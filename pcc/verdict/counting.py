@@ -62,7 +62,7 @@ class Counting:
     """Counts what the verdicts of a process have answered.
 
     `limit` sets the seconds that what comes next may take; `complain` takes a problem, as its
-    subject and a sentence.  `is_active` while counting goes on.
+    subject and a sentence.
     """
 
     def __init__(
@@ -71,7 +71,6 @@ class Counting:
         limit: Callable[[int], None],
         complain: Callable[[str, str], None],
     ) -> None:
-        self.is_active = False
         self._verdicts = verdicts
         self._counts = verdicts.counts
         self._limit = limit
@@ -89,7 +88,6 @@ class Counting:
         waiting = self._counts.waiting
         if not waiting or ((now := monotonic()) < self._next and waiting < self._enough):
             return
-        self.is_active = True
         is_patient = (
             self._has_failed
             or now >= self._next + PATIENT_AFTER_SECONDS
@@ -97,7 +95,6 @@ class Counting:
         )
         if self._count(COUNTING_SECONDS, patiently=is_patient):
             self._tidy()
-        self.is_active = False
 
     def finish(self, seconds: int) -> None:
         """Count all that waits, within `seconds`."""

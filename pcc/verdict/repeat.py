@@ -15,7 +15,7 @@ Unusual mail goes the long road, pcc/verdict/decision.py, which many processes n
 from __future__ import annotations
 
 import posix
-from time import monotonic, sleep
+from time import monotonic
 
 from pcc.errors import AgainError, StoreError
 from pcc.store import repeats
@@ -28,18 +28,12 @@ if TYPE_CHECKING:
 
     from pcc.config import Config
     from pcc.places.lookup import Lookup
-    from pcc.protocol import PolicyRequest, UsualRequest
+    from pcc.protocol import PolicyRequest
     from pcc.store.engine.interface import Database
     from pcc.verdict import Verdict
     from pcc.verdict.decision import Decisions
 
     Repeat = tuple[str, str, str]
-
-AGAIN_SECONDS = 7
-"""Seconds for which a verdict is tried again that a server did not allow; see its deadline."""
-
-FIRST_PAUSE, LONGEST_PAUSE = 0.02, 0.5
-"""Seconds between these attempts."""
 
 LOOK_SECONDS = 1
 """Between looks whether the database, or a file of places, has been replaced."""
@@ -85,7 +79,7 @@ class Verdicts:
                 raise
         return self._opened
 
-    def repeat(self, account: str, request: UsualRequest, now: float) -> Repeat | None:
+    def repeat(self, account: str, request: tuple[str, ...], now: float) -> Repeat | None:
         """Return what count() takes of a request that is a repeat, None for any other."""
         _, address, _, client_name, _ = request
         if self._config.exempt_names:
@@ -122,8 +116,7 @@ class Verdicts:
         found = repeats.find(self.database, account, address, self._judged_by, now)
         if found is None:
             return None
-        if self._basis:
-            self._cache.keep(place, record, found[1])
+        self._cache.keep(place, record, found[1])
         return found[0]
 
     def _look(self, now: float) -> None:
@@ -143,7 +136,7 @@ class Verdicts:
                 pass  # the database says what is wrong
         self._looked = now
 
-    def count(self, repeat: Repeat, request: UsualRequest, now: float) -> None:
+    def count(self, repeat: Repeat, request: tuple[str, ...], now: float) -> None:
         """Count a repeat that was answered, if its mail is not counted yet."""
         account, address, latest = repeat
         _, _, instance, client_name, queue_id = request
@@ -156,19 +149,13 @@ class Verdicts:
 
         It is sought again where a server was in trouble.  No mail counts twice by that.
         """
-        end, pause = monotonic() + AGAIN_SECONDS, FIRST_PAUSE
-        while True:
-            try:
-                return self._verdict(account, request, now)
-            except AgainError:
-                if monotonic() + pause > end:
-                    raise
-            sleep(pause)
-            pause = min(2 * pause, LONGEST_PAUSE)
+        database = self.database
 
-    def _verdict(self, account: str, request: PolicyRequest, now: float) -> Verdict:
-        self.database.check_in_place()
-        return self._decide(self.database, account, request, now)
+        def decide() -> Verdict:
+            database.check_in_place()
+            return self._decide(database, account, request, now)
+
+        return database.again(decide)
 
     def _decide(
         self, database: Database, account: str, request: PolicyRequest, now: float

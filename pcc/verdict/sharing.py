@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pcc.config import Config
-    from pcc.protocol import PolicyRequest, UsualRequest
+    from pcc.protocol import PolicyRequest
     from pcc.store.engine.hostfile import HostFile
     from pcc.store.engine.interface import Database
     from pcc.verdict import Verdict
@@ -41,7 +41,7 @@ class SharedVerdicts(Verdicts):
         self._config_path = config_path
         self._server: Database | None = None
 
-    def repeat(self, account: str, request: UsualRequest, now: float) -> Repeat | None:
+    def repeat(self, account: str, request: tuple[str, ...], now: float) -> Repeat | None:
         """Return what count() takes of a request that is a repeat by a file that is up to date."""
         if not self._file.is_fresh(now):
             return None

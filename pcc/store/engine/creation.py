@@ -72,6 +72,7 @@ UPGRADES = {
             at REAL NOT NULL
         ) WITHOUT ROWID;
         CREATE INDEX folded_by_time ON folded (at);
+        DROP INDEX exemption_by_creation;
         ALTER TABLE sighting ADD COLUMN network TEXT NOT NULL DEFAULT '';
         ALTER TABLE account ADD COLUMN observed INTEGER;
         ALTER TABLE account ADD COLUMN networks_made REAL NOT NULL DEFAULT 0;

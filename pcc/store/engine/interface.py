@@ -65,12 +65,16 @@ class Database(Protocol):
     def turn(self, *accounts: str) -> AbstractContextManager[object]:
         """Return what a `with` enters within which nobody else decides about these accounts."""
 
+    def again(self, work: Callable[[], Result]) -> Result:
+        """Return work(), done again for some seconds while it raises AgainError."""
+
     def in_turn(self, work: Callable[[], Result], *accounts: str) -> Result:
         """Return work(), done within `with turn(*accounts)`.
 
         It is done again where another transaction was in its way, or a server's answer was lost.
-        So all writes go this way.  The work reads the rows that it depends on itself.  Beside the
-        database it changes only things that a second run sets right.
+        So all writes go this way.  The accounts are all whose verdicts may change by the work: what
+        is kept of their repeats ends.  The work reads the rows that it depends on itself.  Beside
+        the database it changes only things that a second run sets right.
         """
 
     def end_repeats(self, *accounts: str) -> None:

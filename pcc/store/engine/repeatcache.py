@@ -41,19 +41,16 @@ class RepeatCache:
     """The repeats of the database at `path`.  All but close() and resume() raise OSError."""
 
     def __init__(self, path: str) -> None:
-        self._path = path + SUFFIX
         self._database = path
         self._file = -1
         self._ended: set[int] = set()
 
     def open(self) -> None:
         """Open the file that is there; make it if need be."""
-        if self._file >= 0 and _identity(self._path) != posix.fstat(self._file)[1:3]:
-            self.close()
-        if self._file < 0:
-            self._file = open_side_file(self._database, SUFFIX)
-            if not posix.fstat(self._file).st_size:  # a full disk has room for the first number
-                posix.posix_fallocate(self._file, 0, NUMBER_BYTES)
+        self.close()
+        self._file = open_side_file(self._database, SUFFIX)
+        if not posix.fstat(self._file).st_size:  # a full disk has room for the first number
+            posix.posix_fallocate(self._file, 0, NUMBER_BYTES)
 
     def find(self, account: str, address: str, basis: int, now: float) -> tuple[int, bytes]:
         """Return what keep() takes of a mail; -1 and nothing for a repeat, by a good record.
@@ -121,7 +118,7 @@ class RepeatCache:
     def remove(self) -> None:
         """Remove the file, if it can be removed: others notice that at their next look."""
         try:
-            posix.unlink(self._path)
+            posix.unlink(self._database + SUFFIX)
         except OSError:
             pass
 
@@ -134,10 +131,3 @@ class RepeatCache:
 
 def _start(name: bytes) -> int:
     return (1 + int.from_bytes(name, "big") % BUCKETS) * BUCKET_BYTES if name else 0
-
-
-def _identity(path: str) -> tuple[int, int] | None:
-    try:
-        return posix.stat(path)[1:3]
-    except FileNotFoundError:
-        return None

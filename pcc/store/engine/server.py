@@ -387,11 +387,19 @@ class ServerDatabase(ABC):
 
         So it is where the connection was lost; for verdicts even where the answer to COMMIT was.
         """
+
+        def attempt() -> Result:
+            with self.turn(*accounts):
+                return work()
+
+        return self.again(attempt)
+
+    def again(self, work: Callable[[], Result]) -> Result:
+        """Return work(), done again where it failed in a way that may be over soon."""
         end, pause = time.monotonic() + RETRY_SECONDS, FIRST_PAUSE
         while True:
             try:
-                with self.turn(*accounts):
-                    return work()
+                return work()
             except AgainError:
                 if time.monotonic() + pause > end:
                     raise

@@ -61,6 +61,9 @@ CHECKPOINT_BYTES = 16_000_000
 READERS_SECONDS = 0.05
 """How long emptying the write-ahead log waits for its readers, and writers for that."""
 
+TIDY = "from pcc.store.engine import background; background.tidy(sys.argv[2])"
+"""What a child does in the background."""
+
 REGULAR_FILE = 0o10
 """The type of a regular file in st_mode, as in stat(2); the module `stat` costs an import."""
 
@@ -168,6 +171,10 @@ class SQLiteDatabase:
         """Return what a `with` enters: a writer is alone, whatever the accounts."""
         return self
 
+    def again(self, work: Callable[[], Result]) -> Result:
+        """Return work(): what fails in a file is not over soon."""
+        return work()
+
     def in_turn(self, work: Callable[[], Result], *accounts: str) -> Result:
         """Return work(), done within a write transaction."""
         with self:
@@ -211,6 +218,8 @@ class SQLiteDatabase:
                 if self.connection.in_transaction:
                     self.connection.execute("ROLLBACK")
                 self._repeats.resume()
+            except Error as failure:
+                raise self._error(failure) from None
             finally:
                 self._give_turn_back()
 
@@ -242,10 +251,10 @@ class SQLiteDatabase:
 
     def tidy_in_background(self) -> bool:
         """Start a process that sorts the log of counts, and moves a long write-ahead log."""
-        from pcc.store.engine import background  # which few processes need
+        from pcc.host import child  # which few processes need
 
         try:
-            background.start(self.path, open_side_file(self.path, ".checkpoint"))
+            child.start(TIDY, self.path, open_side_file(self.path, ".checkpoint"))
         except OSError as error:
             raise StoreError(f"{self.path}: no checkpoint: {error.strerror}") from None
         return True
