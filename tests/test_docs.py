@@ -39,7 +39,7 @@ FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>[\w ]*)\n(?P<text>.*?)^ *```$",
     re.MULTILINE | re.DOTALL,
 )
-MOST_NOT_RUN = 16
+MOST_NOT_RUN = 17
 
 
 class Block(NamedTuple):
