@@ -125,8 +125,11 @@ def duration(text: str) -> int:
     return seconds
 
 
-def moment(text: str) -> float:
-    """Return the UTC seconds of a date or time, for argparse; a date ends with its day."""
+def moment(text: str, also: str = "") -> float:
+    """Return the UTC seconds of a date or time, for argparse; a date ends with its day.
+
+    `also`: what else would be taken, for the message.
+    """
     try:
         if _DATE.fullmatch(text):
             return (datetime.fromisoformat(text) + timedelta(days=1)).timestamp()
@@ -135,7 +138,7 @@ def moment(text: str) -> float:
     except (ValueError, OverflowError):
         pass  # a month 13, say, or the year 9999
     raise argparse.ArgumentTypeError(
-        f'must be such as 2026-12-24, 2026-12-24T18:00 or 2026-12-24T18:00:00Z, got "{text}"'
+        f'must be such as {also}2026-12-24, 2026-12-24T18:00 or 2026-12-24T18:00:00Z, got "{text}"'
     )
 
 
@@ -143,7 +146,7 @@ def since(text: str) -> float:
     """Return the UTC seconds of a time ago, a date (its beginning) or a time, for argparse."""
     if text[-1:] in "smhdw":
         return time.time() - duration(text)
-    return moment(f"{text}T00:00" if _DATE.fullmatch(text) else text)
+    return moment(f"{text}T00:00" if _DATE.fullmatch(text) else text, "2h, ")
 
 
 def add_reason(parser: argparse.ArgumentParser) -> None:

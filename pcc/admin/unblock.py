@@ -118,7 +118,7 @@ def unblock(context: Context, options: argparse.Namespace) -> int:
     if not accounts or options.dry_run:
         rows = _chosen(context, options, accounts)
         if options.dry_run or not rows:
-            return _list_only(context, rows)
+            return _list_only(context, options, rows, accounts)
         accounts = [row.account for row in rows]
     maillog.open_log(context.config.log_name)
     cases = _lift_all(context, options, accounts)
@@ -147,10 +147,11 @@ def unblock(context: Context, options: argparse.Namespace) -> int:
 def _chosen(
     context: Context, options: argparse.Namespace, accounts: list[str]
 ) -> list[IncidentRow]:
-    """Return the blocks in force that are meant; blocks by hand only where they are named."""
-    rows = incidents.open_incidents(context.database, "enforce", context.now)
+    """Return the incidents that are meant; blocks by hand only where they are named."""
     if accounts:
-        return [row for row in rows if row.account in accounts]
+        found = [incidents.open_incident(context.database, account) for account in accounts]
+        return [row for row in found if row is not None]
+    rows = incidents.open_incidents(context.database, "enforce", context.now)
     domain = f"@{options.domain.removeprefix('@').lower()}" if options.domain else ""
     rule = options.rule or ""
     return [
@@ -163,16 +164,37 @@ def _chosen(
     ]
 
 
-def _list_only(context: Context, rows: list[IncidentRow]) -> int:
-    """List the blocks that would be lifted."""
-    context.output.data({"unblocked": [row.account for row in rows], **result([])})
-    if not rows:
+def _list_only(
+    context: Context, options: argparse.Namespace, rows: list[IncidentRow], accounts: list[str]
+) -> int:
+    """List the blocks that would be lifted, and name the accounts that nothing would change."""
+    blocked = [row.account for row in rows]
+    context.output.data({"unblocked": blocked, **result([])})
+    if not rows and not accounts:
         context.complain("no such block is in force")
         return NOT_DONE
-    columns = ["WOULD UNBLOCK", "SINCE", "RULE", "COUNTRIES", "HELD"]
-    lines = [[row.account, Moment(row.began), row.rule, row.countries, row.held] for row in rows]
-    context.output.table(columns, lines)
-    return DONE
+    if rows:
+        columns = ["WOULD UNBLOCK", "SINCE", "RULE", "COUNTRIES", "HELD"]
+        lines = [
+            [row.account, Moment(row.began), row.rule, row.countries, row.held] for row in rows
+        ]
+        context.output.table(columns, lines)
+    idle = 0
+    for account in accounts:
+        has_mail = any(by_place(context, account))
+        deals_with_mail = has_mail and (options.release or options.delete)
+        if account not in blocked and not options.exempt_for and not deals_with_mail:
+            _complain_of_no_block(context, account, has_mail=has_mail)
+            idle += 1
+    return DONE if not idle else PARTLY if idle < len(accounts) else NOT_DONE
+
+
+def _complain_of_no_block(context: Context, account: str, *, has_mail: bool) -> None:
+    nothing = "" if has_mail else ", and none of its mail is on hold"
+    question = context.whole_login(account)
+    context.complain(
+        f"{escaped(account)} is not blocked{nothing}{question and ': '}{escaped(question)}"
+    )
 
 
 def _lift_all(
@@ -243,11 +265,7 @@ def _report(
     elif case.did_something:
         context.output.say(f"{escaped(account)} {state}.")
     elif not case.unfinished:
-        nothing = "" if rows else ", and none of its mail is on hold"
-        question = context.whole_login(account)
-        context.complain(
-            f"{escaped(account)} is not blocked{nothing}{question and ': '}{escaped(question)}"
-        )
+        _complain_of_no_block(context, account, has_mail=bool(rows))
     for name in ("released", "deleted"):
         if queue_ids[name]:
             context.output.say(f"{counted(len(queue_ids[name]))} {name}.")

@@ -65,12 +65,37 @@ def test_dry_run_shows_what_would_be_unblocked(site: Site) -> None:
 
 
 @pytest.mark.parametrize(
+    ("accounts", "status"),
+    [
+        (["nobody@example.org"], 1),
+        (["joe@example.com", BY_HAND], 3),
+        (["nobody@example.org", "--exempt-for", "7d"], 0),
+    ],
+)
+def test_dry_run_says_of_accounts_that_are_not_blocked_what_unblock_says(
+    site: Site, accounts: list[str], status: int
+) -> None:
+    would, done = [site.admin("unblock", *accounts, *more) for more in (["--dry-run"], [])]
+    assert (would.returncode, would.stderr) == (done.returncode, done.stderr)
+    assert done.returncode == status
+    assert ("is this the whole login?" in would.stderr) == (status > 0)
+
+
+def test_dry_run_shows_an_observed_incident_that_unblock_clears(site: Site) -> None:
+    site.configure('mode = "observe"\nmax_countries = 1')
+    site.cross("carl@example.org")
+    would, done = [site.admin("unblock", "carl@example.org", *more) for more in (["--dry-run"], [])]
+    assert (would.returncode, done.returncode, would.stderr) == (0, 0, "")
+    assert "\ncarl@example.org " in would.stdout
+
+
+@pytest.mark.parametrize(
     "options",
     [
         ["--domain", "example.net"],
         ["--rule", "max_count"],
         ["--since", "2099-01-01"],
-        ["--dry-run", "nobody@example.org"],
+        ["--dry-run", "--since", "2099-01-01"],
     ],
 )
 def test_unblock_of_no_block_is_1(site: Site, options: list[str]) -> None:
@@ -84,7 +109,7 @@ def test_unblock_of_no_block_is_1(site: Site, options: list[str]) -> None:
     [
         ([], "name accounts, or blocks by --all, --domain, --since or --rule"),
         (["joe", "--all"], "name accounts, or blocks by --all, --domain, --since or --rule"),
-        (["--since", "yesterday"], "must be such as 2026-12-24"),
+        (["--since", "yesterday"], "must be such as 2h, 2026-12-24,"),
         (["--since", "0d"], "must be a time such as 7d"),
     ],
 )

@@ -32,6 +32,13 @@ def test_program_names_doctor_where_the_database_is_none(site: Site) -> None:
     assert (done.returncode, done.stderr) == (4, f"pcc_admin.py: {site.database}: {cure}\n")
 
 
+def test_program_names_doctor_where_the_database_cannot_be_written(site: Site) -> None:
+    site.database.with_name("pcc.db-wal").mkdir()
+    done = site.admin("block", "joe@example.org")
+    cure = "can't be written: unable to open database file: run pcc_admin.py doctor"
+    assert (done.returncode, done.stderr) == (4, f"pcc_admin.py: {site.database}: {cure}\n")
+
+
 def test_log_has_a_line_for_everything_done_with_the_user(site: Site) -> None:
     odd = "joe <1>\x1b[2J"
     name = f"pcc-{os.getpid()}"  # another pcc of this machine may also log

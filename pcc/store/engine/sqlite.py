@@ -296,7 +296,7 @@ class SQLiteDatabase:
     def _open_read_only(self, cause: str) -> Connection:
         """Open what can't be written because of `cause`."""
         self.read_only = True
-        self.reason = cause
+        self.reason = _with_next_step(cause)
         # SQLite would make side files with the rights of the database, and leave them behind:
         # nobody could write them any more once the database can be written again.
         if posix.access(self.path + "-wal", posix.F_OK):
@@ -371,8 +371,7 @@ class SQLiteDatabase:
             return StoreError(f"{self.path}: there is no database: run pcc_admin.py init")
         if not posix.access(self.path, posix.R_OK):
             return StoreError(f"{self.path}: can't be read: no permission")
-        cure = ": run pcc_admin.py doctor" if "not a database" in str(error) else ""
-        return StoreError(f"{self.path}: {error}{cure}")
+        return StoreError(f"{self.path}: {_with_next_step(str(error))}")
 
 
 def file_uri(path: str, parameters: str) -> str:
@@ -386,6 +385,14 @@ def _check_version(path: str, connection: Connection) -> None:
     version = connection.execute("PRAGMA user_version").fetchone()[0]
     if version != SCHEMA_VERSION:
         raise StoreError(version_message(path, version))
+
+
+def _with_next_step(cause: str) -> str:
+    """Return the cause, with the command that says more about it where SQLite says little."""
+    for words in ("not a database", "disk I/O error", "unable to open"):
+        if words in cause:
+            return f"{cause}: run pcc_admin.py doctor"
+    return cause
 
 
 def _size(path: str) -> int:
