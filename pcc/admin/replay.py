@@ -126,14 +126,17 @@ def replay(context: Context, options: argparse.Namespace) -> int:
         return NOT_DONE
     tally = Tally(only_trusted=options.imports)
     begin = min((log.first for log in logs if log.first is not None), default=0.0)
-    judge = _replay(context, settings, begin + options.learn, imports_too=options.imports)
+    learn_until = begin + options.learn
+    judge = _replay(context, settings, learn_until, imports_too=options.imports)
     with _progress(context, logs) as advance:
         for mail in in_order(logs, tally, advance):
             judge.mail(mail)
     outcomes = outcomes_of(judge)
     keys = [key for key, numbers in tried.items() if numbers]
     data = as_data(tally, judge, outcomes)
-    if tally.parsed and not context.output.json:
+    if options.learn and 0 < judge.latest < learn_until:
+        context.complain("the logs span less than --learn: nothing was judged")
+    elif tally.parsed and not context.output.json:
         _show(context, judge, outcomes, keys, learnt=options.learn > 0)
     if options.imports:
         data["imported"] = _import(context, judge, outcomes)

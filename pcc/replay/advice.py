@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pcc import address as addresses
 from pcc.escaping import escaped
+from pcc.history import DAY
 from pcc.replay.outcomes import DEFINITION, EXAMPLES
 from pcc.wording import quantity, verb
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pcc.replay.judging import Stop
-    from pcc.replay.outcomes import Outcome, Patient, Pattern
+    from pcc.replay.outcomes import Outcome, Pattern
 
 NEARLY_ALL = 0.9
 """The share of mails without a country from which on the limits have nothing to judge."""
@@ -29,10 +30,10 @@ def advice(outcomes: Sequence[Outcome], *, tried: Sequence[str], learnt: bool) -
     good = [outcome for outcome in outcomes if outcome.stolen and not outcome.others]
     best = max(good or outcomes, key=lambda outcome: outcome.strength)
     if not any(outcome.stops for outcome in outcomes):
-        sentences = ["Nobody would have been blocked.", *_missed(best.missed)]
+        sentences = ["Nobody would have been blocked.", *_missed(best)]
         return [*sentences, DEFINITION] if best.missed else sentences
     sentences = _recommended(best, outcomes, tried) if good else _none_recommended(outcomes, tried)
-    sentences += _missed(best.missed)
+    sentences += _missed(best)
     # What would keep those who do not look stolen from being blocked?
     others = [pair for outcome in outcomes for pair in outcome.others]
     if clouds := sorted({found.cloud for _, found in others if found.cloud}):
@@ -51,8 +52,9 @@ def advice(outcomes: Sequence[Outcome], *, tried: Sequence[str], learnt: bool) -
     return [*sentences, DEFINITION]
 
 
-def _missed(missed: Sequence[Patient]) -> list[str]:
+def _missed(outcome: Outcome) -> list[str]:
     """Return whom no limit stopped although the account looks stolen."""
+    missed = outcome.missed
     if not missed:
         return []
     count = len(missed)
@@ -63,7 +65,10 @@ def _missed(missed: Sequence[Patient]) -> list[str]:
     ]
     if count > EXAMPLES:
         sentences.append(f"  And {count - EXAMPLES} more.")
-    return [*sentences, 'A [[limit]] of max_countries = 15, window = "14d" stops such thieves.']
+    limits = outcome.setting.config.policy.limits
+    if not any(0 < limit.max_countries <= 15 and limit.window >= 14 * DAY for limit in limits):
+        sentences.append('A [[limit]] of max_countries = 15, window = "14d" stops such thieves.')
+    return sentences
 
 
 def are_unlocated(mails: int, unlocated: Counter[str]) -> bool:

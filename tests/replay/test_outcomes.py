@@ -93,6 +93,11 @@ def test_patient_thief_is_named_where_no_limit_stops_it(site: Site) -> None:
     assert "looks stolen" not in run(
         site, "replay", write(site, "honest.log", log(patient(7)))
     ).stdout.decode().replace("An account looks stolen when", "")
+    assert "stops such thieves" in shown
+    site.configure('max_countries = 3\n[[limit]]\nmax_countries = 15\nwindow = "14d"\n')
+    shown = run(site, "replay", path).stdout.decode()
+    assert "looks stolen for long" in shown
+    assert "stops such thieves" not in shown
 
 
 def test_patient_thief_that_a_limit_stops_looks_stolen(site: Site) -> None:

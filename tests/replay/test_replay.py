@@ -172,6 +172,16 @@ def test_advice_says_where_nobody_is_blocked(site: Site) -> None:
     assert b"Nobody would have been blocked." in run(site, "replay", path).stdout
 
 
+def test_replay_of_logs_that_are_shorter_than_it_learns_says_that_nothing_was_judged(
+    site: Site,
+) -> None:
+    path = write(site, "mail.log", log(hop("ES FR BR VN", START, gap=DAY)))
+    done = run(site, "replay", "--learn", "7d", path)
+    assert (done.returncode, done.stdout) == (0, b"")
+    assert done.stderr == b"pcc_admin.py: the logs span less than --learn: nothing was judged\n"
+    assert b"ACCOUNTS BLOCKED" in run(site, "replay", "--learn", "3d", path).stdout
+
+
 def sent_from(*client_addresses: str) -> str:
     return "".join(
         f"{utc(START + number).isoformat()} mx1 postfix/smtpd[7]: {number + 10:X}:"
