@@ -13,6 +13,7 @@ with `active = 0` in PostfixAdmin's table.  The word needs 38 characters more in
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from typing import Any
@@ -26,6 +27,8 @@ def connect(database: str) -> tuple[Any, str]:
         import psycopg2
 
         return psycopg2.connect(database, connect_timeout=10), "%s"
+    if not os.access(database, os.R_OK):
+        incident.fail(f"{database} is missing, or this user may not read it")
     if database.endswith((".cnf", ".my.cnf")):
         import pymysql
 
@@ -43,7 +46,10 @@ def main(database: str, table: str, login: str, password: str) -> None:
             incident.fail(f"{name} is no name of a table or column")
     event = incident.read()
     account = event["account"]
-    connection, value = connect(database)
+    try:
+        connection, value = connect(database)
+    except ImportError as error:
+        incident.fail(f"{error.name} is missing: install python3-{error.name}")
     cursor = connection.cursor()
     cursor.execute(f"SELECT {password} FROM {table} WHERE {login} = {value}", (account,))
     rows = cursor.fetchall()

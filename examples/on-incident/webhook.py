@@ -54,8 +54,11 @@ def body(kind: str, event: dict[str, Any], chat: str) -> tuple[bytes, dict[str, 
 def main(kind: str, url_file: str, chat: str = "") -> None:
     """Post the incident on stdin."""
     event = incident.read()
-    with open(url_file, encoding="utf-8") as file:
-        url = file.readline().strip()
+    try:
+        with open(url_file, encoding="utf-8") as file:
+            url = file.readline().strip()
+    except OSError as error:
+        incident.fail(f"{url_file}: {error.strerror}")
     if not url.startswith(("https://", "http://")):
         incident.fail(f"{url_file}: the first line must be a URL of http or https")
     data, headers = body(kind, event, chat)

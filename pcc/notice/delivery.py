@@ -114,7 +114,7 @@ def _run(config: Config, program: Sequence[str], text: bytes) -> None:
     except OSError as error:
         raise NoticeError(f"{name} can't be run: {error.strerror}") from None
     assert process.stderr is not None
-    complaint = _FirstLine(process.stderr)
+    complaint = _LastLine(process.stderr)
     try:
         status = process.wait()
     except TimeoutError as error:
@@ -128,26 +128,25 @@ def _run(config: Config, program: Sequence[str], text: bytes) -> None:
         raise NoticeError(f"{name} {how}{complaint.text()}")
 
 
-class _FirstLine:
-    """The first line of a child's stderr; the rest is read and dropped, so that it never waits."""
+class _LastLine:
+    """The last line of a child's stderr; the rest is read and dropped, so that it never waits."""
 
     def __init__(self, stream: IO[bytes]) -> None:
         self._stream = stream
-        self._start = b""
+        self._end = b""
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
     def _read(self) -> None:
         with self._stream as stream:
             while chunk := os.read(stream.fileno(), 4096):
-                if len(self._start) < 4096:
-                    self._start += chunk
+                self._end = (self._end + chunk)[-4096:]
 
     def text(self) -> str:
         """Return the line after ": ", or "" where nothing was said."""
         self._thread.join(1)  # a child of the child may have the stream still
-        lines = self._start.decode("utf-8", "replace").strip().splitlines()
-        return f": {escaped(lines[0][:_LONGEST_ANSWER])}" if lines else ""
+        lines = self._end.decode("utf-8", "replace").strip().splitlines()
+        return f": {escaped(lines[-1][:_LONGEST_ANSWER])}" if lines else ""
 
 
 def by_smtp(

@@ -8,6 +8,7 @@ import pwd
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -18,7 +19,7 @@ import pytest
 from checkout import ROOT, Site, address, is_refusal
 from deployment import public_folder
 from dovecot import Dovecot, missing
-from onincident import ACCOUNT, OBSERVED, ON_INCIDENT, UNBLOCKED, carried_out, run
+from onincident import ACCOUNT, BLOCKED, OBSERVED, ON_INCIDENT, UNBLOCKED, carried_out, run
 from servers import free_port, require, running
 
 pytestmark = pytest.mark.subprocess
@@ -241,6 +242,20 @@ def test_sessions_of_a_blocked_account_end(stack: ExitStack) -> None:
     colleague.logout()
     assert run("end_sessions.py", *config).returncode == 0  # there is none any more
     assert run("end_sessions.py", *config, account="*@example.org").returncode == 1
+
+
+def test_lock_says_in_one_sentence_what_is_missing(tmp_path: Path) -> None:
+    file = tmp_path / "mail.cnf"
+    done = run("lock_sql.py", str(file), "mailbox", "username", "password")
+    why = f"lock_sql.py: {file} is missing, or this user may not read it\n"
+    assert (done.returncode, done.stderr) == (1, why)
+    file.touch()
+    script = [str(ON_INCIDENT / "lock_sql.py"), str(file), "mailbox", "username", "password"]
+    without_packages = [sys.executable, "-S", *script]
+    done = subprocess.run(
+        without_packages, input=json.dumps(BLOCKED), capture_output=True, text=True, check=False
+    )
+    assert done.stderr == "lock_sql.py: pymysql is missing: install python3-pymysql\n"
 
 
 def test_sudoers_takes_the_lines_for_the_commands_that_need_root() -> None:

@@ -95,3 +95,6 @@ def test_webhook_that_fails_keeps_its_address_secret(server: Server, tmp_path: P
     assert done.stderr == "webhook.py: slack: <urlopen error [Errno 111] Connection refused>\n"
     file.write_text("file:///etc/passwd\n")
     assert "must be a URL of http or https" in run("webhook.py", "slack", str(file)).stderr
+    file.unlink()
+    done = run("webhook.py", "slack", str(file))
+    assert (done.returncode, done.stderr) == (1, f"webhook.py: {file}: No such file or directory\n")

@@ -77,6 +77,15 @@ def test_program_that_cannot_be_run_is_named_with_the_cause(
 
 
 @started
+def test_program_that_fails_is_reported_by_the_last_line_it_said(place: Place) -> None:
+    words = "Traceback (most recent call last):\\n  main()\\nOSError: no chat\\n\\n"
+    place.program("sendmail", f"yes | head -c 99999 >&2; printf '{words}' >&2; exit 1")
+    place.notice()
+    (failure,) = place.send()[1]
+    assert failure.endswith("/sendmail ended with status 1: OSError: no chat")
+
+
+@started
 def test_program_that_hangs_is_killed_with_its_children(
     place: Place,
 ) -> None:

@@ -49,7 +49,7 @@ def test_notice_is_taken_as_quickly_from_many_as_from_few(place: Place) -> None:
 @pytest.mark.parametrize(
     ("script", "cause"),
     [
-        ("echo 'no disk' >&2; echo more >&2; exit 75", "ended with status 75: no disk"),
+        ("echo 'no disk' >&2; echo more >&2; exit 75", "ended with status 75: more"),
         ("cat >/dev/null; exit 1", "ended with status 1"),
         ("kill -9 $$", "was killed by signal 9"),
         ("head -c 3000000 /dev/zero >&2; exit 2", "ended with status 2: \\x00\\x00"),
