@@ -27,7 +27,7 @@ def advice(notice: Notice, config: Config, host: str) -> list[str]:
         place = address_of_most(notice.others)
         advice.append(("See who else was at one of its addresses:", command(config, "seen", place)))
     if notice.what == "unblocked":
-        if incident.held > notice.released + notice.deleted:
+        if notice.on_hold:
             advice.append(("See the mail that is still on hold:", command(config, "held", account)))
         advice.append(("Block it again:", command(config, "block", account)))
     elif notice.what == "observed":

@@ -35,7 +35,8 @@ class Notice(NamedTuple):
     who did it and why, `by` being "pcc" for the program itself.  `earlier`: places from before,
     which did not count.  `origins`: where the addresses of the sightings are, if a database says.
     `is_blocked`: whether the account is blocked at the time of sending.  `others`: who else was
-    seen at the addresses that are not `familiar`.
+    seen at the addresses that are not `familiar`.  `on_hold`: how many held mails of the account
+    remain at the end of a block.
     """
 
     what: str
@@ -52,6 +53,7 @@ class Notice(NamedTuple):
     is_blocked: bool = False
     others: Sequence[Other] = ()
     familiar: AbstractSet[str] = frozenset()
+    on_hold: int = 0
 
     def legs(self) -> list[Leg]:
         """Return the ways between the places of the sightings, as far as these are known."""

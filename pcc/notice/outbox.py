@@ -278,6 +278,7 @@ class _Sending:
             current is not None and current.blocks(time.time()),
             others.find(database, incident.account, telling, time.time()),
             familiar,
+            len(incidents.held_mail(database, incident.account)) if incident.held else 0,
         )
 
 

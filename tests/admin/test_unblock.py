@@ -391,6 +391,23 @@ def test_release_deals_with_exactly_the_mail_that_is_named(holding: Holding) -> 
     assert holding.states(account) == ["released", "deleted"]
 
 
+def test_notice_offers_held_mail_where_some_remains(holding: Holding) -> None:
+    account, other = holding.blocked(), holding.blocked()
+    queue_ids = holding.send(account, account, account)
+    holding.send(other)
+    assert holding.admin("delete", queue_ids[0]).returncode == 0
+    assert holding.admin("unblock", account, "--delete").returncode == 0
+    assert holding.admin("unblock", other).returncode == 0
+    texts = {
+        mail["Subject"]: mail.get_content()
+        for mail in holding.mta.wait_for_delivered(2)
+        if mail["X-Original-To"].startswith("postmaster")
+    }
+    offer = "See the mail that is still on hold:"
+    assert offer not in texts[f"[pcc] {account} unblocked by root: 1 held mail deleted"]
+    assert offer in texts[f"[pcc] {other} unblocked by root"]
+
+
 def test_delete_names_what_is_no_held_mail_and_does_the_rest(holding: Holding) -> None:
     account = holding.blocked()
     [queue_id] = holding.send(account)

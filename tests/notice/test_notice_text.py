@@ -244,7 +244,7 @@ def test_notice_of_a_block_has_facts_evidence_and_commands(tmp_path: Path) -> No
             "Stopped: 9 mails, 5 of them held; 5 held mails released",
         ),
         (
-            told("unblocked", by="alice", held=5, released=3),
+            told("unblocked", by="alice", held=5, on_hold=2),
             "",
             "See the mail that is still on hold:",
         ),
