@@ -21,6 +21,9 @@ SHORTEST_TIMEOUT_SECONDS = 9
 
 LOCAL_HOSTS = ("", "127.0.0.1", "localhost", "[::1]", "[127.0.0.1]")
 
+SUBMISSION = ("submission", "submissions", "smtps", "587", "465")
+"""The names of services that users submit their mail to."""
+
 OWNER_CHECKS = frozenset(
     (
         "reject_authenticated_sender_login_mismatch",
@@ -123,8 +126,14 @@ def check_asking(asking: Asking, *, holds: bool, by_sender: bool) -> list[Findin
         for service in services
     ]
     if not services and not passed_over:
-        fault = fail("set smtpd_sasl_auth_enable = yes for submission in master.cf: nobody logs in")
-        findings.append(finding("policy check on submission", [fault]))
+        fix = "set smtpd_sasl_auth_enable = yes for submission in master.cf: nobody logs in"
+        if not any(service.name.rpartition(":")[2] in SUBMISSION for service in asking.smtpd):
+            fix = (
+                "uncomment submission and its options in master.cf, and let it have"
+                " -o smtpd_data_restrictions=$mua_data_restrictions: no service there takes mail"
+                " from users"
+            )
+        findings.append(finding("policy check on submission", [fail(fix)]))
     findings += [
         finding(
             f"policy check on {service.name}",

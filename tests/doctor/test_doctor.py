@@ -486,7 +486,13 @@ def test_mail_system_where_nobody_logs_in_is_found(patient: Patient) -> None:
     patient.postfix.write_config()
     turned = patient.differing(patient.findings())
     assert list(turned) == ["policy check on submission"]
-    assert turned["policy check on submission"][0] == "FAIL"
+    result, fix = turned["policy check on submission"]
+    assert result == "FAIL"
+    assert "uncomment submission and its options in master.cf" in fix
+    master("pickup ", "submission inet n - n - - smtpd\npickup ")(patient)
+    patient.postfix.write_config()
+    result, fix = patient.differing(patient.findings())["policy check on submission"]
+    assert fix.startswith("set smtpd_sasl_auth_enable = yes for submission in master.cf")
 
 
 @pytest.mark.postfix
