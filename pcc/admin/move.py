@@ -43,6 +43,8 @@ def move(context: Context, options: argparse.Namespace) -> int:
             checks.store(name)
         except checks.Wrong as fault:
             raise PccError(str(fault).strip()) from None
+    if os.path.realpath(options.source) == os.path.realpath(options.target):
+        raise PccError("FROM and TO are the same")
     if "://" not in options.source and not os.path.lexists(options.source):
         raise PccError(f"FROM does not exist: {options.source}")
     host = context.config.store_host or os.uname().nodename

@@ -154,7 +154,18 @@ def read_document(path: str) -> dict[str, Any]:
     except RecursionError:
         raise ConfigError(f"{path}: is not valid TOML: nested too deeply") from None
     except ValueError as error:  # tomli's own, and int()'s of a number with thousands of digits
-        raise ConfigError(f"{path}: is not valid TOML: {error}") from None
+        problem = f"{error}{_key_given_twice(content, error)}"
+        raise ConfigError(f"{path}: is not valid TOML: {problem}") from None
+
+
+def _key_given_twice(content: bytes, error: ValueError) -> str:
+    """Return which key tomli can't overwrite: it says only in which line."""
+    import re  # expensive, and only for this
+
+    where = re.match(r"Cannot overwrite a value \(at line (\d+)", str(error))
+    line = content.decode().split("\n")[int(where[1]) - 1] if where else ""
+    key = re.match(r"\s*([\w.-]+)\s*=", line)
+    return f": {key[1]} is given twice" if key else ""
 
 
 def _config_values(path: str, document: dict[str, Any]) -> dict[str, Any]:

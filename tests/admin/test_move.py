@@ -16,3 +16,8 @@ def test_move_refuses_a_database_that_is_not_there(site: Site) -> None:
         f"pcc_admin.py: FROM does not exist: {source}\n",
     )
     assert not target.exists()
+
+
+def test_move_of_a_database_to_itself_is_refused(site: Site) -> None:
+    done = site.admin("move", str(site.database), f"{site.folder}/./pcc.db")
+    assert (done.returncode, done.stderr) == (4, "pcc_admin.py: FROM and TO are the same\n")
