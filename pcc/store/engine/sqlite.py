@@ -62,7 +62,7 @@ READERS_SECONDS = 0.05
 """How long emptying the write-ahead log waits for its readers, and writers for that."""
 
 TIDY = "from pcc.store.engine import background; background.tidy(sys.argv[2])"
-"""What a child does in the background."""
+"""The program of a child that tidies up in the background."""
 
 REGULAR_FILE = 0o10
 """The type of a regular file in st_mode, as in stat(2); the module `stat` costs an import."""
