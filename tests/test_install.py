@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -209,6 +210,26 @@ def test_install_without_its_python_says_so(tmp_path: Path) -> None:
 
 
 CHECK = "check_policy_service { unix:private/pcc, timeout=10s, default_action=DUNNO }"
+STRICT_CHECK = (
+    "check_policy_service { unix:private/pcc, timeout=10s, { default_action = 451 Try later } }"
+)
+
+
+def postfix_script(
+    folder: Path, main: str, master: str = ""
+) -> Callable[[str], subprocess.CompletedProcess[str]]:
+    """Return what runs the script that adds pcc to a Postfix of its own, and removes it."""
+    script = folder / "postfix-script"
+    text = (ROOT / "packaging/postfix").read_text()
+    for word, value in (("USER", "pcc"), ("PYTHON", "/usr/bin/python3"), ("PROGRAM", "/opt/pcc")):
+        text = text.replace(f"@{word}@", value)
+    script.write_text(text)
+    (folder / "main.cf").write_text(f"compatibility_level = 3.6\n{main}\n")
+    (folder / "master.cf").write_text(f"submission inet n - y - - smtpd\n{master}")
+    environment = {**os.environ, "MAIL_CONFIG": str(folder)}
+    return lambda word: subprocess.run(
+        ["sh", str(script), word], env=environment, capture_output=True, text=True, check=False
+    )
 
 
 @pytest.mark.skipif(not shutil.which("postconf"), reason="there is no postconf")
@@ -219,34 +240,50 @@ CHECK = "check_policy_service { unix:private/pcc, timeout=10s, default_action=DU
         (f"{CHECK}, reject_unauth_pipelining", "reject_unauth_pipelining"),
         (f"permit_mynetworks, {CHECK}", "permit_mynetworks"),
         (f"check_a inline:{{x=y's}}, {CHECK}, permit", "check_a inline:{x=y's}, permit"),
+        (f"reject_a, {STRICT_CHECK} permit", "reject_a, permit"),
+        (f"{STRICT_CHECK}, {CHECK}", ""),
+        ("check_policy_service unix:private/pcc", ""),
+        (
+            f"check_policy_service unix:private/pccx, {CHECK}",
+            "check_policy_service unix:private/pccx",
+        ),
     ],
 )
 def test_postfix_is_left_without_taking_other_checks_along(
     tmp_path: Path, before: str, after: str
 ) -> None:
-    script = tmp_path / "postfix-script"
-    text = (ROOT / "packaging/postfix").read_text()
-    for word, value in (("USER", "pcc"), ("PYTHON", "/usr/bin/python3"), ("PROGRAM", "/opt/pcc")):
-        text = text.replace(f"@{word}@", value)
-    script.write_text(text)
-    (tmp_path / "main.cf").write_text(
-        f"compatibility_level = 3.6\nmua_data_restrictions = {before}\n"
-    )
-    (tmp_path / "master.cf").write_text("submission inet n - y - - smtpd\n")
-    environment = {**os.environ, "MAIL_CONFIG": str(tmp_path)}
-
-    def run(*command: str) -> str:
-        return subprocess.check_output(command, env=environment, text=True)
-
-    run("sh", str(script), "add")
-    printed = run("sh", str(script), "remove-lines").splitlines()
+    postfix = postfix_script(tmp_path, f"mua_data_restrictions = {before}")
+    postfix("add")
+    printed = postfix("remove-lines").stdout.splitlines()
     assert printed[-1] == "  postfix reload"
     for line in printed[:-1]:
-        run("sh", "-c", line)
+        subprocess.run(
+            ["sh", "-c", line], env={**os.environ, "MAIL_CONFIG": str(tmp_path)}, check=True
+        )
     main = (tmp_path / "main.cf").read_text()
     left = [line for line in main.splitlines() if line.startswith("mua_data_restrictions")]
     assert left == ([f"mua_data_restrictions = {after}"] if after else [])
-    assert "pcc" not in main + (tmp_path / "master.cf").read_text()
+    assert "private/pcc " not in main + (tmp_path / "master.cf").read_text()
+
+
+@pytest.mark.skipif(not shutil.which("postconf"), reason="there is no postconf")
+@pytest.mark.parametrize(
+    ("main", "master", "place"),
+    [
+        ("", f"  -o {{smtpd_data_restrictions={STRICT_CHECK}}}\n", "submission/inet/smtpd_data"),
+        (f"smtpd_end_of_data_restrictions = {CHECK}", "", "smtpd_end_of_data"),
+    ],
+)
+def test_postfix_keeps_what_a_check_elsewhere_asks(
+    tmp_path: Path, main: str, master: str, place: str
+) -> None:
+    postfix = postfix_script(tmp_path, main, master)
+    postfix("add")
+    for word in ("remove", "remove-lines"):
+        done = postfix(word)
+        assert done.returncode == 1
+        assert f"private/pcc out of {place}_restrictions first" in done.stderr
+    assert "pcc_policy.py" in (tmp_path / "master.cf").read_text()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
