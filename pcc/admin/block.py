@@ -9,10 +9,12 @@ from pcc import maillog
 from pcc.admin import DONE, NOT_DONE
 from pcc.admin.commands import add_command, add_reason, typed
 from pcc.admin.incident import why_not_enforced
+from pcc.admin.notify import send_at_once
 from pcc.admin.output import local_time
 from pcc.escaping import escaped
 from pcc.rule import Rule
 from pcc.store import blocks, incidents
+from pcc.store.outbox import Wanted
 
 if TYPE_CHECKING:
     from pcc.admin.commands import Commands
@@ -27,7 +29,7 @@ def add_commands(commands: Commands) -> None:
         block,
         "block an account by hand",
         "Its mail is answered with policy.action from now on, until it is unblocked, or as long\n"
-        "as policy.block_for says.\n\n"
+        "as policy.block_for says.  notify.command is run, and no mail is sent.\n\n"
         "--json: blocked: a list with the account.",
     )
     parser.add_argument("account", type=typed, metavar="ACCOUNT")
@@ -42,6 +44,7 @@ def block(context: Context, options: argparse.Namespace) -> int:
     action = policy.action_word
     rule = Rule(policy, context.now, context.config.keep_sightings)
     question = context.whole_login(account)
+    channels = ("command",) if context.config.notify.command else ()  # who blocks needs no mail
     if not incidents.block(
         context.database,
         account,
@@ -51,6 +54,7 @@ def block(context: Context, options: argparse.Namespace) -> int:
         options.reason,
         context.now,
         rule.marked,
+        channels,
     ):
         context.complain(f"{account} is blocked already")
         return NOT_DONE
@@ -63,4 +67,6 @@ def block(context: Context, options: argparse.Namespace) -> int:
         context.complain(f"mail of {account} passes all the same: {why}")
     if question:
         context.complain(f"{account} was never seen sending: {question}")
+    if channels:
+        send_at_once(context, [Wanted(account)])
     return DONE

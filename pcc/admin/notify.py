@@ -13,8 +13,11 @@ from pcc.store import exemptions
 from pcc.verdict.incident import notice_channels
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from pcc.admin.commands import Commands
     from pcc.admin.context import Context
+    from pcc.store.outbox import Wanted
 
 
 def add_commands(commands: Commands) -> None:
@@ -32,6 +35,15 @@ def add_commands(commands: Commands) -> None:
     notifying.add_argument(
         "--due", action="store_true", help="leave out notices that failed a short while ago"
     )
+
+
+def send_at_once(context: Context, wanted: Iterable[Wanted]) -> None:
+    """Send notices that were left just now, and say what failed: cron sends it again."""
+    from pcc.notice.outbox import send_outbox  # expensive: the modules of mail and SMTP
+
+    for one in wanted:
+        for failure in send_outbox(context.config, context.database, one)[1]:
+            context.complain(failure)
 
 
 def notify(context: Context, options: argparse.Namespace) -> int:

@@ -14,6 +14,7 @@ from pcc import maillog
 from pcc.admin import DONE, NOT_DONE, PARTLY, USAGE
 from pcc.admin.commands import add_command, add_mail_config, add_reason, duration, since, typed
 from pcc.admin.exemption import wait_until_known
+from pcc.admin.notify import send_at_once
 from pcc.admin.onhold import (
     Unblocking,
     by_place,
@@ -134,11 +135,7 @@ def unblock(context: Context, options: argparse.Namespace) -> int:
     context.output.data({"unblocked": unblocked, **result(cases)})
     changed = [case.account for case in cases if case.did_something]
     if changed and channels:
-        from pcc.notice.outbox import send_outbox  # expensive: the modules of mail and SMTP
-
-        for wanted in [Wanted(together=together)] if together else map(Wanted, changed):
-            for failure in send_outbox(context.config, context.database, wanted)[1]:
-                context.complain(failure)  # cron sends it again
+        send_at_once(context, [Wanted(together=together)] if together else map(Wanted, changed))
     if any(case.unfinished for case in cases):
         return PARTLY
     return DONE if len(changed) == len(cases) else PARTLY if changed else NOT_DONE

@@ -255,10 +255,11 @@ def block(
     reason: str,
     now: float,
     marked: Callable[[str], str],
+    channels: tuple[str, ...] = (),
 ) -> bool:
     """Block an account by hand; return False if it is blocked already.
 
-    `marked`: see rule.Rule.marked().
+    `marked`: see rule.Rule.marked().  `channels`: the ways on which a notice is left.
     """
 
     def work() -> bool:
@@ -279,8 +280,10 @@ def block(
         # No mail has begun it.
         for column in ("countries", "country", "client_address", "client_name", "queue_id"):
             incident[column] = ""
-        blocks.insert_incident(database, account, incident)
+        number = blocks.insert_incident(database, account, incident)
         blocks.add_event(database, account, "blocked", by, reason, now)
+        detail = json.dumps({"by": by, "reason": reason})
+        blocks.add_notice(database, number, account, "blocked", channels, now, detail)
         return True
 
     is_new = database.in_turn(work, account)

@@ -139,6 +139,26 @@ def recording(site: Site, limits: str) -> Path:
     return got
 
 
+def test_block_by_hand_runs_the_command_and_sends_no_mail(site: Site, limits: str) -> None:
+    got = recording(site, limits)
+    done = site.admin("block", "dan@example.org", "--reason", "phoned")
+    assert done.returncode == 0
+    assert [path.name for path in got.iterdir()] == ["told"]
+    told = json.loads((got / "told").read_text())
+    assert (told["what"], told["account"], told["blocked"]) == ("blocked", "dan@example.org", True)
+    assert (told["rule"], told["countries"], told["country"]) == ("by hand", [], None)
+    assert (told["by"], told["reason"]) == (getpass.getuser(), "phoned")
+
+
+def test_failing_command_leaves_a_block_by_hand_in_force(site: Site, limits: str) -> None:
+    recording(site, limits)
+    program(site.folder / "command", "exit 3")
+    done = site.admin("block", "dan@example.org")
+    assert done.returncode == 0
+    assert "ended with status 3" in done.stderr
+    assert "dan@example.org" in site.blocked()
+
+
 def test_unblock_of_many_is_one_mail_and_runs_the_command_for_each(site: Site, limits: str) -> None:
     got = recording(site, limits)
     done = site.admin("unblock", "--all", "--dry-run")
