@@ -1,12 +1,12 @@
 """The rows of a repeat: a mail that changes nothing but counts.
 
-Once a mail from an address was judged, and let pass, the next one from there changes nothing for
-an hour, unless its place leaves a window sooner (`sighting.repeats_until`).  That holds while
-nothing happens to the account, and while the configuration and the country database are those that
-judged it (`sighting.judged_by`).  Judging writes both down, so that the many repeats cost one look
-at one row.  A transaction that changes an account's verdicts in another way, as a block does, takes
-that back (`end`).  A doubtful mail is no repeat; pcc/verdict/decision.py judges it.  A repeat is
-counted in the log; see pcc/store/sums.py.
+An address of an account was judged, and its mail was let pass.  Then the next mail from there
+changes nothing for an hour, unless its place leaves a window sooner (`sighting.repeats_until`).
+That holds while nothing happens to the account.  It also needs the configuration and the files of
+places that judged it (`sighting.judged_by`).  Judging writes both down, so that the many repeats
+cost one look at one row.  A transaction that changes an account's verdicts in another way, as a
+block does, takes that back (`end`).  A doubtful mail is no repeat; pcc/verdict/decision.py judges
+it.  A repeat is counted in the log; see pcc/store/sums.py.
 
 A new row is synced before its mail is answered.  But another process may see it sooner, and must
 not rely on it before it is on disk.  So `sighting.repeats_until` is negative at first, and the row
@@ -83,8 +83,8 @@ APPEND = upsert("counted", ("writer", "number"), ("at", "mails"))
 def line(place: Place, count: Count) -> str:
     """Return how the log has mails of an account from an address.
 
-    A count is the times of the first and the last of them, how many, the instances of these two,
-    and the client name of the last.  No FIELD is in these.
+    A count is the times of the first and the last of them, how many, and the instances of these
+    two.  Then comes the client name of the last.  No FIELD is in these.
     """
     account, address, incident = place
     first, last, mails, *names = count

@@ -1,8 +1,8 @@
 """Folds the log of counts into the sums: what each account's addresses, places and blocks have.
 
-A process appends the mails that it has answered to the log (pcc/store/repeats.py), a group of them
-a row, which locks no account.  Every few seconds of traffic the log is folded, and before each
-command of an administrator.
+A process appends the mails that it has answered to the log, a group of them a row
+(pcc/store/repeats.py).  That locks no account.  Every few seconds of traffic the log is folded, and
+before each command of an administrator.
 
 Folding has two steps.  A process of its own sorts the log: it replaces the groups by pieces, which
 are rows of the log as well.  They are in the order of the accounts, and have one line for all mails
@@ -12,9 +12,9 @@ Where the log is late, it renews the times of its account by what the log has of
 
 A mail is in the sums once, whatever happened.  Making pieces deletes their groups, and adding a
 piece deletes that, in one transaction each.  `folded` has the highest number of each writer.  So a
-group that is written again, because the answer to its COMMIT was lost, is dropped.  A mail that was
-asked about again in another process, as by Postfix's retry, has the instance of the mail before it,
-and counts once as well.
+group that is written again, because the answer to its COMMIT was lost, is dropped.  Another process
+may have been asked about a mail again, as by Postfix's retry.  Both counts have the same instance
+then, and one is dropped.
 
 A mail also teaches its day, unless its account has an incident, or counts afresh since then.
 """

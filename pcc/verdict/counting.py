@@ -1,9 +1,9 @@
 """When mails that wait to be counted are appended to the log, and when that is folded.
 
 After a quiet time a mail is counted at once after its reply.  Under load mails are counted in
-groups, at moments that differ from process to process, and while no other process writes if
-there is such a moment.  Where counting fails, that is logged once and tried again after a pause;
-the mails go on waiting.
+groups, at moments that differ from process to process.  A process waits for some seconds for a
+moment at which no other writes.  Where counting fails, the process logs that once, and tries again
+after a pause.  The mails go on waiting.
 """
 
 from __future__ import annotations

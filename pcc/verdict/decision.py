@@ -1,9 +1,9 @@
 """Decisions: the verdicts on mail that may change something, or that has to be stopped.
 
-- A mail that changes nothing but counts, as far as reading shows, is judged without a lock and
-  counted after its reply.
-- Any other is judged again inside a write transaction, on what is true by then; what a verdict
-  rests on is on disk before the reply.
+- A mail that looks as if it changed nothing but counts is judged without a lock, and counted after
+  its reply.
+- Any other is judged again inside a write transaction, on what is true by then.  Its place is
+  on disk before the reply.
 - A mail is counted once, whatever its recipients and stages.
 
 pcc/verdict/incident.py stops the mail of a blocked account.  Logging and notices wait until after

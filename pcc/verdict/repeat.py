@@ -1,13 +1,13 @@
 """The quick path: a mail that one look at a record answers, and the way to all others.
 
 Most mail comes from where its account was seen a moment ago, and changes nothing but counts.  When
-may such a *repeat* be answered from what is known of it?  It may if a mail from there was judged
-before and let pass, and if nothing that decided that has changed.  That is the account (a block, an
-unblock, an exemption), the place (it leaves no window yet), the configuration and the files of
-places.  The row of the sighting says all of that (pcc/store/repeats.py), and a cache beside the
-database says it again (pcc/store/engine/repeatcache.py).  Two things may differ from mail to mail
-and be exempt: the client's name, and its address within the /64 of IPv6.  A repeat is counted after
-its reply.  Only then is a database opened that the cache was in front of.
+may such a *repeat* be answered from what is known of it?  A mail from there must have been judged
+before and let pass, and nothing that decided that may have changed.  Four things decided: the
+account (a block, an unblock, an exemption), the place (it leaves no window yet), the configuration,
+and the files of places.  The row of the sighting says all of that (pcc/store/repeats.py), and a
+cache beside the database says it again (pcc/store/engine/repeatcache.py).  Two things may differ
+from mail to mail and be exempt: the client's name, and its address within the /64 of IPv6.  A
+repeat is counted after its reply.  Only then is a database opened that the cache was in front of.
 
 Unusual mail goes the long road, pcc/verdict/decision.py, which many processes never need.
 """

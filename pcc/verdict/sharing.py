@@ -1,9 +1,9 @@
-"""Verdicts of a host that shares a database with others, and has a file of its own in front of it.
+"""Verdicts of a host that shares a database with others, and has a file in front of it.
 
 Most mail is answered from the file, as on a single host: repeats, the mail of blocked accounts
 that is refused, and what is exempt.  The server decides about any other, in its transaction.
 
-Where the file is older than two seconds, because the follower does not run or gets no answer, the
+The file may be older than two seconds: the follower does not run, or gets no answer.  Then the
 server is asked about every mail.  Where that gives no answer either, it is away.  Then the file's
 blocks hold.  Mail from known places passes while the file is not older than `store.trust_for`, and
 is counted later.  Any other mail gets no reply.

@@ -1,5 +1,4 @@
-"""Repeats by the cache that all processes of a host share: answered without a database, at no time
-longer than the database would say so."""
+"""Repeats by the cache that a host's processes share: never longer than the database allows."""
 
 from __future__ import annotations
 
@@ -128,7 +127,7 @@ CHANGES: dict[str, Callable[[SQLiteDatabase], Any]] = {
 
 
 @pytest.mark.parametrize("change", CHANGES)
-def test_what_changes_an_account_ends_its_repeats_at_once(
+def test_repeats_end_when_their_account_changes(
     process: Callable[[], Asked], database: SQLiteDatabase, change: str
 ) -> None:
     old = process()
@@ -149,7 +148,7 @@ def test_exempt_domain_ends_repeats_at_once(
 
 
 @pytest.mark.parametrize("change", ["a block", "an exempt account"])
-def test_repeat_that_was_looked_up_before_a_change_is_kept_by_nobody_after_it(
+def test_repeat_looked_up_before_a_change_is_not_kept_after_it(
     process: Callable[[], Asked], config: Config, database: SQLiteDatabase, change: str
 ) -> None:
     """The row is read, the change is committed, and then the record is written."""
@@ -217,7 +216,7 @@ def test_no_login_has_the_bucket_that_all_depend_on(
     assert is_repeat_by_cache(process())
 
 
-def test_repeat_is_one_for_its_account_its_address_and_its_time_alone(
+def test_repeat_is_of_its_account_address_and_time_alone(
     config: Config, database: SQLiteDatabase
 ) -> None:
     cache = RepeatCache(database.path)
@@ -300,7 +299,7 @@ def test_cache_may_be_removed_within_a_turn(
     assert not process().is_repeat()
 
 
-def test_repeats_of_all_come_back_where_a_process_was_killed_in_its_turn(
+def test_repeats_come_back_after_a_process_is_killed_in_its_turn(
     process: Callable[[], Asked], database: SQLiteDatabase
 ) -> None:
     end_and_die(database, repeatcache.EVERYBODY)
@@ -311,7 +310,7 @@ def test_repeats_of_all_come_back_where_a_process_was_killed_in_its_turn(
     assert is_repeat_by_cache(process())
 
 
-def test_database_that_can_not_be_opened_has_no_cache_in_front_of_it(
+def test_database_that_can_not_be_opened_has_no_cache(
     process: Callable[[], Asked], config: Config
 ) -> None:
     one = process()
@@ -348,7 +347,7 @@ def test_long_name_is_looked_up_each_time(process: Callable[[], Asked]) -> None:
         assert one.has_opened
 
 
-def test_places_of_an_account_that_share_a_bucket_are_kept_beside_each_other(
+def test_places_in_one_bucket_are_kept_beside_each_other(
     process: Callable[[], Asked], config: Config
 ) -> None:
     places = [address("ES", host) for host in range(1, 30)]

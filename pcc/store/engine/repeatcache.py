@@ -1,14 +1,14 @@
 """A cache of repeats that all policy processes of a host share: the file `.repeats` of a database.
 
-A look at a row costs a process 50 to 100 microseconds where many share two cores, and an import
-first.  A record here says the same: until when mail of an account from an address is a repeat
-(pcc/store/repeats.py).  A process that has just seen the row writes the record.
+A look at a row costs a process 50 to 100 microseconds where many share two cores.  The first one
+costs an import.  A record here says the same: until when mail of an account from an address is a
+repeat (pcc/store/repeats.py).  A process that has just seen the row writes the record.
 
 A transaction that changes what repeats rest on ends them.  Before COMMIT it makes the number of the
 account's bucket odd, and after it even.  A record is good while its bucket has the number that was
-there before the row was read, and at an odd one none is written.  So none outlives a COMMIT that it
-did not see.  A process that dies in between leaves an odd number: then the rows are read until the
-next such transaction.
+there before the row was read.  At an odd number no process writes one.  So none outlives a COMMIT
+that it did not see.  A process that dies in between leaves an odd number: then the rows are read
+until the next such transaction.
 
 All is written in place, without a lock: a record that two processes write at once is good for
 nothing.  Where somebody has removed the file, all make it again.

@@ -330,21 +330,19 @@ class SQLiteDatabase:
     def is_free(self) -> bool:
         """Whether nobody is writing, nor waiting to, at this moment."""
         try:
-            if self._lock < 0:
-                self._lock = open_side_file(self.path, ".lock")
-            flock(self._lock, LOCK_EX | LOCK_NB)
+            self._wait_for_turn(LOCK_EX | LOCK_NB)
         except BlockingIOError:
             return False
-        except OSError as error:
-            raise StoreError(f"{self.path}.lock: {error.strerror}") from None
         self._give_turn_back()
         return True
 
-    def _wait_for_turn(self) -> None:
+    def _wait_for_turn(self, how: int = LOCK_EX) -> None:
         try:
             if self._lock < 0:
                 self._lock = open_side_file(self.path, ".lock")
-            flock(self._lock, LOCK_EX)
+            flock(self._lock, how)
+        except BlockingIOError:
+            raise
         except OSError as error:
             raise StoreError(f"{self.path}.lock: {error.strerror}") from None
 
