@@ -315,25 +315,21 @@ def test_browser_shows_the_page_well(hostile: Site, width: int, is_dark: bool) -
 
 def browse(folder: Path, page: Path, *, is_dark: bool) -> Any:
     """Return what the harness found in a real browser."""
-    done = subprocess.run(
-        [
-            BROWSER,
-            "--headless",
-            "--no-sandbox",  # it does not start as root otherwise
-            "--disable-gpu",
-            "--allow-file-access-from-files",
-            f"--user-data-dir={folder}/browser",
-            f"--blink-settings=preferredColorScheme={0 if is_dark else 1}",
-            "--window-size=1400,2000",
-            "--virtual-time-budget=5000",
-            "--dump-dom",
-            page.as_uri(),
-        ],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    title = re.search(r"<title>(.*?)</title>", done.stdout)
-    assert title, done.stderr
-    return json.loads(html.unescape(title[1]))
+    argv = [
+        BROWSER,
+        "--headless",
+        "--no-sandbox",  # it does not start as root otherwise
+        "--disable-gpu",
+        "--allow-file-access-from-files",
+        f"--user-data-dir={folder}/browser",
+        f"--blink-settings=preferredColorScheme={0 if is_dark else 1}",
+        "--window-size=1400,2000",
+        "--virtual-time-budget=5000",
+        "--dump-dom",
+        page.as_uri(),
+    ]
+    for _ in range(3):  # on a busy machine it may end before the page is there
+        done = subprocess.run(argv, capture_output=True, text=True, timeout=60, check=True)
+        if title := re.search(r"<title>(.*?)</title>", done.stdout):
+            return json.loads(html.unescape(title[1]))
+    raise AssertionError(done.stderr)
