@@ -72,7 +72,7 @@ class _Examination:
             yield check_log(user, postfix.values, postfix.entries)
         asking = postfix.asking()
         log = recentlog.read(postfix.values["maillog_file"])
-        yield check_smtpd(log, asking.endpoint, postfix.command)
+        yield check_smtpd(log, asking.endpoint, self._config.log_name, postfix.command)
         yield check_recent_mail(log, self._config, self._now)
         holds = any(policy.holds for policy in self._config.policies)
         yield from check_asking(asking, holds=holds, by_sender=self._config.account == "sender")

@@ -68,13 +68,13 @@ def _faults(
         )
 
 
-def check_smtpd(log: RecentLog, endpoint: str, command: str) -> Finding:
+def check_smtpd(log: RecentLog, endpoint: str, log_name: str, command: str) -> Finding:
     """Check what smtpd(8) has logged since Postfix last read its configuration.
 
     `command`: how to call postfix(1).
     """
-    line = smtpd_complaint(log.lines, endpoint).decode("utf-8", "replace")
-    fix = f"mend what smtpd(8) says in {log.place}, and `{command} reload`: {escaped(line[:500])}"
+    line = smtpd_complaint(log.lines, endpoint, log_name).decode("utf-8", "replace")
+    fix = f"mend what {log.place} says, and `{command} reload`: {escaped(line[:500])}"
     return finding("smtpd's log", [warn(fix)] if line else [])
 
 

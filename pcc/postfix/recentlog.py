@@ -64,17 +64,23 @@ def read(maillog_file: str) -> RecentLog:
     return RecentLog("the journal", done.stdout, problem)
 
 
-def smtpd_complaint(lines: bytes, endpoint: str) -> bytes:
+def smtpd_complaint(lines: bytes, endpoint: str, log_name: str) -> bytes:
     """Return the last line in which smtpd(8) can't serve or can't ask us, b"" for none.
 
-    Lines from before Postfix last read its configuration don't count.
+    In its place our own last `error` before that, if there is one: it has the cause.  Lines from
+    before Postfix last read its configuration don't count.
     """
-    place = endpoint.partition(":")[2].encode()
+    place, ours = endpoint.partition(":")[2].encode(), f" {log_name}[".encode()
+    complaint = b""
     for line in reversed(lines.splitlines()):
         if b"smtpd[" in line:
             is_warning = b": warning: " in line and place in line
             if b": fatal: " in line or is_warning or b": warning: unknown smtpd restr" in line:
-                return line
+                complaint = complaint or line
+                if not is_warning:
+                    break
+        elif complaint and ours in line and b"]: error " in line:
+            return line
         elif b"/master[" in line and (b": reload " in line or b": daemon started" in line):
             break
-    return b""
+    return complaint

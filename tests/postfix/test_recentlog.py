@@ -13,6 +13,7 @@ HEAD = "Nov 27 10:00:00 mx postfix"
 FATAL = f'{HEAD}/submission/smtpd[7]: fatal: unknown option: "foo = 1"'
 CONNECT = f"{HEAD}/smtpd[7]: warning: connect to private/pcc: No such file or directory"
 OTHER = f"{HEAD}/smtpd[7]: warning: connect to private/other: No such file or directory"
+OURS = "Nov 27 10:00:00 mx pcc[9]: error /var/lib/pcc/pcc.db: disk I/O error"
 CLEANUP = f"{HEAD}/cleanup[7]: fatal: no"
 RELOAD = f"{HEAD}/master[1]: reload -- version 3.7.11, configuration /etc/postfix"
 START = f"{HEAD}/master[1]: daemon started -- version 3.7.11, configuration /etc/postfix"
@@ -27,11 +28,15 @@ START = f"{HEAD}/master[1]: daemon started -- version 3.7.11, configuration /etc
         ([FATAL, RELOAD], ""),
         ([FATAL, START, OTHER, CLEANUP], ""),
         ([RELOAD, FATAL], FATAL),
+        ([OURS, CONNECT, OTHER], OURS),
+        ([OURS, RELOAD, CONNECT], CONNECT),
+        ([OURS, FATAL, CONNECT], CONNECT),
+        ([OURS], ""),
     ],
 )
 def test_smtpd_complaint_is_the_last_since_a_reload(lines: list[str], expected: str) -> None:
     log = "".join(f"{line}\n" for line in lines).encode()
-    assert smtpd_complaint(log, "unix:private/pcc").decode() == expected
+    assert smtpd_complaint(log, "unix:private/pcc", "pcc").decode() == expected
 
 
 def test_recent_log_is_whole_lines_from_its_end(tmp_path: Path) -> None:
