@@ -243,6 +243,8 @@ def postfix_script(
         (f"reject_a, {STRICT_CHECK} permit", "reject_a, permit"),
         (f"{STRICT_CHECK}, {CHECK}", ""),
         ("check_policy_service unix:private/pcc", ""),
+        (f"warn_if_reject {CHECK} permit", "permit"),
+        (f"reject_a, warn_if_reject {CHECK}", "reject_a"),
         (
             f"check_policy_service unix:private/pccx, {CHECK}",
             "check_policy_service unix:private/pccx",
@@ -271,6 +273,7 @@ def test_postfix_is_left_without_taking_other_checks_along(
     ("main", "master", "place"),
     [
         ("", f"  -o {{smtpd_data_restrictions={STRICT_CHECK}}}\n", "submission/inet/smtpd_data"),
+        ("mua_data_restrictions = CHECK_POLICY_SERVICE unix:private/pcc", "", "mua_data"),
         (f"smtpd_end_of_data_restrictions = {CHECK}", "", "smtpd_end_of_data"),
     ],
 )
@@ -279,11 +282,12 @@ def test_postfix_keeps_what_a_check_elsewhere_asks(
 ) -> None:
     postfix = postfix_script(tmp_path, main, master)
     postfix("add")
+    before = (tmp_path / "main.cf").read_text(), (tmp_path / "master.cf").read_text()
     for word in ("remove", "remove-lines"):
         done = postfix(word)
         assert done.returncode == 1
         assert f"private/pcc out of {place}_restrictions first" in done.stderr
-    assert "pcc_policy.py" in (tmp_path / "master.cf").read_text()
+    assert ((tmp_path / "main.cf").read_text(), (tmp_path / "master.cf").read_text()) == before
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="needs root")

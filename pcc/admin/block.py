@@ -29,7 +29,8 @@ def add_commands(commands: Commands) -> None:
         block,
         "block an account by hand",
         "Its mail is answered with policy.action from now on, until it is unblocked, or as long\n"
-        "as policy.block_for says.  notify.command is run, and no mail is sent.\n\n"
+        "as policy.block_for says.  notify.command is run if the block stops mail.  No notice is\n"
+        "mailed.\n\n"
         "--json: blocked: a list with the account.",
     )
     parser.add_argument("account", type=typed, metavar="ACCOUNT")
@@ -44,7 +45,9 @@ def block(context: Context, options: argparse.Namespace) -> int:
     action = policy.action_word
     rule = Rule(policy, context.now, context.config.keep_sightings)
     question = context.whole_login(account)
-    channels = ("command",) if context.config.notify.command else ()  # who blocks needs no mail
+    why = why_not_enforced(context, account)
+    # The one who blocks needs no mail.
+    channels = ("command",) if context.config.notify.command and not why else ()
     if not incidents.block(
         context.database,
         account,
@@ -63,7 +66,7 @@ def block(context: Context, options: argparse.Namespace) -> int:
     context.output.data({"blocked": [account]})
     until = f" until {local_time(expires)}" if expires else ""
     context.output.say(f"{escaped(account)} is blocked{until}.")
-    if why := why_not_enforced(context, account):
+    if why:
         context.complain(f"mail of {account} passes all the same: {why}")
     if question:
         context.complain(f"{account} was never seen sending: {question}")

@@ -14,6 +14,10 @@ FILES = ("/var/log/mail.log", "/var/log/maillog")
 """Where syslogd writes: Debian, and Red Hat and others."""
 
 MOST_BYTES = 4_000_000
+
+CLOSE_LINES = 20
+"""Lines before smtpd's complaint among which ours may be about the same mail."""
+
 JOURNAL = ("journalctl", "-q", "--no-pager", "-o", "short-iso", "-n", "20000", "SYSLOG_FACILITY=2")
 PATIENCE_SECONDS = 20
 
@@ -67,12 +71,16 @@ def read(maillog_file: str) -> RecentLog:
 def smtpd_complaint(lines: bytes, endpoint: str, log_name: str) -> bytes:
     """Return the last line in which smtpd(8) can't serve or can't ask us, b"" for none.
 
-    In its place our own last `error` before that, if there is one: it has the cause.  Lines from
-    before Postfix last read its configuration don't count.
+    In its place our own last `error` closely before that, if there is one: it has the cause.  Lines
+    from before Postfix last read its configuration don't count.
     """
     place, ours = endpoint.partition(":")[2].encode(), f" {log_name}[".encode()
     complaint = b""
+    left = CLOSE_LINES
     for line in reversed(lines.splitlines()):
+        left -= bool(complaint)
+        if not left:
+            break
         if b"smtpd[" in line:
             is_warning = b": warning: " in line and place in line
             if b": fatal: " in line or is_warning or b": warning: unknown smtpd restr" in line:

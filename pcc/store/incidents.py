@@ -228,10 +228,11 @@ def latest_events(database: Database, most: int) -> list[tuple[str, EventRow]]:
 
 def held_mail(database: Database, account: str = "") -> list[HeldRow]:
     """Return the mails on hold as far as is known, oldest first; of all accounts for ""."""
+    of_account, values = (" AND account = ?", (account,)) if account else ("", ())
     rows = database.rows(
         "SELECT incident, instance, account, queue_id, sender, at, state, host FROM held"
-        f" WHERE {STILL_HELD} AND (account = ? OR ? = '') ORDER BY at, queue_id",
-        (account, account),
+        f" WHERE {STILL_HELD}{of_account} ORDER BY at, queue_id",
+        values,
     )
     return [HeldRow(*row) for row in rows]
 

@@ -150,6 +150,14 @@ def test_block_by_hand_runs_the_command_and_sends_no_mail(site: Site, limits: st
     assert (told["by"], told["reason"]) == (getpass.getuser(), "phoned")
 
 
+def test_block_by_hand_that_stops_no_mail_runs_no_command(site: Site, limits: str) -> None:
+    got = recording(site, limits)
+    assert site.admin("exempt", "add", "account", "dan@example.org").returncode == 0
+    done = site.admin("block", "dan@example.org")
+    assert "passes all the same: account is exempt" in done.stderr
+    assert list(got.iterdir()) == []
+
+
 def test_failing_command_leaves_a_block_by_hand_in_force(site: Site, limits: str) -> None:
     recording(site, limits)
     program(site.folder / "command", "exit 3")

@@ -32,6 +32,7 @@ START = f"{HEAD}/master[1]: daemon started -- version 3.7.11, configuration /etc
         ([OURS, RELOAD, CONNECT], CONNECT),
         ([OURS, FATAL, CONNECT], CONNECT),
         ([OURS], ""),
+        ([OURS, *[CLEANUP] * 20, CONNECT], CONNECT),
     ],
 )
 def test_smtpd_complaint_is_the_last_since_a_reload(lines: list[str], expected: str) -> None:
