@@ -18,8 +18,9 @@ from deployment import public_folder
 from systemlog import system_log
 
 from pcc.errors import StoreError
-from pcc.store import SCHEMA_VERSION, open_database
+from pcc.store import SCHEMA_VERSION, incidents, open_database
 from pcc.store.engine.creation import create_or_upgrade
+from pcc.store.engine.sqlite import SQLiteDatabase
 
 pytestmark = pytest.mark.subprocess
 
@@ -297,3 +298,19 @@ def test_log_that_takes_no_lines_keeps_no_mail_waiting(site: Site) -> None:
         process.ask("joe", address("FR"))
         time.sleep(0.2)
         assert "lines were lost" in "".join([*lines, *log.lines(5, name)])
+
+
+def test_held_mail_of_an_account_is_found_by_its_key(tmp_path: Path) -> None:
+    create_or_upgrade(str(tmp_path / "pcc.db"))
+    asked: list[tuple[str, tuple[Any, ...]]] = []
+
+    class Asked(SQLiteDatabase):
+        def rows(self, statement: str, values: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+            asked.append((statement, values))
+            return super().rows(statement, values)
+
+    with closing(Asked(str(tmp_path / "pcc.db"))) as database:
+        assert incidents.held_mail(database, "joe") == []
+        statement, values = asked[-1]
+        plan = database.rows(f"EXPLAIN QUERY PLAN {statement}", values)
+    assert "SEARCH held USING PRIMARY KEY (account=?)" in plan[0][3]
