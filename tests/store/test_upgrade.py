@@ -124,7 +124,7 @@ def test_old_process_leaves_the_upgraded_database_to_a_new_one(
             log.lines(patience=0.01)  # others also log, and a full log takes no more
         assert old.ask(account, client_address) is None
         assert old.end() == 74
-        lines = log.lines(of=f"pcc[{old.process.pid}]")
+        lines = log.lines(patience=10, of=f"pcc[{old.process.pid}]")
         told = [line for line in lines if "lines were lost" not in line]
     assert len(told) == 1, told
     assert f"{site.database}: has schema version {NEXT}, " in told[0]
